@@ -1,0 +1,132 @@
+"""Builders of every message, so that both ends and the documentation agree on the field names."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from perfmon.wire.envelope import PROTOCOL_MAJOR, pack
+from perfmon.wire.kinds import Kind
+
+#: Optional measured columns of a record batch, and where a row keeps them.
+RESOURCE_FIELDS = ("cpu", "memory", "diskIO")
+
+
+def encode_rows(rows: Sequence[Mapping[str, Any]], *, producer: str | None = None, seq: int | None = None) -> bytes:
+    """A `rows` message: maps with mcpServer, toolName, duration (ms), success and optionally error, resource
+    {cpu %, memory MB, diskIO KB}, timestamp (ISO-8601 or epoch ms) and callId.
+    """
+    return pack(_write_envelope(Kind.ROWS, producer, seq) | {"rows": list(rows)})
+
+
+def encode_batch(
+    dictionary: Sequence[tuple[str, str]],
+    *,
+    series: Sequence[int],
+    ts: Sequence[int],
+    duration: Sequence[float],
+    ok: Sequence[bool],
+    cpu: Sequence[float] | None = None,
+    memory: Sequence[float] | None = None,
+    disk_io: Sequence[float] | None = None,
+    errors: Mapping[int, str] | None = None,
+    call_ids: Mapping[int, str] | None = None,
+    producer: str | None = None,
+    seq: int | None = None,
+) -> bytes:
+    """A `batch` message from plain sequences, without numpy.
+
+    `dictionary` lists the (mcpServer, toolName) pairs that `series` indexes; `ts` is epoch ms UTC, `duration` ms; NaN
+    in a measured column means not measured. All columns have the same length.
+    """
+    body = _write_envelope(Kind.BATCH, producer, seq)
+    body["n"] = len(series)
+    body["dictionary"] = [list(pair) for pair in dictionary]
+    body["series"] = _column("H" if len(dictionary) <= 65_536 else "I", series)
+    body["ts"] = _column("q", ts)
+    body["duration"] = _column("d", duration)
+    body["ok"] = bytes(1 if flag else 0 for flag in ok)
+    for name, values in (("cpu", cpu), ("memory", memory), ("diskIO", disk_io)):
+        if values is not None:
+            body[name] = _column("d", values)
+    if errors:
+        body["errors"] = dict(errors)
+    if call_ids:
+        body["callIds"] = dict(call_ids)
+    return pack(body)
+
+
+def request(request_id: str, method: str, params: Mapping[str, Any] | None = None) -> bytes:
+    """A query or a mutation; a mutation repeated with the same id is done once."""
+    return pack(
+        {"v": PROTOCOL_MAJOR, "kind": Kind.REQUEST, "id": request_id, "method": method, "params": dict(params or {})}
+    )
+
+
+def ok_reply(request_id: str, result: Any) -> bytes:
+    """The answer to a request."""
+    return pack({"v": PROTOCOL_MAJOR, "kind": Kind.REPLY, "id": request_id, "ok": True, "result": result})
+
+
+def error_reply(request_id: str, code: str, message: str, **fields: Any) -> bytes:
+    """A refusal: `code` is a short name a program can test, `message` says what to do."""
+    error = {"code": code, "message": message, **fields}
+    return pack({"v": PROTOCOL_MAJOR, "kind": Kind.REPLY, "id": request_id, "ok": False, "error": error})
+
+
+def ack_reply(
+    *,
+    producer: str | None,
+    seq: int | None,
+    cumulative: int | None,
+    stored: int,
+    duplicates: int,
+    rejected: Sequence[tuple[int, str]],
+    rejected_total: int,
+    epoch: str,
+    entry: int,
+    first_row: int,
+    error: tuple[str, str] | None = None,
+) -> bytes:
+    """What ingest answers to `rows` and `batch` on the acknowledged socket, after the commit.
+
+    `stored` rows are fsynced in journal entry `entry` from row `first_row` on; `duplicates` were known by their callId or
+    by the producer's sequence; `rejected` lists the first refused rows as (index, reason), `rejected_total` counts them all.
+    `cumulative` is the highest sequence up to which all of this producer's messages are stored. `error` is (code, message)
+    when nothing of the message was stored and the producer should try again or give up.
+    """
+    body: dict[str, Any] = {
+        "v": PROTOCOL_MAJOR,
+        "kind": Kind.ACK,
+        "producer": producer,
+        "seq": seq,
+        "cumulative": cumulative,
+        "stored": stored,
+        "duplicates": duplicates,
+        "rejected": [[index, reason] for index, reason in rejected],
+        "rejectedTotal": rejected_total,
+        "epoch": epoch,
+        "entry": entry,
+        "firstRow": first_row,
+    }
+    if error is not None:
+        body["error"] = {"code": error[0], "message": error[1]}
+    return pack(body)
+
+
+def _write_envelope(kind: Kind, producer: str | None, seq: int | None) -> dict[str, Any]:
+    body: dict[str, Any] = {"v": PROTOCOL_MAJOR, "kind": kind}
+    if producer is not None:
+        body["producer"] = producer
+    if seq is not None:
+        body["seq"] = seq
+    return body
+
+
+def _column(typecode: str, values: Sequence[Any]) -> bytes:
+    column = array(typecode, values)
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column.tobytes()
