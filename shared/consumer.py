@@ -1,0 +1,393 @@
+"""Follow the stream without losing or repeating an entry: what detector, alerter and aggregator share.
+
+PUB/SUB is only the fast path. A consumer's place is (epoch, sequence), kept in one atomic write with its state. On start, on a
+gap, and when the heartbeat shows a head beyond its place, it reads the journal from its place on. An entry that makes the
+state fail is parked, counted and passed. Knows nothing of what a state does with an entry.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from typing import Any, Final, NamedTuple, Protocol
+
+import structlog
+import zmq
+
+from perfmon.rpc import RpcError, new_request_id
+from perfmon.wire import Kind, WireError, request, unpack_envelope
+from perfmon.wire.limits import MAX_FRAME_BYTES
+from shared.batch import Batch, decode
+from shared.journal import JournalReader, LostPlace
+from shared.parking import ParkingLot
+from shared.runtime.service import Service, now_ms
+
+#: Messages the SUB socket may hold while we work; beyond it ZeroMQ drops and the journal fills the gap.
+STREAM_HWM: Final = 2_000
+#: Entries applied from the stream in one turn of the loop, so that queries are answered in between.
+STREAM_TURN: Final = 64
+#: How long one turn of catching up may take, likewise.
+CATCH_UP_TURN_S: Final = 0.25
+#: How often our place is told to ingest, which then may drop segments.
+PROGRESS_S: Final = 1.0
+#: Pause before the journal is read again after it could not be.
+JOURNAL_RETRY_S: Final = 0.2
+
+
+class Position(NamedTuple):
+    """A place in the journal: everything up to and including `seq` of this epoch."""
+
+    epoch: str
+    seq: int
+
+
+class Entry(NamedTuple):
+    """One committed batch with its place and the time of its commit."""
+
+    epoch: str
+    seq: int
+    committed_ms: int
+    batch: Batch
+
+
+class ConsumerState(Protocol):
+    """What a consumer keeps. `apply` need not be transactional: after a failure `load` replaces everything in memory."""
+
+    def load(self) -> Position | None:
+        """Read the persisted state into memory; its place, None when there is none yet."""
+
+    def apply(self, entry: Entry, now_ms: int, live: bool) -> bool:
+        """Fold an entry in; `live` is False while catching up. True: save before going on."""
+
+    def save(self, position: Position) -> None:
+        """Persist state and place in one atomic, fsynced write."""
+
+    def saved(self, now_ms: int) -> None:
+        """Act on what is on disk now: write views, tell others."""
+
+    def rebuild(self, position: Position, reason: str) -> None:
+        """Build the state anew from the JSONL store, which holds everything up to `position`."""
+
+    def tick(self, now_ms: int) -> bool:
+        """Clock work, about once a second. True: save now."""
+
+
+class Consumer:
+    """Drives a state along the journal inside a service's loop."""
+
+    def __init__(self, service: Service, state: ConsumerState, *, save_every_s: float = 1.0) -> None:
+        self.service = service
+        self.state = state
+        self.lock = threading.RLock()
+        self.position = Position("", 0)
+        self.head = 0
+        self.entries_total = 0
+        self.rows_total = 0
+        self.gaps_total = 0
+        self.rebuilds_total = 0
+        self._applied = threading.Condition(self.lock)
+        self._log = structlog.get_logger()
+        self._reader = JournalReader(service.data.journal)
+        self._parking = ParkingLot(service.data.state / service.name)
+        self._save_every_s = save_every_s
+        self._saved = Position("", 0)
+        self._saved_at = time.monotonic()
+        self._reported: Position | None = None
+        self._behind = True
+        self._catching_up = False
+        self._rebuilding = False
+        self._rebuild_failure: Exception | None = None
+        self._retry_at = 0.0
+        self._pending_report: Position | None = None
+        self._ingest = self._connect_ingest()
+        self._stream = self._connect_stream()
+
+    def start(self) -> None:
+        """Load the state, join the stream and catch up; the service is ready once it stood at the head."""
+        service = self.service
+        service.ping_fields = lambda: {"epoch": self.position.epoch, "seq": self.position.seq, "head": self.head}
+        service.stats.update(
+            epoch=lambda: self.position.epoch,
+            seq=lambda: self.position.seq,
+            head=lambda: self.head,
+            lag=lambda: max(0, self.head - self.position.seq),
+            entries_total=lambda: self.entries_total,
+            rows_total=lambda: self.rows_total,
+            gaps_total=lambda: self.gaps_total,
+            rebuilds_total=lambda: self.rebuilds_total,
+            parked_total=lambda: self._parking.total,
+        )
+        with self.lock:
+            self._load()
+        service.watch(self._stream, self._on_stream)
+        service.watch(self._ingest, self._on_ingest_reply)
+        service.every(1.0, self._tick)
+        service.every(PROGRESS_S, self._report_progress)
+        service.on_stop(self._stop)
+        service.call_soon(self._catch_up)
+
+    def wait_for(self, seq: int, timeout_s: float) -> bool:
+        """Wait (in a worker thread) until entry `seq` is folded in; whether it is."""
+        with self._applied:
+            return self._applied.wait_for(lambda: self.position.seq >= seq, timeout_s)
+
+    def save_now(self) -> None:
+        """Persist and act on it; for mutations that must be on disk before they are answered. Hold the lock."""
+        self._save(force=True)
+
+    # --- the stream -----------------------------------------------------------------------------------------------
+
+    def _on_stream(self) -> None:
+        for _ in range(STREAM_TURN):
+            try:
+                frames = self._stream.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                header = unpack_envelope(frames[0])
+            except WireError:
+                continue
+            self._on_message(header.kind, header.body, frames)
+
+    def _on_message(self, kind: str, header: dict[str, Any], frames: list[bytes]) -> None:
+        if kind == Kind.DISK_FULL:
+            disk_full = getattr(self.state, "disk_full", None)
+            if disk_full is not None and not self._rebuilding:
+                with self.lock:
+                    disk_full()
+            return
+        if kind not in (Kind.ENTRY, Kind.HEAD):
+            return
+        epoch, seq = str(header.get("epoch")), int(header.get("seq") or 0)
+        if epoch == self.position.epoch:
+            self.head = max(self.head, seq)
+        if self._behind:
+            return
+        if epoch != self.position.epoch or (kind == Kind.HEAD and seq > self.position.seq):
+            self._fall_behind()
+        elif kind == Kind.ENTRY and seq == self.position.seq + 1 and len(frames) == 2:
+            with self.lock:
+                self._take(seq, int(header.get("committedMs") or 0), frames[1], live=True)
+        elif kind == Kind.ENTRY and seq > self.position.seq:
+            self.gaps_total += 1
+            self._fall_behind()
+
+    def _fall_behind(self) -> None:
+        if not self._behind:
+            self._behind = True
+            self.service.call_soon(self._catch_up)
+
+    # --- the journal ----------------------------------------------------------------------------------------------
+
+    def _catch_up(self) -> None:
+        """One bounded turn of reading the journal; comes again by itself until it stands at the head."""
+        if self._rebuild_failure is not None:
+            raise self._rebuild_failure
+        if self._catching_up or self._rebuilding or not self._behind:
+            return
+        if time.monotonic() < self._retry_at:
+            return
+        self._catching_up = True
+        try:
+            with self.lock:
+                if self._catch_up_turn():
+                    self._behind = False
+                    self._on_caught_up()
+        except (sqlite3.Error, OSError, RpcError) as error:
+            self._log.warning("journal_not_readable", reason=str(error))
+            self._reader.close()
+            self._retry_at = time.monotonic() + JOURNAL_RETRY_S
+        finally:
+            self._catching_up = False
+        if self._behind and not self._rebuilding and time.monotonic() >= self._retry_at:
+            self.service.call_soon(self._catch_up)
+
+    def _catch_up_turn(self) -> bool:
+        """Whether the head of the journal is reached."""
+        epoch = self._reader.epoch()
+        if epoch is None:
+            self._retry_at = time.monotonic() + JOURNAL_RETRY_S
+            return False
+        if epoch != self.position.epoch:
+            self._start_epoch(epoch)
+            return False
+        until = time.monotonic() + CATCH_UP_TURN_S
+        while True:
+            try:
+                page = self._reader.page(self.position.seq)
+            except LostPlace as lost:
+                self._log.error("place_lost", after=lost.after, oldest=lost.oldest)
+                self._rebuild("lost place")
+                return False
+            if not page:
+                return True
+            self.head = max(self.head, page[-1].seq)
+            for raw in page:
+                if raw.seq != self.position.seq + 1:
+                    return False  # a parked entry made us load an older place: read from there
+                self._take(raw.seq, raw.committed_ms, raw.body, live=False)
+            if time.monotonic() >= until:
+                return False
+
+    def _start_epoch(self, epoch: str) -> None:
+        if not self.position.epoch and self._nothing_stored_before():
+            self._log.info("epoch_started", epoch=epoch)
+            self.position, self.head = Position(epoch, 0), 0
+            self._saved = self._saved._replace(epoch="")
+            return
+        self._rebuild("new epoch" if self.position.epoch else "no state")
+
+    def _nothing_stored_before(self) -> bool:
+        """No state yet, and a journal that began with an empty store and is whole: it alone tells everything."""
+        try:
+            self._reader.page(0)
+        except LostPlace:
+            return False
+        return self._reader.began_empty()
+
+    def _rebuild(self, reason: str) -> None:
+        """Rebuild in a thread of its own, which may take minutes; `ping` goes on being answered."""
+        self.rebuilds_total += 1
+        self._rebuilding = True
+        self._log.warning("rebuilding", reason=reason, epoch=self.position.epoch, seq=self.position.seq)
+        threading.Thread(target=self._rebuild_in_thread, args=(reason,), name="rebuild", daemon=True).start()
+
+    def _rebuild_in_thread(self, reason: str) -> None:
+        try:
+            with self.lock:
+                snapshot = self._snapshot()
+                position = Position(str(snapshot["epoch"]), int(snapshot["seq"]))
+                self.state.rebuild(position, reason)
+                self.position, self.head = position, position.seq
+                self._save(force=True)
+            self._log.info("rebuilt", epoch=position.epoch, seq=position.seq)
+        except RpcError as error:
+            # Ingest is not there yet; the next turn of catching up tries again.
+            self._log.warning("rebuild_postponed", reason=str(error))
+            self._retry_at = time.monotonic() + JOURNAL_RETRY_S
+        except Exception as error:  # noqa: BLE001 - handed to the loop, which ends the process with it
+            self._rebuild_failure = error
+        self._rebuilding = False
+        self.service.call_soon(self._catch_up)
+
+    def _snapshot(self) -> dict[str, Any]:
+        from perfmon.rpc import RpcClient
+
+        with RpcClient(self.service.data.endpoint("ingest.write"), timeout_s=10) as ingest:
+            answer: dict[str, Any] = ingest.call("snapshot")
+            return answer
+
+    def _on_caught_up(self) -> None:
+        with self._applied:
+            self._applied.notify_all()
+        self._parking.settle()
+        caught_up = getattr(self.state, "caught_up", None)
+        if caught_up is not None:
+            caught_up(now_ms())
+        if not self.service.ready:
+            self._log.info("ready", epoch=self.position.epoch, seq=self.position.seq)
+        self._save(force=not self.service.ready)
+        self.service.ready = True
+
+    # --- one entry ------------------------------------------------------------------------------------------------
+
+    def _take(self, seq: int, committed_ms: int, body: bytes, *, live: bool) -> None:
+        place = Position(self.position.epoch, seq)
+        if self._parking.holds(place.epoch, seq):
+            self.position = place
+            return
+        self._parking.begin(place.epoch, seq)
+        try:
+            batch = decode(body)
+            urgent = self.state.apply(Entry(place.epoch, seq, committed_ms, batch), now_ms(), live)
+        except Exception:  # noqa: BLE001 - whatever fails in a core, this entry is parked and the service goes on
+            self._log.exception("entry_parked", epoch=place.epoch, seq=seq)
+            self._parking.park(place.epoch, seq, body)
+            self._load()
+            self._fall_behind()
+            return
+        self._parking.done()
+        self.position = place
+        self.head = max(self.head, seq)
+        self.entries_total += 1
+        self.rows_total += len(batch)
+        if urgent:
+            self._save(force=True)
+        with self._applied:
+            self._applied.notify_all()
+
+    def _load(self) -> None:
+        found = self.state.load()
+        self.position = found or Position("", 0)
+        self._saved = self.position
+        if self._parking.crashed_on(self.position.epoch):
+            self._log.error("entry_parked_after_crashes", epoch=self.position.epoch)
+
+    def _save(self, *, force: bool = False) -> None:
+        due = time.monotonic() - self._saved_at >= self._save_every_s
+        if not self.position.epoch or not (force or (due and self.position != self._saved)):
+            return
+        self.state.save(self.position)
+        self._saved = self.position
+        self._saved_at = time.monotonic()
+        self.state.saved(now_ms())
+
+    # --- the clock ------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._catch_up()
+        if self._rebuilding:
+            return
+        with self.lock:
+            urgent = False if self._behind else self.state.tick(now_ms())
+            self._save(force=urgent)
+
+    def _report_progress(self) -> None:
+        if not self._saved.epoch or self._saved == self._reported:
+            return
+        params = {"service": self.service.name, "epoch": self._saved.epoch, "seq": self._saved.seq}
+        try:
+            self._ingest.send(request(new_request_id(), "progress", params), zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        self._pending_report = self._saved
+
+    def _on_ingest_reply(self) -> None:
+        while True:
+            try:
+                frames = self._ingest.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                body = unpack_envelope(frames[-1]).body
+            except WireError:
+                continue
+            if body.get("ok"):
+                self._reported = self._pending_report
+
+    def _stop(self) -> None:
+        if not self._rebuilding:
+            with self.lock:
+                self._save(force=True)
+        self._reader.close()
+        self._stream.close(linger=0)
+        self._ingest.close(linger=0)
+
+    def _connect_stream(self) -> zmq.Socket[bytes]:
+        stream: zmq.Socket[bytes] = self.service.context.socket(zmq.SUB)
+        stream.setsockopt(zmq.RCVHWM, STREAM_HWM)
+        stream.setsockopt(zmq.LINGER, 0)
+        stream.setsockopt(zmq.MAXMSGSIZE, 4 * MAX_FRAME_BYTES)
+        stream.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
+        stream.setsockopt(zmq.SUBSCRIBE, b"")
+        stream.connect(self.service.data.endpoint("stream"))
+        return stream
+
+    def _connect_ingest(self) -> zmq.Socket[bytes]:
+        ingest: zmq.Socket[bytes] = self.service.context.socket(zmq.DEALER)
+        ingest.setsockopt(zmq.LINGER, 0)
+        ingest.setsockopt(zmq.IMMEDIATE, 1)
+        ingest.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
+        ingest.connect(self.service.data.endpoint("ingest.write"))
+        return ingest

@@ -1,0 +1,111 @@
+"""Read committed entries in sequence order, across segments, while ingest goes on writing.
+
+A reader fetches a bounded page and closes its cursor before anyone works on it. It never blocks the writer and never changes
+a byte.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from perfmon.wire.limits import MAX_FRAME_BYTES
+from shared.database import open_readonly
+from shared.journal.segment import list_segments
+
+#: Bytes of entries fetched at once; one entry may be as large as a frame.
+PAGE_BYTES: Final = MAX_FRAME_BYTES
+#: Entries fetched at once.
+PAGE_ENTRIES: Final = 512
+
+
+class RawEntry(NamedTuple):
+    """An entry as it lies in the journal: `body` is an encoded batch."""
+
+    seq: int
+    committed_ms: int
+    body: bytes
+
+
+class LostPlace(RuntimeError):
+    """The entry after `after` is gone; the oldest there is starts at `oldest` (None: the journal is empty)."""
+
+    def __init__(self, after: int, oldest: int | None) -> None:
+        super().__init__(f"entry {after + 1} is no longer in the journal (oldest: {oldest})")
+        self.after = after
+        self.oldest = oldest
+
+
+class JournalReader:
+    """Pages of entries after a sequence. Keeps the connection to the segment it last read."""
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._path: Path | None = None
+        self._connection: sqlite3.Connection | None = None
+
+    def epoch(self) -> str | None:
+        """The journal's epoch; None when there is no readable segment."""
+        return self._meta("epoch")
+
+    def began_empty(self) -> bool:
+        """Whether the store was empty when this epoch began, so that the journal from 1 on tells everything."""
+        return self._meta("origin") == "empty"
+
+    def page(self, after: int) -> list[RawEntry]:
+        """The next entries after sequence `after`, at least one unless there is none; in order, without gaps.
+
+        Raises: LostPlace when the next entry has been dropped, sqlite3.Error.
+        """
+        segments = list_segments(self._journal)
+        holding = [info for info in segments if info.first_seq <= after + 1]
+        if not holding:
+            if segments:
+                raise LostPlace(after, segments[0].first_seq)
+            return []
+        index = len(holding) - 1
+        while index < len(segments):
+            found = self._fetch(segments[index].path, after)
+            if found:
+                if found[0].seq != after + 1:
+                    raise LostPlace(after, found[0].seq)
+                return found
+            index += 1
+        return []
+
+    def close(self) -> None:
+        """Let go of the segment; idempotent."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = self._path = None
+
+    def _meta(self, key: str) -> str | None:
+        for info in reversed(list_segments(self._journal)):
+            try:
+                row = self._open(info.path).execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+            except sqlite3.Error:
+                self.close()
+                continue
+            if row:
+                return str(row[0])
+        return None
+
+    def _fetch(self, path: Path, after: int) -> list[RawEntry]:
+        query = "SELECT seq, committed_ms, body FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
+        sizes = "SELECT length(body) FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
+        connection = self._open(path)
+        total, count = 0, 0
+        for (size,) in connection.execute(sizes, (after, PAGE_ENTRIES)).fetchall():
+            total += size
+            if count and total > PAGE_BYTES:
+                break
+            count += 1
+        return [RawEntry(*row) for row in connection.execute(query, (after, count)).fetchall()]
+
+    def _open(self, path: Path) -> sqlite3.Connection:
+        if self._connection is None or self._path != path:
+            self.close()
+            self._connection = open_readonly(path)
+            self._path = path
+        return self._connection

@@ -1,0 +1,241 @@
+"""The journal's one writer: commits batches, and whatever a recovery needs, in one durable transaction.
+
+What `commit` returned for is on disk: it survives kill -9 and power loss (SQLite, WAL, synchronous=FULL). Sequences never
+restart within an epoch; a journal that is missing or unreadable starts a new epoch, which every consumer notices.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import structlog
+
+from shared.database import UntrustedDatabase, open_database, set_aside
+from shared.journal.segment import SCHEMA, VERSION, SegmentInfo, list_segments, segment_path, unlink_segment
+from shared.store.atomic import sync_directory
+
+#: Producers that are remembered; the longest silent are forgotten at a rotation.
+MAX_PRODUCERS: Final = 10_000
+
+
+class ProducerPlace(NamedTuple):
+    """What is stored of a producer: its highest sequence, the bitmap of those just below it, when it last wrote."""
+
+    producer: str
+    seq: int
+    seen: bytes
+    at_ms: int
+
+
+class RegisteredFile(NamedTuple):
+    """A JSONL file of the view as of the checkpoint: bytes, lines, first and last timestamp, the true names."""
+
+    path: str
+    size: int
+    lines: int
+    first_ms: int | None
+    last_ms: int | None
+    server: str
+    tool: str
+
+
+class JournalWriter:
+    """Commits to the newest segment. Hold the ingest lock while one exists.
+
+    `store_empty` tells a new journal whether it began with an empty store, so that it alone tells everything.
+    """
+
+    def __init__(self, journal: Path, *, segment_bytes: int, store_empty: bool) -> None:
+        self._journal = journal
+        self._store_empty = store_empty
+        self._segment_bytes = segment_bytes
+        self._log = structlog.get_logger()
+        self.epoch = ""
+        self.head = 0
+        self.checkpoint_seq = 0
+        #: True when this journal was started just now: consumers and the view must take stock anew.
+        self.fresh = False
+        self._written = 0
+        self._db = self._open_newest()
+
+    @property
+    def oldest(self) -> int:
+        """The first sequence of the oldest segment."""
+        segments = list_segments(self._journal)
+        return segments[0].first_seq if segments else self.head + 1
+
+    def size_bytes(self) -> int:
+        """Bytes of all segments on disk."""
+        return sum(info.size_bytes for info in list_segments(self._journal))
+
+    def producers(self) -> list[ProducerPlace]:
+        """All remembered producers."""
+        rows = self._db.execute("SELECT producer, seq, seen, at_ms FROM producers").fetchall()
+        return [ProducerPlace(*row) for row in rows]
+
+    def files(self) -> list[RegisteredFile]:
+        """The registered files, as of the checkpoint; those registered since have size 0 or what was found."""
+        query = "SELECT path, size, lines, first_ms, last_ms, server, tool FROM files"
+        return [RegisteredFile(*row) for row in self._db.execute(query).fetchall()]
+
+    def commit(
+        self,
+        bodies: Iterable[bytes],
+        committed_ms: int,
+        *,
+        producers: Iterable[ProducerPlace] = (),
+        new_files: Iterable[RegisteredFile] = (),
+    ) -> int:
+        """Commit encoded batches durably, all or none; the sequence of the last one.
+
+        Raises: sqlite3.Error (disk full, I/O error): nothing of it was stored.
+        """
+        head, size = self.head, 0
+        with _Transaction(self._db):
+            for body in bodies:
+                head += 1
+                size += len(body)
+                self._db.execute("INSERT INTO entries VALUES (?, ?, ?)", (head, committed_ms, body))
+            self._db.executemany("INSERT OR REPLACE INTO producers VALUES (?, ?, ?, ?)", producers)
+            self._db.executemany("INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", new_files)
+        self.head = head
+        self._written += size
+        return head
+
+    def checkpoint(self, seq: int, files: Iterable[RegisteredFile]) -> None:
+        """Remember durably that the view holds everything up to `seq` in files of these sizes, which are synced.
+
+        Raises: sqlite3.Error.
+        """
+        with _Transaction(self._db):
+            self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", files)
+            self._set_meta("checkpoint_seq", str(seq))
+        self.checkpoint_seq = seq
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """Forget registered files, before they are unlinked.
+
+        Raises: sqlite3.Error.
+        """
+        with _Transaction(self._db):
+            self._db.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in paths])
+
+    def rotate_if_full(self) -> bool:
+        """Start a new segment once this one is full; whether it did.
+
+        Raises: sqlite3.Error, OSError: this segment goes on.
+        """
+        if self._written < self._segment_bytes:
+            return False
+        self._db = self._successor()
+        self._written = 0
+        return True
+
+    def drop_before(self, seq: int) -> int:
+        """Unlink the segments all of whose entries are below `seq`; how many went."""
+        segments = list_segments(self._journal)
+        dropped = 0
+        for info, following in pairwise(segments):
+            if following.first_seq > seq:
+                break
+            unlink_segment(info.path)
+            dropped += 1
+        return dropped
+
+    def segments(self) -> list[SegmentInfo]:
+        """The segments, oldest first."""
+        return list_segments(self._journal)
+
+    def close(self) -> None:
+        """Close the newest segment."""
+        self._db.close()
+
+    def _open_newest(self) -> sqlite3.Connection:
+        for info in reversed(list_segments(self._journal)):
+            try:
+                db = open_database(info.path, SCHEMA, VERSION)
+                meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
+            except (UntrustedDatabase, sqlite3.Error, OSError) as error:
+                self._log.error("segment_unreadable", segment=info.path.name, reason=str(error))
+                return self._start_over()
+            if "epoch" not in meta:
+                # A rotation that was killed before its first transaction: the segment before it is whole.
+                db.close()
+                unlink_segment(info.path)
+                continue
+            self.epoch = meta["epoch"]
+            self.checkpoint_seq = int(meta["checkpoint_seq"])
+            last = db.execute("SELECT max(seq) FROM entries").fetchone()[0]
+            self.head = info.first_seq - 1 if last is None else last
+            self._written = info.size_bytes
+            return db
+        return self._create(1, secrets.token_hex(8))
+
+    def _start_over(self) -> sqlite3.Connection:
+        for info in list_segments(self._journal):
+            set_aside(info.path)
+        return self._create(1, secrets.token_hex(8))
+
+    def _create(self, first_seq: int, epoch: str) -> sqlite3.Connection:
+        db = open_database(segment_path(self._journal, first_seq), SCHEMA, VERSION)
+        with _Transaction(db):
+            origin = "empty" if self._store_empty else "existing"
+            values = [("epoch", epoch), ("checkpoint_seq", str(first_seq - 1)), ("origin", origin)]
+            db.executemany("INSERT INTO meta VALUES (?, ?)", values)
+        sync_directory(self._journal)
+        self.epoch, self.head, self.checkpoint_seq, self.fresh = epoch, first_seq - 1, first_seq - 1, True
+        return db
+
+    def _successor(self) -> sqlite3.Connection:
+        path = segment_path(self._journal, self.head + 1)
+        unlink_segment(path)
+        db = open_database(path, SCHEMA, VERSION)
+        try:
+            keep = "SELECT * FROM producers ORDER BY at_ms DESC LIMIT ?"
+            with _Transaction(db):
+                for table, rows in (
+                    ("meta", self._db.execute("SELECT * FROM meta")),
+                    ("producers", self._db.execute(keep, (MAX_PRODUCERS,))),
+                    ("files", self._db.execute("SELECT * FROM files")),
+                ):
+                    marks = ", ".join("?" * len(rows.description))
+                    db.executemany(f"INSERT INTO {table} VALUES ({marks})", rows.fetchall())  # noqa: S608 - our own tables
+            sync_directory(self._journal)
+        except BaseException:
+            db.close()
+            unlink_segment(path)
+            raise
+        self._db.close()
+        return db
+
+    def _set_meta(self, key: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+class _Transaction:
+    """BEGIN IMMEDIATE … COMMIT, rolled back when anything is raised."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if kind is None:
+            try:
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                self._rollback()
+                raise
+        else:
+            self._rollback()
+
+    def _rollback(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")

@@ -1,0 +1,95 @@
+"""Every setting of the pipeline: its default, its limits and what it means.
+
+Read from the environment (`PERFMON_<NAME>`), then from the data directory's `config/settings.json`, which may have come with
+someone's clone and therefore holds figures alone: nothing here runs a command, names a URL or opens a port off loopback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from perfmon.paths import DataDirectory
+
+PREFIX = "PERFMON_"
+
+
+class SettingsError(ValueError):
+    """A setting that is unknown or out of range; the message names it and what is accepted."""
+
+
+class Settings(BaseModel):
+    """The settings of one pipeline; immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    raw_retention_hours: int = Field(
+        24, ge=1, le=24 * 365, description="Hours that JSONL metrics are kept (whole UTC days)."
+    )
+    minute_retention_hours: int = Field(48, ge=2, le=24 * 90, description="Hours that minute rollups are kept.")
+    hourly_retention_days: int = Field(30, ge=1, le=3650, description="Days that hourly aggregates are kept.")
+    daily_retention_days: int = Field(365, ge=1, le=36500, description="Days that daily aggregates are kept.")
+    anomaly_retention_days: int = Field(90, ge=1, le=3650, description="Days that anomalies are kept.")
+    alert_archive_days: int = Field(30, ge=1, le=3650, description="Days after which resolved alerts are archived.")
+    max_series: int = Field(
+        10_000, ge=1, le=1_000_000, description="Tools that get a series; more are counted together."
+    )
+    resolve_after_hours: float = Field(24.0, gt=0, le=24 * 30, description="Hours a condition stays clear to resolve.")
+    escalate_after_minutes: float = Field(
+        60.0, gt=0, le=7 * 1440, description="Minutes without acknowledgement to escalate."
+    )
+    dedup_minutes: float = Field(60.0, ge=0, le=7 * 1440, description="Minutes after a resolution without a new alert.")
+    max_alerts_per_server_per_hour: int = Field(
+        5, ge=1, le=10_000, description="New alerts a server may raise in an hour."
+    )
+    sweep_interval_s: float = Field(300.0, ge=1, le=86_400, description="Seconds between sweeps of the detector.")
+    append_rows: int = Field(100, ge=1, le=1_000_000, description="Metrics that are appended to JSONL at once.")
+    append_interval_s: float = Field(1.0, gt=0, le=60, description="Seconds after which fewer are appended too.")
+    checkpoint_interval_s: float = Field(
+        5.0, gt=0, le=300, description="Seconds between checkpoints of the JSONL view."
+    )
+    checkpoint_mb: int = Field(64, ge=1, le=4096, description="Journal MB after which a checkpoint comes sooner.")
+    segment_mb: int = Field(64, ge=1, le=4096, description="MB of a journal segment.")
+    journal_max_mb: int = Field(
+        2048, ge=8, le=1_000_000, description="MB of journal at which laggards lose their place."
+    )
+    call_id_hours: int = Field(48, ge=1, le=24 * 30, description="Hours in which a repeated callId is stored once.")
+    max_call_ids: int = Field(2_000_000, ge=1000, le=100_000_000, description="Call ids that are remembered.")
+    http_port: int = Field(7077, ge=1, le=65535, description="Preferred port of the HTTP gateway on 127.0.0.1.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level of the services' logs.")
+
+
+def load_settings(data: DataDirectory) -> Settings:
+    """The settings of a data directory; the environment wins over its settings.json.
+
+    Raises: SettingsError.
+    """
+    merged: dict[str, Any] = _from_file(data)
+    for name in Settings.model_fields:
+        text = os.environ.get(PREFIX + name.upper())
+        if text is not None:
+            merged[name] = text
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"setting {where}: {first['msg']}") from error
+
+
+def _from_file(data: DataDirectory) -> dict[str, Any]:
+    path = data.config / "settings.json"
+    try:
+        raw = path.read_text()
+    except FileNotFoundError:
+        return {}
+    try:
+        found = json.loads(raw)
+    except ValueError as error:
+        raise SettingsError(f"{path.name} is not JSON") from error
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path.name} is a JSON object of settings")
+    return found

@@ -1,0 +1,1 @@
+"""Files of the data directory: written whole (`atomic`), appended to (`appends`), and the metrics read back (`raw`)."""

@@ -1,0 +1,48 @@
+"""Append lines to a JSONL file of which this process is the only writer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+#: How far from the end a torn line's beginning is looked for.
+TAIL_BYTES: Final = 4 * 1024 * 1024
+
+
+def append_lines(path: Path, lines: Iterable[bytes], *, sync: bool = True) -> int:
+    """Append lines (without their newline) and sync; a torn last line of an earlier crash is cut off first. 0600, never
+    through a link. The file's new size.
+
+    Raises: OSError; what was written of the lines is cut off again if it can be.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        size = repaired_size(descriptor)
+        os.lseek(descriptor, size, os.SEEK_SET)
+        data = memoryview(b"".join(line + b"\n" for line in lines))
+        written = size + len(data)
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+            if sync:
+                os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+        return written
+    finally:
+        os.close(descriptor)
+
+
+def repaired_size(descriptor: int) -> int:
+    """Cut a torn last line off an open file; its size after that."""
+    size = os.fstat(descriptor).st_size
+    if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n":
+        return size
+    start = max(0, size - TAIL_BYTES)
+    cut = os.pread(descriptor, size - start, start).rfind(b"\n")
+    kept = start + cut + 1 if cut >= 0 else start
+    os.ftruncate(descriptor, kept)
+    return kept
