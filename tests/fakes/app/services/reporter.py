@@ -1,0 +1,8 @@
+"""Stands in for reporter."""
+
+import sys
+
+from services.standin import run
+
+if __name__ == "__main__":
+    sys.exit(run("reporter"))
