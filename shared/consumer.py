@@ -24,7 +24,7 @@ from shared.parking import ParkingLot
 from shared.runtime.service import Service, now_ms
 
 #: Messages the SUB socket may hold while we work; beyond it ZeroMQ drops and the journal fills the gap.
-STREAM_HWM: Final = 2_000
+STREAM_HWM: Final = 200
 #: Entries applied from the stream in one turn of the loop, so that queries are answered in between.
 STREAM_TURN: Final = 64
 #: How long one turn of catching up may take, likewise.

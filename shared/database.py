@@ -20,7 +20,8 @@ class UntrustedDatabase(RuntimeError):
 
 
 def open_database(path: Path, schema: str, version: int) -> sqlite3.Connection:
-    """A connection (for any thread, one at a time: guard it with a lock) in autocommit mode (write `BEGIN IMMEDIATE` … `COMMIT`) to a database with exactly the tables of
+    """A connection (for any thread, one at a time: guard it with a lock) in autocommit mode
+    (write `BEGIN IMMEDIATE` … `COMMIT`) to a database with exactly the tables of
     `schema` (CREATE TABLE IF NOT EXISTS statements), created 0600 when it does not exist.
 
     Raises: UntrustedDatabase, sqlite3.Error.

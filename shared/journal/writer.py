@@ -51,7 +51,7 @@ class JournalWriter:
     """
 
     def __init__(self, journal: Path, *, segment_bytes: int, store_empty: bool) -> None:
-        self._journal = journal
+        self.directory = journal
         self._store_empty = store_empty
         self._segment_bytes = segment_bytes
         self._log = structlog.get_logger()
@@ -66,12 +66,12 @@ class JournalWriter:
     @property
     def oldest(self) -> int:
         """The first sequence of the oldest segment."""
-        segments = list_segments(self._journal)
+        segments = list_segments(self.directory)
         return segments[0].first_seq if segments else self.head + 1
 
     def size_bytes(self) -> int:
         """Bytes of all segments on disk."""
-        return sum(info.size_bytes for info in list_segments(self._journal))
+        return sum(info.size_bytes for info in list_segments(self.directory))
 
     def producers(self) -> list[ProducerPlace]:
         """All remembered producers."""
@@ -138,7 +138,7 @@ class JournalWriter:
 
     def drop_before(self, seq: int) -> int:
         """Unlink the segments all of whose entries are below `seq`; how many went."""
-        segments = list_segments(self._journal)
+        segments = list_segments(self.directory)
         dropped = 0
         for info, following in pairwise(segments):
             if following.first_seq > seq:
@@ -149,14 +149,14 @@ class JournalWriter:
 
     def segments(self) -> list[SegmentInfo]:
         """The segments, oldest first."""
-        return list_segments(self._journal)
+        return list_segments(self.directory)
 
     def close(self) -> None:
         """Close the newest segment."""
         self._db.close()
 
     def _open_newest(self) -> sqlite3.Connection:
-        for info in reversed(list_segments(self._journal)):
+        for info in reversed(list_segments(self.directory)):
             try:
                 db = open_database(info.path, SCHEMA, VERSION)
                 meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
@@ -177,22 +177,22 @@ class JournalWriter:
         return self._create(1, secrets.token_hex(8))
 
     def _start_over(self) -> sqlite3.Connection:
-        for info in list_segments(self._journal):
+        for info in list_segments(self.directory):
             set_aside(info.path)
         return self._create(1, secrets.token_hex(8))
 
     def _create(self, first_seq: int, epoch: str) -> sqlite3.Connection:
-        db = open_database(segment_path(self._journal, first_seq), SCHEMA, VERSION)
+        db = open_database(segment_path(self.directory, first_seq), SCHEMA, VERSION)
         with _Transaction(db):
             origin = "empty" if self._store_empty else "existing"
             values = [("epoch", epoch), ("checkpoint_seq", str(first_seq - 1)), ("origin", origin)]
             db.executemany("INSERT INTO meta VALUES (?, ?)", values)
-        sync_directory(self._journal)
+        sync_directory(self.directory)
         self.epoch, self.head, self.checkpoint_seq, self.fresh = epoch, first_seq - 1, first_seq - 1, True
         return db
 
     def _successor(self) -> sqlite3.Connection:
-        path = segment_path(self._journal, self.head + 1)
+        path = segment_path(self.directory, self.head + 1)
         unlink_segment(path)
         db = open_database(path, SCHEMA, VERSION)
         try:
@@ -205,7 +205,7 @@ class JournalWriter:
                 ):
                     marks = ", ".join("?" * len(rows.description))
                     db.executemany(f"INSERT INTO {table} VALUES ({marks})", rows.fetchall())  # noqa: S608 - our own tables
-            sync_directory(self._journal)
+            sync_directory(self.directory)
         except BaseException:
             db.close()
             unlink_segment(path)

@@ -1,0 +1,119 @@
+"""The door: one message in, what is let in of it out.
+
+Takes an unpacked `rows` or `batch` envelope and returns a validated, redacted batch with the refused rows named. Knows
+nothing of producers' sequences or call ids (`duplicates`), nor of files (`placement`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from perfmon.wire import MAX_CALL_ID_BYTES, MAX_PRODUCER_BYTES, MAX_ROWS, Kind
+from services.ingest.core.redact import redact
+from services.ingest.core.rows import rows_to_batch
+from services.ingest.core.validation import MAX_NAMED, Refused, check_values
+from shared.batch import Batch, BatchError, from_columns
+
+
+class Arrival(NamedTuple):
+    """What is let in of one message. `rows` counts all rows it had."""
+
+    batch: Batch
+    refused: Refused
+    rows: int
+
+
+class MessageRefused(ValueError):
+    """Nothing of the message can be let in; `reason` is one of `reasons.REASONS`."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(detail or reason)
+        self.reason = reason
+
+
+def let_in(kind: str, body: dict[Any, Any], now_ms: int, oldest_ms: int) -> Arrival:
+    """The good rows of a message.
+
+    Raises: MessageRefused.
+    """
+    if kind == Kind.ROWS:
+        return _rows(body, now_ms, oldest_ms)
+    if kind == Kind.BATCH:
+        return _batch(body, now_ms, oldest_ms)
+    raise MessageRefused("unknown_kind")
+
+
+def producer_of(body: dict[Any, Any]) -> tuple[str, int] | None:
+    """Who sent a message and its sequence; None when it does not say.
+
+    Raises: MessageRefused when it says one without the other, or not as a string and a positive integer.
+    """
+    producer, seq = body.get("producer"), body.get("seq")
+    if producer is None and seq is None:
+        return None
+    if not isinstance(producer, str) or type(seq) is not int or not 0 < seq < 2**63:
+        raise MessageRefused("bad_producer")
+    try:
+        if not 0 < len(producer.encode()) <= MAX_PRODUCER_BYTES:
+            raise MessageRefused("bad_producer")
+    except UnicodeEncodeError as error:
+        raise MessageRefused("bad_producer") from error
+    return producer, seq
+
+
+def _rows(body: dict[Any, Any], now_ms: int, oldest_ms: int) -> Arrival:
+    rows = body.get("rows")
+    if not isinstance(rows, list):
+        raise MessageRefused("bad_batch", "`rows` is a list of maps")
+    if len(rows) > MAX_ROWS:
+        raise MessageRefused("too_many_rows")
+    batch, origin, misshapen = rows_to_batch(rows, now_ms)
+    good, refused = check_values(batch, now_ms, oldest_ms)
+    kept = batch if good is None else batch.take(good)
+    named = sorted([*misshapen.named, *((origin[row], reason) for row, reason in refused.named)])[:MAX_NAMED]
+    return Arrival(_redacted(kept), Refused(named, {**misshapen.by_reason, **_added(misshapen, refused)}), len(rows))
+
+
+def _batch(body: dict[Any, Any], now_ms: int, oldest_ms: int) -> Arrival:
+    n = body.get("n")
+    if type(n) is int and n > MAX_ROWS:
+        raise MessageRefused("too_many_rows")
+    # `paths` is ingest's own column; a producer's word for a path is never taken.
+    columns = {key: value for key, value in body.items() if key != "paths"}
+    try:
+        batch = from_columns(columns)
+    except BatchError as error:
+        raise MessageRefused("bad_batch", str(error)) from error
+    good, refused = check_values(batch, now_ms, oldest_ms)
+    misnamed = {row for row, call_id in batch.call_ids.items() if not _is_call_id(call_id)}
+    if misnamed:
+        good, refused = _without(batch, good, refused, misnamed)
+    kept = batch if good is None else batch.take(good)
+    return Arrival(_redacted(kept), refused, len(batch))
+
+
+def _without(batch: Batch, good: Any, refused: Refused, rows: set[int]) -> tuple[Any, Refused]:
+    mask = np.ones(len(batch), np.bool_) if good is None else good
+    fresh = sorted(row for row in rows if mask[row])
+    mask[fresh] = False
+    named = sorted([*refused.named, *((row, "call_id_not_text") for row in fresh)])[:MAX_NAMED]
+    return mask, Refused(named, {**refused.by_reason, "call_id_not_text": len(fresh)})
+
+
+def _added(first: Refused, second: Refused) -> dict[str, int]:
+    return {reason: count + first.by_reason.get(reason, 0) for reason, count in second.by_reason.items()}
+
+
+def _is_call_id(value: str) -> bool:
+    try:
+        return 0 < len(value.encode()) <= MAX_CALL_ID_BYTES
+    except UnicodeEncodeError:
+        return False
+
+
+def _redacted(batch: Batch) -> Batch:
+    for row, message in batch.errors.items():
+        batch.errors[row] = redact(message)
+    return batch

@@ -1,0 +1,212 @@
+"""The decisions of one group commit: which messages are stored, in which entries, and what each sender is told.
+
+`plan` looks at all messages that wait; the shell commits what it says in one transaction and then calls `committed`, or
+`failed` when the disk refused, after which nothing of the plan is remembered.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from perfmon.wire import ack_reply
+from services.ingest.core.door import MessageRefused, let_in, producer_of
+from services.ingest.core.duplicates import CallIdMemory, ProducerLedger, Seen, call_digest
+from services.ingest.core.placement import Placement
+from services.ingest.core.reasons import REASONS
+from services.ingest.core.validation import NONE_REFUSED, Refused
+from shared.batch import Batch, concatenate
+from shared.settings import Settings
+from shared.timespan import HOUR_MS
+
+#: Rows of one journal entry; messages are joined up to this, a larger message is an entry of its own.
+ENTRY_ROWS: Final = 65_536
+#: Producers that are remembered.
+MAX_PRODUCERS: Final = 10_000
+
+
+class Message(NamedTuple):
+    """One write as it came: `sender` gets the acknowledgement (None: fire and forget)."""
+
+    sender: Any
+    kind: str
+    body: dict[Any, Any]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What becomes of one message, and where its rows stand once committed."""
+
+    sender: Any
+    producer: str | None = None
+    seq: int | None = None
+    stored: int = 0
+    duplicates: int = 0
+    refused: Refused = NONE_REFUSED
+    entry: int = -1
+    first_row: int = 0
+    error: tuple[str, str] | None = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """One group commit: `entries` are placed batches, in order."""
+
+    now_ms: int
+    outcomes: list[Outcome] = field(default_factory=list)
+    entries: list[Batch] = field(default_factory=list)
+    digests: set[bytes] = field(default_factory=set)
+
+
+class Answer(NamedTuple):
+    """An acknowledgement to send."""
+
+    sender: Any
+    frame: bytes
+
+
+class IngestCore:
+    """What ingest knows, and the counters of what it decided."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._retention_ms = settings.raw_retention_hours * HOUR_MS
+        self.placement = Placement(settings.max_series)
+        self.producers = ProducerLedger()
+        self.call_ids = CallIdMemory(settings.call_id_hours, settings.max_call_ids)
+        self.stored_total = 0
+        self.duplicates_total = 0
+        self.refused_total: Counter[str] = Counter()
+        self.last_metric_ms = 0
+
+    def plan(self, messages: Sequence[Message], now_ms: int) -> Plan:
+        """Decide about all messages that wait. Only staged: nothing is remembered before `committed`."""
+        plan = Plan(now_ms)
+        parts: list[tuple[Outcome, Batch]] = []
+        for message in messages:
+            outcome = Outcome(message.sender)
+            plan.outcomes.append(outcome)
+            batch = self._decide(message, outcome, plan)
+            if batch is not None and len(batch):
+                parts.append((outcome, batch))
+        self._fill_entries(plan, parts)
+        return plan
+
+    def committed(self, plan: Plan, epoch: str, last_seq: int) -> list[Answer]:
+        """The plan is on disk, its last entry as `last_seq`: remember it; the acknowledgements."""
+        self.producers.commit()
+        self.producers.prune(MAX_PRODUCERS)
+        self.call_ids.add(plan.now_ms // HOUR_MS, plan.digests)
+        first = last_seq - len(plan.entries) + 1
+        answers = []
+        for outcome in plan.outcomes:
+            self._count(outcome, plan.now_ms)
+            entry = first + outcome.entry if outcome.entry >= 0 else 0
+            answers.append(self._answer(outcome, epoch, entry))
+        return [answer for answer in answers if answer.sender is not None]
+
+    def failed(self, plan: Plan, epoch: str, code: str, message: str) -> list[Answer]:
+        """The disk refused the plan: forget it; the refusals."""
+        self.producers.roll_back()
+        answers = []
+        for outcome in plan.outcomes:
+            if outcome.error is None:
+                outcome.stored, outcome.error, outcome.entry = 0, (code, message), -1
+            self.refused_total[outcome.error[0]] += 1
+            if outcome.sender is not None:
+                answers.append(self._answer(outcome, epoch, 0))
+        return answers
+
+    def refuse(self, reason: str) -> None:
+        """Count a frame that was not even a message."""
+        self.refused_total[reason] += 1
+
+    def replayed(self, batch: Batch, committed_ms: int) -> None:
+        """Take note of a committed entry that is read again after a start."""
+        digests = {call_digest(call_id) for call_id in batch.call_ids.values()}
+        self.call_ids.add(committed_ms // HOUR_MS, digests)
+
+    def _decide(self, message: Message, outcome: Outcome, plan: Plan) -> Batch | None:
+        try:
+            identity = producer_of(message.body)
+            if identity is not None:
+                outcome.producer, outcome.seq = identity
+                seen = self.producers.look_up(*identity)
+                if seen is Seen.TOO_OLD:
+                    raise MessageRefused("stale_sequence")
+                if seen is Seen.STORED:
+                    outcome.duplicates = _claimed_rows(message.body)
+                    return None
+            arrival = let_in(message.kind, message.body, plan.now_ms, plan.now_ms - self._retention_ms)
+        except MessageRefused as refused:
+            outcome.error = (refused.reason, f"{REASONS[refused.reason]} ({refused})")
+            return None
+        outcome.refused = arrival.refused
+        batch = self._without_known_calls(arrival.batch, plan)
+        outcome.duplicates = len(arrival.batch) - len(batch)
+        outcome.stored = len(batch)
+        if outcome.producer is not None and outcome.seq is not None:
+            self.producers.stage(outcome.producer, outcome.seq, plan.now_ms)
+        return batch
+
+    def _without_known_calls(self, batch: Batch, plan: Plan) -> Batch:
+        if not batch.call_ids:
+            return batch
+        known = []
+        for row, call_id in sorted(batch.call_ids.items()):
+            digest = call_digest(call_id)
+            if digest in plan.digests or digest in self.call_ids:
+                known.append(row)
+            plan.digests.add(digest)
+        if not known:
+            return batch
+        keep = np.ones(len(batch), np.bool_)
+        keep[known] = False
+        return batch.take(keep)
+
+    def _fill_entries(self, plan: Plan, parts: list[tuple[Outcome, Batch]]) -> None:
+        group: list[Batch] = []
+        rows = 0
+        for outcome, batch in parts:
+            if group and rows + len(batch) > ENTRY_ROWS:
+                plan.entries.append(self.placement.place(concatenate(group)))
+                group, rows = [], 0
+            outcome.entry, outcome.first_row = len(plan.entries), rows
+            group.append(batch)
+            rows += len(batch)
+        if group:
+            plan.entries.append(self.placement.place(concatenate(group)))
+
+    def _count(self, outcome: Outcome, now_ms: int) -> None:
+        self.stored_total += outcome.stored
+        self.duplicates_total += outcome.duplicates
+        self.refused_total.update(outcome.refused.by_reason)
+        if outcome.error is not None:
+            self.refused_total[outcome.error[0]] += 1
+        if outcome.stored:
+            self.last_metric_ms = now_ms
+
+    def _answer(self, outcome: Outcome, epoch: str, entry: int) -> Answer:
+        place = None if outcome.producer is None else self.producers.place(outcome.producer)
+        frame = ack_reply(
+            producer=outcome.producer,
+            seq=outcome.seq,
+            cumulative=None if place is None else place.cumulative(),
+            stored=outcome.stored,
+            duplicates=outcome.duplicates,
+            rejected=outcome.refused.named,
+            rejected_total=outcome.refused.total,
+            epoch=epoch,
+            entry=entry,
+            first_row=outcome.first_row,
+            error=outcome.error,
+        )
+        return Answer(outcome.sender, frame)
+
+
+def _claimed_rows(body: dict[Any, Any]) -> int:
+    rows, n = body.get("rows"), body.get("n")
+    return len(rows) if isinstance(rows, list) else n if type(n) is int and n >= 0 else 0

@@ -1,0 +1,163 @@
+"""Rows (maps with the seed's field names) to columns. Strict: a wrong type or an unknown field costs the row, and only it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from perfmon.wire import MAX_CALL_ID_BYTES
+from services.ingest.core.validation import MAX_NAMED, Refused
+from shared.batch import Batch, Series
+from shared.timespan import BadTime, parse_iso
+
+_FIELDS: Final = frozenset({"mcpServer", "toolName", "duration", "success", "error", "resource", "timestamp", "callId"})
+_REQUIRED: Final = ("mcpServer", "toolName", "duration", "success")
+_RESOURCES: Final = ("cpu", "memory", "diskIO")
+_NAN: Final = math.nan
+#: Text longer than any ISO-8601 time is not parsed.
+_MAX_TIME_CHARS: Final = 40
+#: Epoch ms beyond which a time is no time (the year 9999).
+_MAX_TS_MS: Final = 253_402_300_799_999
+
+
+class _Fault(Exception):
+    pass
+
+
+class _Columns:
+    """Columns under construction, and where each kept row came from."""
+
+    def __init__(self) -> None:
+        self.union: dict[Series, int] = {}
+        self.codes: list[int] = []
+        self.ts: list[int] = []
+        self.duration: list[float] = []
+        self.ok: list[bool] = []
+        self.resources: tuple[list[float], list[float], list[float]] = ([], [], [])
+        self.errors: dict[int, str] = {}
+        self.call_ids: dict[int, str] = {}
+        self.origin: list[int] = []
+
+    def batch(self) -> Batch:
+        cpu, memory, disk_io = (_measured(values) for values in self.resources)
+        return Batch(
+            tuple(self.union),
+            np.asarray(self.codes, np.uint32),
+            np.asarray(self.ts, np.int64),
+            np.asarray(self.duration, np.float64),
+            np.asarray(self.ok, np.uint8),
+            cpu=cpu,
+            memory=memory,
+            disk_io=disk_io,
+            errors=self.errors,
+            call_ids=self.call_ids,
+        )
+
+
+def rows_to_batch(rows: list[Any], now_ms: int) -> tuple[Batch, list[int], Refused]:
+    """The rows of good structure as a batch, the index each came from, and the refused ones. Values are checked later."""
+    columns = _Columns()
+    named: list[tuple[int, str]] = []
+    by_reason: dict[str, int] = {}
+    for index, row in enumerate(rows):
+        try:
+            _take(columns, row, now_ms)
+            columns.origin.append(index)
+        except _Fault as fault:
+            reason = str(fault)
+            by_reason[reason] = by_reason.get(reason, 0) + 1
+            if len(named) < MAX_NAMED:
+                named.append((index, reason))
+    return columns.batch(), columns.origin, Refused(named, by_reason)
+
+
+def _take(columns: _Columns, row: Any, now_ms: int) -> None:
+    if not isinstance(row, dict):
+        raise _Fault("row_not_a_map")
+    if not _FIELDS.issuperset(row):
+        raise _Fault("unknown_field")
+    for name in _REQUIRED:
+        if name not in row:
+            raise _Fault("missing_field")
+    server, tool, duration, success = row["mcpServer"], row["toolName"], row["duration"], row["success"]
+    if not isinstance(server, str) or not isinstance(tool, str):
+        raise _Fault("name_not_text")
+    if success is not True and success is not False:
+        raise _Fault("success_not_boolean")
+    milliseconds = _number(duration, "duration_not_a_number")
+    error = row.get("error")
+    if error is not None and not isinstance(error, str):
+        raise _Fault("error_not_text")
+    call_id = row.get("callId")
+    if call_id is not None and not _is_call_id(call_id):
+        raise _Fault("call_id_not_text")
+    ts = _timestamp(row.get("timestamp"), now_ms)
+    resources = _resources(row.get("resource"))
+    at = len(columns.codes)
+    columns.codes.append(columns.union.setdefault(Series(server, tool), len(columns.union)))
+    columns.ts.append(ts)
+    columns.duration.append(milliseconds)
+    columns.ok.append(success)
+    for column, value in zip(columns.resources, resources, strict=True):
+        column.append(value)
+    if error:
+        columns.errors[at] = error
+    if call_id is not None:
+        columns.call_ids[at] = call_id
+
+
+def _number(value: Any, reason: str) -> float:
+    if type(value) is float:
+        return value
+    if type(value) is int:
+        return float(value) if abs(value) < 2**63 else math.inf
+    raise _Fault(reason)
+
+
+def _resources(value: Any) -> tuple[float, float, float]:
+    if value is None:
+        return _NAN, _NAN, _NAN
+    if not isinstance(value, dict):
+        raise _Fault("resource_not_a_map")
+    if not set(_RESOURCES).issuperset(value):
+        raise _Fault("unknown_field")
+    cpu, memory, disk_io = (_resource(value.get(name)) for name in _RESOURCES)
+    return cpu, memory, disk_io
+
+
+def _resource(value: Any) -> float:
+    if value is None:
+        return _NAN
+    number = _number(value, "resource_not_a_number")
+    # NaN means not measured in a column, so a row must not say it by number.
+    return math.inf if math.isnan(number) else number
+
+
+def _timestamp(value: Any, now_ms: int) -> int:
+    if value is None:
+        return now_ms
+    if type(value) is int:
+        if 0 <= value <= _MAX_TS_MS:
+            return value
+    elif isinstance(value, str) and len(value) <= _MAX_TIME_CHARS:
+        try:
+            return parse_iso(value)
+        except BadTime:
+            pass
+    raise _Fault("timestamp_not_a_time")
+
+
+def _is_call_id(value: Any) -> bool:
+    if not isinstance(value, str) or not value:
+        return False
+    try:
+        return len(value.encode()) <= MAX_CALL_ID_BYTES
+    except UnicodeEncodeError:
+        return False
+
+
+def _measured(values: list[float]) -> Any:
+    column = np.asarray(values, np.float64)
+    return None if not len(column) or np.isnan(column).all() else column
