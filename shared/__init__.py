@@ -9,6 +9,6 @@ import sys
 if "structlog" not in sys.modules and "rich" not in sys.modules:
     sys.modules["rich"] = None  # type: ignore[assignment]  # None is how Python says: not importable
     try:
-        import structlog.dev
+        import structlog.dev  # noqa: F401 - loaded here for what it does not find
     finally:
         del sys.modules["rich"]
