@@ -1,0 +1,137 @@
+"""From what `record` was given to the rows of a message. Pure; ingest is who judges values.
+
+Here only what would make a message unsendable is put right or refused: lone surrogates (a file name in an error message),
+numbers that are not Python's own (numpy's), names without end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from perfmon.wire import MAX_CALL_ID_BYTES, MAX_ERROR_CHARS, MAX_NAME_BYTES, encode_rows
+
+#: (server, tool, duration_ms, success, error, cpu, memory, disk_io, ts_ms, call_id); a plain tuple because it is made on
+#: the host's own path.
+Row = tuple[Any, Any, Any, Any, Any, Any, Any, Any, Any, Any]
+
+#: What packing raises for a row that cannot travel.
+UNPACKABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
+
+
+class Message(NamedTuple):
+    """One frame and how many rows it carries; `rejected` rows could not be put into it, `reason` says why the first could
+    not.
+    """
+
+    frame: bytes
+    rows: int
+    rejected: int
+    reason: str | None
+
+
+def build_message(rows: Sequence[Row], *, producer: str | None, seq: int | None) -> Message:
+    """A `rows` message of all rows that can travel."""
+    maps = [to_map(row) for row in rows]
+    if None not in maps:
+        try:
+            return Message(encode_rows(maps, producer=producer, seq=seq), len(maps), 0, None)  # type: ignore[arg-type] # no None
+        except UNPACKABLE:
+            pass  # one row is to blame; find it
+    kept: list[dict[str, Any]] = []
+    reason: str | None = None
+    for row, found in zip(rows, maps, strict=True):
+        cleaned, why = _clean(found) if found is not None else (None, _oversize(row))
+        if cleaned is None:
+            reason = reason or why
+        else:
+            kept.append(cleaned)
+    return Message(encode_rows(kept, producer=producer, seq=seq), len(kept), len(rows) - len(kept), reason)
+
+
+def to_map(row: Row) -> dict[str, Any] | None:
+    """The row with the seed's field names; None when a name or the call id is longer than any that is accepted."""
+    server, tool, duration_ms, success, error, cpu, memory, disk_io, ts_ms, call_id = row
+    if _oversize(row) is not None:
+        return None
+    found: dict[str, Any] = {
+        "mcpServer": server,
+        "toolName": tool,
+        "duration": duration_ms,
+        "success": success,
+        "timestamp": ts_ms,
+    }
+    if error is not None:
+        found["error"] = error
+    resource = {
+        name: value for name, value in (("cpu", cpu), ("memory", memory), ("diskIO", disk_io)) if value is not None
+    }
+    if resource:
+        found["resource"] = resource
+    if call_id is not None:
+        found["callId"] = call_id
+    return found
+
+
+def error_text(error: object) -> str:
+    """An error as text, cut to what is kept of it; an exception becomes `Class: message`."""
+    if isinstance(error, str):
+        return error if len(error) <= MAX_ERROR_CHARS else error[: MAX_ERROR_CHARS - 1] + "…"
+    if isinstance(error, BaseException):
+        name = type(error).__qualname__
+        text = _text_of(error)
+        return error_text(f"{name}: {text}" if text else name)
+    return error_text(_text_of(error))
+
+
+def problem(server: object, tool: object, duration_ms: object) -> str | None:
+    """Why ingest would refuse a call so named and timed; None when it would not. For producers that want to know at once."""
+    for what, name in (("server", server), ("tool", tool)):
+        if not isinstance(name, str) or not name:
+            return f"{what} is a name, got {name!r:.80}"
+        if len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+            return f"{what} is a name of at most {MAX_NAME_BYTES} bytes"
+    if isinstance(duration_ms, bool) or not isinstance(duration_ms, int | float) or not 0 <= duration_ms < float("inf"):
+        return f"duration_ms is a number of milliseconds from 0 on, got {duration_ms!r:.80}"
+    return None
+
+
+def _text_of(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - the host's own __str__ may do anything; the metric is worth more than its text
+        return ""
+
+
+def _oversize(row: Row) -> str | None:
+    server, tool, call_id = row[0], row[1], row[9]
+    if _too_long(server, MAX_NAME_BYTES) or _too_long(tool, MAX_NAME_BYTES):
+        return "name_too_long"
+    return "call_id_too_long" if _too_long(call_id, MAX_CALL_ID_BYTES) else None
+
+
+def _too_long(value: object, limit: int) -> bool:
+    return isinstance(value, str) and len(value) > limit
+
+
+def _clean(found: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
+    """The row made packable, or None and why it cannot be."""
+    cleaned = {key: _plain(value) for key, value in found.items()}
+    if "resource" in found:
+        cleaned["resource"] = {key: _plain(value) for key, value in found["resource"].items()}
+    try:
+        encode_rows([cleaned])
+    except UNPACKABLE as error:
+        return None, f"not_packable: {type(error).__name__}"
+    return cleaned, None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if value is None or isinstance(value, bool | int | float | dict):
+        return value
+    try:
+        return float(value)
+    except Exception:  # noqa: BLE001 - any object's own __float__; what cannot become a number is refused by the packing
+        return value
