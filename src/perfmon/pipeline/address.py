@@ -1,22 +1,12 @@
-"""Where the HTTP gateway listens. It says so in its answer to `ping`, or in the file it writes."""
+"""Where the HTTP gateway listens: what it says in its answer to `ping`, else the file it wrote."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Final
 
+from perfmon.http_access import load
 from perfmon.paths import DataDirectory
 from perfmon.pipeline.report import Answer
-
-#: Longest file that is read.
-_MAX_BYTES: Final = 4_096
-
-
-def address_path(data: DataDirectory) -> Path:
-    """Where the gateway writes its host and port."""
-    return data.state / "http.json"
 
 
 def http_address(data: DataDirectory, answers: Mapping[str, Answer]) -> str | None:
@@ -27,13 +17,5 @@ def http_address(data: DataDirectory, answers: Mapping[str, Answer]) -> str | No
     told = gateway.fields.get("http")
     if isinstance(told, str):
         return told
-    return _written(address_path(data))
-
-
-def _written(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            found = json.loads(file.read(_MAX_BYTES))
-        return f"http://127.0.0.1:{int(found['port'])}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    access = load(data)
+    return None if access is None else access.base_url

@@ -8,18 +8,15 @@ names no command and no path, and nothing in it is believed while the supervisor
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from perfmon.paths import DataDirectory
+from perfmon.private_file import read_private, write_whole
 
 #: A pipeline that a gateway started stops after this long without a gateway or a metric.
 IDLE_STOP_S: Final = 24 * 3600
-#: Longest record that is read.
-_MAX_BYTES: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +36,16 @@ def record_path(data: DataDirectory) -> Path:
 
 
 def write_record(data: DataDirectory, record: Record) -> None:
-    """Replace the record: temporary file, then rename, 0600."""
-    descriptor, name = tempfile.mkstemp(dir=data.state, prefix=".pipeline-")
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(asdict(record), file)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).replace(record_path(data))
+    """Replace the record whole, 0600."""
+    write_whole(record_path(data), json.dumps(asdict(record)).encode())
 
 
 def read_record(data: DataDirectory) -> Record | None:
-    """The record; None when there is none or it is not one."""
-    path = record_path(data)
+    """The record; None when there is none, it is not one, or others could have written it."""
+    raw = read_private(record_path(data))
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        raw = file.read(_MAX_BYTES)
-    try:
-        return _parse(json.loads(raw))
-    except (ValueError, KeyError, TypeError):
+        return None if raw is None else _parse(json.loads(raw))
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

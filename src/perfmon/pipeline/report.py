@@ -52,3 +52,13 @@ class ServiceStatus:
     parked: int | None = None
     version: str | None = None
     epoch: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding of `perfmon doctor`; `advice` is what to do, empty when all is well."""
+
+    name: str
+    verdict: Literal["ok", "warning", "problem"]
+    found: str
+    advice: str = ""

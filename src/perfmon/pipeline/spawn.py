@@ -29,6 +29,7 @@ from perfmon.pipeline.locks import is_held, supervisor_lock
 from perfmon.pipeline.logs import tail
 from perfmon.pipeline.record import IDLE_STOP_S, Record, read_record, remove_record, write_record
 from perfmon.pipeline.render import USERNAME, Places, render
+from perfmon.private_file import write_whole
 
 #: How long supervisord may take from its start to its first answer; it takes 0.2 s on an idle machine.
 LAUNCH_TIMEOUT_S: Final = 15.0
@@ -87,7 +88,7 @@ def spawn(data: DataDirectory, *, started_by: str, foreground: bool = False) -> 
     places = places_of(data, password)
     text = render((places.application / "supervisord.conf").read_text(encoding="utf-8"), places)
     _remove_links(data.logs)
-    _replace(config_path(data), text)
+    write_whole(config_path(data), text.encode())
     idle = IDLE_STOP_S if started_by == "gateway" else None
     write_record(data, Record(__version__, started_by, time.time_ns() // 1_000_000, password, idle))
     process = _launch(data, places, foreground=foreground)
@@ -167,12 +168,3 @@ def _remove_links(folder: Path) -> None:
     for entry in folder.iterdir():
         if entry.is_symlink():
             entry.unlink()
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary.replace(path)

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -50,7 +51,7 @@ def run(name: str) -> int:
         "dataDirectory": str(data.root),
         "epoch": "e",
         "seq": 7 if name == "ingest" else 5,
-        "cwd": os.getcwd(),
+        "cwd": str(Path.cwd()),
         "pythonpath": os.environ.get("PYTHONPATH"),
     }
     while not stopping and os.getppid() == parent:

@@ -1,0 +1,90 @@
+"""`perfmon run`: the pipeline in the foreground, for `make run`, containers and a look at what it does."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perfmon.cli.options import Data, chosen, told
+from perfmon.paths import DATA_DIRECTORY_VARIABLE, DataDirectory, user_data_directory
+from perfmon.pipeline.address import http_address
+from perfmon.pipeline.foreground import Foreground
+from perfmon.pipeline.report import Answer
+
+#: The name under which Claude Code lists the server.
+SERVER_NAME = "performance-monitor"
+
+
+def register(app: typer.Typer) -> None:
+    """Add `run`."""
+    app.command()(run)
+
+
+def run(
+    data: Data = None,
+    attach: Annotated[
+        bool, typer.Option("--attach", help="Watch a pipeline that runs already, without owning it.")
+    ] = False,
+) -> None:
+    """Run the pipeline in the foreground and say what changes; Ctrl-C stops it."""
+    directory = chosen(data)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stopping.set())
+    _say(f"data directory {directory.root}")
+    with told():
+        code = Foreground(directory, _say, lambda answers: _welcome(directory, answers), attach=attach).run(stopping)
+    raise typer.Exit(code)
+
+
+def launch_command() -> list[str]:
+    """The command that starts the stdio gateway of this very installation."""
+    script = Path(sys.executable).parent / "perfmon"
+    return [str(script), "mcp"] if script.exists() else [sys.executable, "-m", "perfmon", "mcp"]
+
+
+def claude_lines(data: DataDirectory) -> list[str]:
+    """How Claude Code is told of this server: the command line and the .mcp.json entry."""
+    named = data.root != user_data_directory().resolve()
+    environment = {DATA_DIRECTORY_VARIABLE: str(data.root)} if named else {}
+    command = launch_command()
+    options = [word for key, value in environment.items() for word in ("-e", f"{key}={value}")]
+    add = shlex.join(["claude", "mcp", "add", SERVER_NAME, *options, "--", *command])
+    entry = {"type": "stdio", "command": command[0], "args": command[1:], "env": environment}
+    return [
+        "Add it to Claude Code:",
+        f"  {add}",
+        "or in a project's .mcp.json:",
+        f"  {json.dumps({'mcpServers': {SERVER_NAME: entry}})}",
+        "or let `perfmon connect claude-code` show and write it, with the hooks that record every MCP call.",
+    ]
+
+
+def _welcome(data: DataDirectory, answers: Mapping[str, Answer]) -> None:
+    http = http_address(data, answers)
+    lines = [
+        "",
+        "All services are ready.",
+        f"  data      {data.root}",
+        f"  HTTP      {http or 'off'}" + (f"   (page {http}/, MCP {http}/mcp)" if http else ""),
+        f"  publish   {data.endpoint('ingest.write')} (acknowledged), {data.endpoint('ingest.push')} (fire and forget)",
+        "",
+        *claude_lines(data),
+        "",
+        "Ctrl-C stops it.",
+        "",
+    ]
+    typer.echo("\n".join(lines))
+
+
+def _say(line: str) -> None:
+    typer.echo(f"{time.strftime('%H:%M:%S')}  {line}")

@@ -1,0 +1,44 @@
+"""`perfmon mcp`: the stdio gateway in this very process. No typer, no rich: it answers `tools/list` within a second.
+
+Stdout belongs to MCP; what goes wrong is said on stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from perfmon.paths import DATA_DIRECTORY_VARIABLE, application_root
+
+_USAGE: Final = """\
+usage: perfmon mcp [--data DIR]
+
+Serve the performance monitor's tools over stdio, for an MCP client to start. Starts a pipeline on the data directory if none
+runs, and leaves it running.
+
+  --data DIR   the data directory (default: PERFMON_DATA_DIR, the nearest .performance-data, or your own)
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Become the stdio gateway; the exit code."""
+    rest = list(arguments)
+    if rest[:1] in (["-h"], ["--help"]):
+        sys.stdout.write(_USAGE)
+        return 0
+    if rest[:1] and rest[0].startswith("--data="):
+        rest[:1] = ["--data", rest[0].removeprefix("--data=")]
+    if rest[:1] == ["--data"] and len(rest) >= 2:
+        os.environ[DATA_DIRECTORY_VARIABLE] = rest[1]
+        rest = rest[2:]
+    if rest:
+        sys.stderr.write(f"perfmon mcp: unknown argument {rest[0]!r}\n{_USAGE}")
+        return 2
+    # First on the path, so that neither the working directory nor PYTHONPATH can put other `services` before ours.
+    sys.path.insert(0, str(application_root()))
+    sys.argv = ["perfmon mcp", "--stdio"]
+    runpy.run_module("services.gateway", run_name="__main__", alter_sys=True)
+    return 0
