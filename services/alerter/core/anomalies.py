@@ -1,0 +1,125 @@
+"""An anomaly that the detector found, as a candidate for an alert. Strict: it comes over a socket.
+
+The condition is `<anomalyType> detected`, its threshold the upper end of the expected range, as in the seed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from perfmon.wire.limits import MAX_NAME_BYTES
+from services.alerter.core.model import Candidate, Fingerprint, Severity
+from shared.timespan import BadTime, parse_iso
+
+#: The severity that makes no alert.
+INFO: Final = "info"
+#: An anomaly that ended longer ago than the sweep looks back is no news.
+ANOMALY_STALE_MS: Final = 6 * 60 * 60 * 1000
+#: How long an anomaly's id is remembered.
+ANOMALY_MEMORY_MS: Final = 30 * 24 * 60 * 60 * 1000
+MAX_ID_CHARS: Final = 200
+
+_TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_RANGE = re.compile(r"\s*(-?[\d.]+(?:e[+-]?\d+)?)\s*[-–]\s*(-?[\d.]+(?:e[+-]?\d+)?)\s*", re.IGNORECASE)
+
+
+class BadAnomaly(ValueError):
+    """Not an anomaly; the message names what is wrong."""
+
+
+class Anomaly(NamedTuple):
+    """An id, and the candidate; None when its severity is below warning."""
+
+    anomaly_id: str
+    candidate: Candidate | None
+
+
+def parse_anomaly(raw: object) -> Anomaly:
+    """Raises: BadAnomaly."""
+    if not isinstance(raw, Mapping):
+        raise BadAnomaly("an anomaly is a map")
+    anomaly_id = _text(raw, "id", MAX_ID_CHARS)
+    severity = raw.get("severity")
+    if severity == INFO:
+        return Anomaly(anomaly_id, None)
+    if severity not in ("warning", "critical"):
+        raise BadAnomaly("severity: info, warning or critical")
+    kind = _text(raw, "anomalyType", 64)
+    if not _TYPE.fullmatch(kind):
+        raise BadAnomaly("anomalyType: lower-case letters, digits and _")
+    server, tool = _text(raw, "mcpServer", MAX_NAME_BYTES), _text(raw, "toolName", MAX_NAME_BYTES)
+    details = raw.get("details")
+    if not isinstance(details, Mapping):
+        raise BadAnomaly("details: a map")
+    candidate = Candidate(
+        Fingerprint(f"anomaly:{kind}", server, tool),
+        Severity(severity),
+        f"{kind} detected",
+        _number(details.get("currentValue"), "details.currentValue"),
+        upper_end(details.get("expectedRange")),
+        _unit(details.get("unit")),
+        _last_true(raw),
+        f"anomaly found by {_method(details.get('method'))}",
+        anomaly_id,
+        anomaly_id=anomaly_id,
+    )
+    return Anomaly(anomaly_id, candidate)
+
+
+def upper_end(expected: object) -> float:
+    """The upper end of `lo-hi`, where either may be negative or written with an exponent.
+
+    Raises: BadAnomaly.
+    """
+    match = _RANGE.fullmatch(expected) if isinstance(expected, str) else None
+    if match:
+        try:
+            value = float(match.group(2))
+        except ValueError:
+            value = math.nan
+        if math.isfinite(value):
+            return value
+    raise BadAnomaly("details.expectedRange: `lo-hi`")
+
+
+def _last_true(raw: Mapping[str, Any]) -> int:
+    """When it was last seen: its end, else its peak, else its start."""
+    times = [raw.get(name) for name in ("endTs", "peakTs", "startTs")]
+    known = [value for value in times if isinstance(value, int) and not isinstance(value, bool) and value >= 0]
+    stamp = raw.get("timestamp")
+    if isinstance(stamp, str):
+        try:
+            known.append(parse_iso(stamp))
+        except BadTime as error:
+            raise BadAnomaly(f"timestamp: {error}") from error
+    if not known:
+        raise BadAnomaly("timestamp: an ISO-8601 time")
+    return max(known)
+
+
+def _text(raw: Mapping[str, Any], field: str, limit: int) -> str:
+    value = raw.get(field)
+    if not isinstance(value, str) or not 0 < len(value) <= limit:
+        raise BadAnomaly(f"{field}: 1 to {limit} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadAnomaly(f"{field}: valid Unicode") from error
+    return value
+
+
+def _number(value: object, field: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadAnomaly(f"{field}: a finite number")
+    return float(value)
+
+
+def _unit(value: object) -> str:
+    return value if isinstance(value, str) and len(value) <= 16 and value.isprintable() else ""
+
+
+def _method(value: object) -> str:
+    return value if isinstance(value, str) and re.fullmatch(r"[a-z0-9_-]{1,32}", value) else "the detector"

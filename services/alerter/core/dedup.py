@@ -1,0 +1,29 @@
+"""One open alert a condition and series; after it resolves none for an hour; a worse severity breaks through.
+
+Returns the named reason. The memory of resolved alerts is the alert book's; nothing is kept here.
+"""
+
+from __future__ import annotations
+
+from services.alerter.core.model import Alert, Candidate, Reason
+
+
+def dedup(
+    candidate: Candidate, opened: Alert | None, resolved: Alert | None, quiet_ms: int, *, stale: bool = False
+) -> Reason:
+    """What a candidate means, given the open alert of its fingerprint and the last resolved one, if any.
+
+    RAISED (a new alert may be raised), UPGRADED, DEDUPLICATED, RECENTLY_RESOLVED or STALE. A stale candidate still tells that an
+    open alert was true at its time, but neither raises nor upgrades.
+    """
+    if opened is not None:
+        worse = candidate.severity.worse_than(opened.severity) and not stale
+        return Reason.UPGRADED if worse else Reason.DEDUPLICATED
+    if stale:
+        return Reason.STALE
+    if resolved is None or resolved.resolved_ms is None:
+        return Reason.RAISED
+    within = candidate.ts_ms < resolved.resolved_ms + quiet_ms
+    if within and not candidate.severity.worse_than(resolved.severity):
+        return Reason.RECENTLY_RESOLVED
+    return Reason.RAISED

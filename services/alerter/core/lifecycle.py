@@ -1,0 +1,97 @@
+"""How an alert changes: raised, true again, upgraded, acknowledged, escalated, resolved.
+
+Every change of an alert is one of these functions; each returns the new alert and checks that it may happen. Deciding whether it
+should is `engine`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from services.alerter.core.model import Acknowledgement, Alert, Candidate, Status
+
+
+def raised(alert_id: str, candidate: Candidate, now_ms: int) -> Alert:
+    """A new, active alert."""
+    return Alert(
+        alert_id,
+        candidate,
+        candidate.severity,
+        Status.ACTIVE,
+        ts_ms=candidate.ts_ms,
+        created_ms=now_ms,
+        active_since_ms=now_ms,
+        last_true_ms=candidate.ts_ms,
+        peak_value=candidate.value,
+    )
+
+
+def true_again(alert: Alert, candidate: Candidate) -> Alert:
+    """Still open, and its condition was seen true; late metrics move nothing back.
+
+    While an alert is critical, a candidate that is a warning proves the condition but keeps the critical text.
+    """
+    _must_be_open(alert)
+    peak = max(alert.peak_value, candidate.value)
+    if candidate.ts_ms < alert.last_true_ms:
+        return replace(alert, peak_value=peak)
+    shown = candidate
+    if alert.severity.worse_than(candidate.severity):
+        kept = alert.candidate
+        shown = replace(candidate, severity=kept.severity, text=kept.text, threshold=kept.threshold)
+    return replace(alert, candidate=shown, last_true_ms=candidate.ts_ms, peak_value=peak)
+
+
+def upgraded(alert: Alert, candidate: Candidate, now_ms: int) -> Alert:
+    """Worse than before: active again, whoever acknowledged the milder one."""
+    _must_be_open(alert)
+    if not candidate.severity.worse_than(alert.severity):
+        raise ValueError("an upgrade is to a worse severity")
+    return replace(
+        alert,
+        candidate=candidate,
+        severity=candidate.severity,
+        status=Status.ACTIVE,
+        active_since_ms=now_ms,
+        last_true_ms=max(alert.last_true_ms, candidate.ts_ms),
+        peak_value=max(alert.peak_value, candidate.value),
+        acknowledgement=None,
+        previous_acknowledgement=alert.acknowledgement or alert.previous_acknowledgement,
+        upgraded_ms=now_ms,
+    )
+
+
+def acknowledged(alert: Alert, by: str, notes: str | None, now_ms: int) -> Alert:
+    """Taken on by someone; an alert that is acknowledged already keeps its first acknowledgement."""
+    _must_be_open(alert)
+    if alert.acknowledgement is not None:
+        return alert
+    return replace(alert, status=Status.ACKNOWLEDGED, acknowledgement=Acknowledgement(by, notes, now_ms))
+
+
+def escalation_due(alert: Alert, after_ms: int, now_ms: int) -> bool:
+    """Whether nobody acknowledged it for too long."""
+    return alert.status is Status.ACTIVE and now_ms - alert.active_since_ms >= after_ms
+
+
+def escalated(alert: Alert, now_ms: int) -> Alert:
+    """Nobody acknowledged it."""
+    if alert.status is not Status.ACTIVE:
+        raise ValueError(f"{alert.status} alerts do not escalate")
+    return replace(alert, status=Status.ESCALATED, escalated_ms=now_ms)
+
+
+def resolution_due(alert: Alert, after_ms: int, now_ms: int) -> bool:
+    """Whether its condition stayed clear for long enough."""
+    return alert.is_open and now_ms - alert.last_true_ms >= after_ms
+
+
+def resolved(alert: Alert, now_ms: int) -> Alert:
+    """Over."""
+    _must_be_open(alert)
+    return replace(alert, status=Status.RESOLVED, resolved_ms=now_ms)
+
+
+def _must_be_open(alert: Alert) -> None:
+    if not alert.is_open:
+        raise ValueError(f"{alert.alert_id} is resolved")

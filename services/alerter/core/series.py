@@ -1,0 +1,64 @@
+"""Small dense ids for the series that have calls in a window, given out and taken back.
+
+An id is taken back only when every window says that nothing of it is left, so that the next series finds its rows empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from shared.batch import Series
+
+#: Ids are handed out in steps of doubling capacity from here.
+FIRST_CAPACITY: Final = 64
+
+
+class SeriesTable:
+    """Series by id and back."""
+
+    def __init__(self) -> None:
+        self.capacity = FIRST_CAPACITY
+        self._ids: dict[Series, int] = {}
+        self._series: list[Series | None] = []
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def items(self) -> Iterator[tuple[Series, int]]:
+        """Every series and its id."""
+        return iter(self._ids.items())
+
+    def find(self, series: Series) -> int | None:
+        """The id of a series, if it has one."""
+        return self._ids.get(series)
+
+    def add(self, series: Series) -> int:
+        """Give a new series an id; `capacity` may have doubled after this."""
+        if self._free:
+            number = self._free.pop()
+            self._series[number] = series
+        else:
+            number = len(self._series)
+            self._series.append(series)
+            if number >= self.capacity:
+                self.capacity *= 2
+        self._ids[series] = number
+        return number
+
+    def name(self, number: int) -> Series:
+        """The series of an id that was given out."""
+        series = self._series[number]
+        if series is None:
+            raise KeyError(number)
+        return series
+
+    def release(self, numbers: Iterable[int]) -> None:
+        """Take ids back."""
+        for number in numbers:
+            series = self._series[number]
+            if series is not None:
+                del self._ids[series]
+                self._series[number] = None
+                self._free.append(number)

@@ -1,0 +1,225 @@
+"""One sliding window over the metrics' own time: calls, errors and the distribution of measured columns, a series.
+
+A ring of 60 slots (5 s each for five minutes). Series are small dense ids handed out by `series.SeriesTable`; everything is
+vectorised over them, so that a batch of 50,000 rows costs milliseconds. Rows older than the ring are not kept. Knows nothing of
+thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.alerter.core.buckets import BUCKETS, buckets_of, values_of
+from services.alerter.core.slot import SparseCounts
+
+Ids = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+#: Slots of a window; a slot is at least a second.
+SLOTS: Final = 60
+LEAST_SLOT_MS: Final = 1_000
+#: No slot: a ring that has seen nothing.
+NOTHING: Final = -1
+#: Largest dense histogram that is counted at once (8 MB); beyond it keys are sorted instead.
+DENSE_CELLS: Final = 1_048_576
+
+
+class Rows(NamedTuple):
+    """Rows to fold in: the series id, time (ms), failure (0 or 1) and measured columns (NaN = not measured) of each."""
+
+    ids: Ids
+    ts: NDArray[np.int64]
+    failed: Values
+    columns: Mapping[str, Values]
+
+
+class ColumnRing:
+    """One measured column: count, sum, min and max of each series and slot, and optionally its histogram."""
+
+    def __init__(self, slots: int, *, distribution: bool) -> None:
+        self.distribution = distribution
+        self.count = np.zeros((0, slots))
+        self.total = np.zeros((0, slots))
+        self.least = np.full((0, slots), np.inf)
+        self.most = np.full((0, slots), -np.inf)
+        self.histogram = np.zeros((0, BUCKETS), np.int32)
+        self.parts = [SparseCounts() for _ in range(slots)]
+
+    def grow(self, capacity: int) -> None:
+        """Make room for ids below `capacity`."""
+        self.count = _grown(self.count, capacity, 0.0)
+        self.total = _grown(self.total, capacity, 0.0)
+        self.least = _grown(self.least, capacity, np.inf)
+        self.most = _grown(self.most, capacity, -np.inf)
+        if self.distribution and len(self.histogram) < capacity:
+            added = np.zeros((capacity - len(self.histogram), BUCKETS), np.int32)
+            self.histogram = np.concatenate([self.histogram, added])
+
+    def add(self, place: int, ids: Ids, values: Values) -> None:
+        """Fold the measured values of one slot in."""
+        measured = ~np.isnan(values)
+        if not measured.all():
+            ids, values = ids[measured], values[measured]
+        if not len(ids):
+            return
+        size = len(self.count)
+        self.count[:, place] += np.bincount(ids, minlength=size)
+        self.total[:, place] += np.bincount(ids, weights=values, minlength=size)
+        np.minimum.at(self.least[:, place], ids, values)
+        np.maximum.at(self.most[:, place], ids, values)
+        if self.distribution:
+            keys, counts = _counted(ids * BUCKETS + buckets_of(values), size * BUCKETS)
+            self.put(place, keys, counts)
+
+    def put(self, place: int, keys: Ids, counts: Ids) -> None:
+        """Add histogram counts to a slot and to the window's total."""
+        self.histogram.reshape(-1)[keys] += counts
+        self.parts[place].add(keys, counts)
+
+    def clear(self, place: int) -> None:
+        """Take a slot out of the window."""
+        self.count[:, place] = 0
+        self.total[:, place] = 0
+        self.least[:, place] = np.inf
+        self.most[:, place] = -np.inf
+        if self.distribution:
+            keys, counts = self.parts[place].merged()
+            self.histogram.reshape(-1)[keys] -= counts
+            self.parts[place].clear()
+
+
+class SlidingWindow:
+    """The last `window_ms` of every series, seen from the newest slot of all.
+
+    columns: the measured columns that are kept, and whether with their distribution.
+    """
+
+    def __init__(self, window_ms: int, columns: Mapping[str, bool]) -> None:
+        self.window_ms = window_ms
+        self.slot_ms = max(LEAST_SLOT_MS, -(-window_ms // SLOTS))
+        self.slots = -(-window_ms // self.slot_ms)
+        self.head = NOTHING
+        self.calls = np.zeros((0, self.slots))
+        self.failures = np.zeros((0, self.slots))
+        self.columns = {name: ColumnRing(self.slots, distribution=wide) for name, wide in columns.items()}
+        self.changed: set[int] = set()
+        self.late_rows_total = 0
+
+    def ensure(self, columns: Mapping[str, bool]) -> None:
+        """Keep these columns too, from now on; a column that begins to need its distribution starts empty."""
+        for name, wide in columns.items():
+            ring = self.columns.get(name)
+            if ring is None or (wide and not ring.distribution):
+                self.columns[name] = ColumnRing(self.slots, distribution=wide)
+                self.columns[name].grow(len(self.calls))
+
+    def grow(self, capacity: int) -> None:
+        """Make room for ids below `capacity`."""
+        self.calls = _grown(self.calls, capacity, 0.0)
+        self.failures = _grown(self.failures, capacity, 0.0)
+        for ring in self.columns.values():
+            ring.grow(capacity)
+
+    def add(self, rows: Rows) -> None:
+        """Fold rows in, each into its own slot; the window moves on to the newest."""
+        if not len(rows.ids):
+            return
+        slots = rows.ts // self.slot_ms
+        newest, oldest = int(slots.max()), int(slots.min())
+        self.advance(newest)
+        if newest == oldest == self.head:
+            self._add_slot(newest, rows)
+            return
+        for slot in np.unique(slots).tolist():
+            mask = slots == slot
+            if slot <= self.head - self.slots:
+                self.late_rows_total += int(np.count_nonzero(mask))
+                continue
+            columns = {name: values[mask] for name, values in rows.columns.items()}
+            self._add_slot(slot, Rows(rows.ids[mask], rows.ts[mask], rows.failed[mask], columns))
+
+    def advance(self, slot: int) -> None:
+        """Let the window end with `slot`, if that is later than where it ends."""
+        if slot <= self.head:
+            return
+        first = slot - self.slots + 1 if self.head == NOTHING else max(self.head + 1, slot - self.slots + 1)
+        for fresh in range(first, slot + 1):
+            self._clear(fresh % self.slots)
+        self.head = slot
+
+    def calls_of(self, ids: Ids) -> Values:
+        """Calls in the window, f64[k]."""
+        return np.asarray(self.calls[ids].sum(axis=1))
+
+    def failures_of(self, ids: Ids) -> Values:
+        """Failed calls in the window, f64[k]."""
+        return np.asarray(self.failures[ids].sum(axis=1))
+
+    def measured_of(self, column: str, ids: Ids) -> Values:
+        """Calls for which the column was measured, f64[k]."""
+        return np.asarray(self.columns[column].count[ids].sum(axis=1))
+
+    def mean_of(self, column: str, ids: Ids) -> Values:
+        """The mean of a column, f64[k], NaN where nothing was measured."""
+        ring = self.columns[column]
+        count = ring.count[ids].sum(axis=1)
+        return np.divide(ring.total[ids].sum(axis=1), count, out=np.full(len(ids), np.nan), where=count > 0)
+
+    def least_of(self, column: str, ids: Ids) -> Values:
+        """The smallest value, f64[k], inf where nothing was measured."""
+        return np.asarray(self.columns[column].least[ids].min(axis=1, initial=np.inf))
+
+    def most_of(self, column: str, ids: Ids) -> Values:
+        """The largest value, f64[k], −inf where nothing was measured."""
+        return np.asarray(self.columns[column].most[ids].max(axis=1, initial=-np.inf))
+
+    def quantile_of(self, column: str, ids: Ids, quantile: float) -> Values:
+        """The nearest-rank quantile within 1 %, never outside what was measured; f64[k], NaN where nothing was."""
+        ring = self.columns[column]
+        running = np.cumsum(ring.histogram[ids], axis=1)
+        count = running[:, -1]
+        rank = np.maximum(1, np.ceil(quantile * count - 1e-9)).astype(np.int64)
+        bucket = (running < rank[:, None]).sum(axis=1)
+        value = values_of(np.minimum(bucket, BUCKETS - 1))
+        clamped = np.minimum(np.maximum(value, self.least_of(column, ids)), self.most_of(column, ids))
+        return np.asarray(np.where(count > 0, clamped, np.nan))
+
+    def idle(self, capacity: int) -> NDArray[np.bool_]:
+        """Which ids below `capacity` have no call in the window."""
+        return np.asarray(self.calls[:capacity].sum(axis=1) == 0)
+
+    def _add_slot(self, slot: int, rows: Rows) -> None:
+        place, size = slot % self.slots, len(self.calls)
+        self.calls[:, place] += np.bincount(rows.ids, minlength=size)
+        self.failures[:, place] += np.bincount(rows.ids, weights=rows.failed, minlength=size)
+        for name, ring in self.columns.items():
+            values = rows.columns.get(name)
+            if values is not None:
+                ring.add(place, rows.ids, values)
+        self.changed.add(slot)
+
+    def _clear(self, place: int) -> None:
+        self.calls[:, place] = 0
+        self.failures[:, place] = 0
+        for ring in self.columns.values():
+            ring.clear(place)
+
+
+def _counted(keys: Ids, cells: int) -> tuple[Ids, Ids]:
+    """Distinct keys and how often each occurs."""
+    if cells <= DENSE_CELLS and len(keys) > 512:
+        counts = np.bincount(keys, minlength=cells)
+        found = np.flatnonzero(counts)
+        return found, counts[found]
+    found, counts = np.unique(keys, return_counts=True)
+    return found, counts
+
+
+def _grown(array: NDArray[np.float64], capacity: int, empty: float) -> NDArray[np.float64]:
+    if len(array) >= capacity:
+        return array
+    return np.concatenate([array, np.full((capacity - len(array), array.shape[1]), empty)])
