@@ -1,0 +1,53 @@
+# make setup   everything that running and testing need, in .venv
+# make run     the pipeline in the foreground; says where it listens and how Claude Code is told of it
+# make test    what must pass before a commit
+# make chaos   kill -9 under load (CHAOS_ROUNDS=20);  make bench  the figures
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.made
+PYTHON  ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
+	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+PYTEST  ?= $(BIN)/pytest
+WORKERS ?= 2
+
+.PHONY: setup run test lint types unit chaos bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer with its venv module is needed" \
+		"(Debian: apt-get install python3 python3-venv); or say which: make setup PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) is older than Python 3.11" >&2; exit 1; }
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "make: $(PYTHON) cannot make virtual environments (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $(STAMP)
+
+run: setup
+	@exec $(BIN)/perfmon run
+
+test: lint types unit
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup
+	$(BIN)/mypy
+
+unit: setup
+	$(PYTEST) -n $(WORKERS) -m "not chaos and not network" tests
+
+chaos: setup
+	$(PYTEST) -m chaos tests/chaos
+
+bench: setup
+	$(BIN)/python -m bench ingest latency footprint startup
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
