@@ -1,0 +1,174 @@
+"""Thresholds and alerts as answers. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from services.gateway.core.arguments import (
+    DEFAULT_LIMIT,
+    FULL_LIMIT,
+    AcknowledgeAlert,
+    GetActiveAlerts,
+    SetAlertThreshold,
+)
+from services.gateway.core.known_names import Known
+from services.gateway.core.refusals import quoted
+from services.gateway.core.shaping import (
+    COMPACT_BUDGET_CHARS,
+    COMPACT_TABLE_CHARS,
+    COMPACT_TEXT_CHARS,
+    FULL_BUDGET_CHARS,
+    FULL_TABLE_CHARS,
+    Answer,
+    Data,
+    fit,
+    harmless,
+    printed,
+    table,
+)
+from shared.timespan import iso
+
+UNITS: Final = {"response_time": "ms", "error_rate": "%", "cpu": "%", "memory": "MB", "disk_io": "KB"}
+_SEVERITY_ORDER: Final = {"critical": 0, "warning": 1}
+_COMPACT_KEYS: Final = (
+    "alertId",
+    "timestamp",
+    "mcpServer",
+    "toolName",
+    "severity",
+    "condition",
+    "currentValue",
+    "threshold",
+    "status",
+    "acknowledgedBy",
+)
+
+
+def threshold_request(arguments: SetAlertThreshold, window_ms: int | None) -> Data:
+    """The parameters of the alerter's `thresholds.set`."""
+    request: Data = {
+        "metric": arguments.metric,
+        "threshold": arguments.threshold,
+        "severity": arguments.severity,
+        "enabled": arguments.enabled,
+    }
+    optional = {
+        "mcpServer": arguments.mcp_server,
+        "toolName": arguments.tool_name,
+        "aggregation": arguments.aggregation,
+        "windowMs": window_ms,
+        "minCalls": arguments.min_calls,
+    }
+    return request | {name: value for name, value in optional.items() if value is not None}
+
+
+def threshold_answer(arguments: SetAlertThreshold, reply: Data, note: str | None) -> Answer:
+    """The answer once the threshold is on disk."""
+    data: Data = {
+        "success": True,
+        "thresholdId": str(reply.get("thresholdId", "")),
+        "config": harmless(reply.get("config") or {}),
+        "alsoApply": harmless(list(reply.get("alsoApply") or [])[:DEFAULT_LIMIT]),
+    }
+    if note is not None:
+        data["message"] = note
+    state = "set" if arguments.enabled else "switched off"
+    scope = " / ".join(quoted(name) for name in (arguments.mcp_server, arguments.tool_name) if name) or "every tool"
+    value = printed(arguments.threshold, UNITS[arguments.metric])
+    text = f"Threshold {state}: {arguments.severity} when {arguments.metric} > {value}, for {scope}."
+    also = len(data["alsoApply"])
+    if also:
+        text += f" {also} narrower or wider thresholds apply too; the most specific wins."
+    return Answer(f"{text} {note}" if note else text, data)
+
+
+def alerts_request(arguments: GetActiveAlerts) -> Data:
+    """The parameters of the alerter's `alerts.list`."""
+    full = arguments.detail == "full"
+    optional = {"severity": arguments.severity, "mcpServer": arguments.mcp_server, "status": arguments.status}
+    request: Data = {"limit": arguments.limit or (FULL_LIMIT if full else DEFAULT_LIMIT)}
+    return request | {name: value for name, value in optional.items() if value is not None}
+
+
+def alerts_answer(arguments: GetActiveAlerts, reply: Data, known: Known | None) -> Answer:
+    """The answer; `known` is given when there is no alert, and tells quiet from no data."""
+    full = arguments.detail == "full"
+    ranked = sorted(
+        (one for one in reply.get("alerts", []) if isinstance(one, dict)),
+        key=lambda one: _SEVERITY_ORDER.get(str(one.get("severity")), 2),
+    )
+    rows = [_alert(one, full=full) for one in ranked]
+    chosen = full or arguments.limit is not None
+    fitted = fit(rows, FULL_BUDGET_CHARS if chosen else COMPACT_BUDGET_CHARS)
+    summary: Data = reply.get("summary") or {}
+    total = int(reply.get("total") or len(rows))
+    data: Data = {
+        "alerts": fitted.rows,
+        "total": total,
+        "summary": {
+            "totalActive": int(summary.get("totalActive") or 0),
+            "bySeverity": harmless(summary.get("bySeverity") or {}),
+            "byMcp": _largest(harmless(summary.get("byMcp") or {})),
+            "suppressed": harmless(summary.get("suppressed") or {}),
+        },
+        "cut": max(total - len(fitted.rows), 0),
+    }
+    if known is not None:
+        data["message"] = _quiet(known)
+    return Answer(_text(data, chosen=chosen), data)
+
+
+def acknowledged_answer(arguments: AcknowledgeAlert, reply: Data) -> Answer:
+    """The answer to an acknowledgement; the first one stays."""
+    alert = _alert(reply.get("alert") or {}, full=True)
+    already = bool(reply.get("alreadyAcknowledged"))
+    data: Data = {"success": True, "alert": alert, "alreadyAcknowledged": already}
+    name = quoted(arguments.alert_id)
+    if already:
+        first = quoted(alert.get("acknowledgedBy") or "someone")
+        return Answer(f"Alert {name} was acknowledged by {first} before; that stays.", data)
+    return Answer(f"Alert {name} is acknowledged by {quoted(arguments.acknowledged_by)}; it will not escalate.", data)
+
+
+def _alert(raw: Data, *, full: bool) -> Data:
+    if full:
+        whole: Data = harmless(raw)
+        return whole
+    kept: Data = harmless({key: raw.get(key) for key in _COMPACT_KEYS}, COMPACT_TEXT_CHARS)
+    return kept
+
+
+def _largest(counted: dict[str, Any], keep: int = 10) -> dict[str, Any]:
+    ranked = sorted(counted.items(), key=lambda item: -(item[1] if isinstance(item[1], int) else 0))
+    return dict(ranked[:keep])
+
+
+def _quiet(known: Known) -> str:
+    if known.last_ms is None:
+        return "No alerts, and no data either: no metric has been recorded yet."
+    return f"No alerts match. Last metric: {iso(known.last_ms)}."
+
+
+def _text(data: Data, *, chosen: bool) -> str:
+    held = sum(value for value in data["summary"]["suppressed"].values() if isinstance(value, int))
+    held_text = f" Held back: {held}." if held else ""
+    if not data["alerts"]:
+        return f"{data.get('message', 'No alerts match.')}{held_text}"
+    rows = [
+        [
+            str(one.get("alertId")),
+            str(one.get("severity")),
+            str(one.get("status")),
+            printed(one.get("currentValue")),
+            str(one.get("condition")),
+            f"{one.get('mcpServer')} / {one.get('toolName')}",
+        ]
+        for one in data["alerts"]
+    ]
+    body = table(
+        ["alert", "severity", "status", "value", "condition", "server / tool"],
+        rows,
+        FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS,
+    )
+    tail = f"\n{data['cut']} were cut: filter by severity or mcpServer, or raise limit." if data["cut"] else ""
+    return f"{data['total']} alerts, worst first.{held_text}\n{body}{tail}"

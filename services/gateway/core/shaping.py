@@ -1,0 +1,136 @@
+"""Answers that are small, plain and harmless.
+
+Pure. What came from monitored servers (names, error messages) leaves here escaped and cut; numbers are rounded to what a reader
+can use; rows are kept until a budget of characters is used up, and what was cut is counted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from shared.names import shown
+from shared.timespan import iso
+
+#: Characters of JSON that a default answer's rows may take, and all rows of `detail="full"`.
+COMPACT_BUDGET_CHARS: Final = 2_800
+FULL_BUDGET_CHARS: Final = 40_000
+#: Characters of a fenced table in a default answer and in a full one.
+COMPACT_TABLE_CHARS: Final = 1_700
+FULL_TABLE_CHARS: Final = 16_000
+#: Characters of a name in a table and of a message in a row of a default answer.
+TABLE_NAME_CHARS: Final = 48
+COMPACT_TEXT_CHARS: Final = 120
+#: How deep and wide a map from another service may be before it is cut.
+MAX_DEPTH: Final = 8
+MAX_MEMBERS: Final = 1_000
+
+Data = dict[str, Any]
+
+
+class Answer(NamedTuple):
+    """What a tool answers: text for a reader, data that fits the tool's output schema."""
+
+    text: str
+    data: Data
+
+
+class Fitted(NamedTuple):
+    """Rows within a budget, and how many were left out of it."""
+
+    rows: list[Any]
+    cut: int
+
+
+def figure(value: object, digits: int = 3) -> float | int | None:
+    """A number rounded for reading; whole numbers stay whole; None, NaN and infinity are None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, int):
+        return value
+    if not math.isfinite(value):
+        return None
+    rounded = round(value, digits)
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def printed(value: object, unit: str = "") -> str:
+    """A number in a sentence or a table; a dash where there is none."""
+    rounded = figure(value)
+    if rounded is None:
+        return "–"
+    large = abs(rounded) >= 100
+    text = f"{rounded:,.0f}" if large or isinstance(rounded, int) else f"{rounded:.2f}".rstrip("0").rstrip(".")
+    return f"{text} {unit}" if unit else text
+
+
+def when(ts_ms: object) -> str | None:
+    """ISO-8601 of epoch ms; None for None."""
+    return iso(int(ts_ms)) if isinstance(ts_ms, int | float) and not isinstance(ts_ms, bool) else None
+
+
+def harmless(value: Any, text_chars: int = 200, depth: int = 0) -> Any:
+    """A copy of what another service answered, fit for a client: every text escaped and cut, every number finite."""
+    if isinstance(value, str):
+        return shown(value, text_chars)
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int | float):
+        return figure(value, 6)
+    if depth >= MAX_DEPTH:
+        return None
+    if isinstance(value, Mapping):
+        members = list(value.items())[:MAX_MEMBERS]
+        return {shown(str(key)): harmless(item, text_chars, depth + 1) for key, item in members}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [harmless(item, text_chars, depth + 1) for item in value[:MAX_MEMBERS]]
+    return shown(str(value), text_chars)
+
+
+def fit(rows: Iterable[Any], budget_chars: int) -> Fitted:
+    """The first rows whose JSON stays within the budget; at least one, if there is any."""
+    kept: list[Any] = []
+    cut = 0
+    used = 0
+    for row in rows:
+        used += len(json.dumps(row, ensure_ascii=False)) + 1
+        if kept and (cut or used > budget_chars):
+            cut += 1
+        else:
+            kept.append(row)
+    return Fitted(kept, cut)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], budget_chars: int = COMPACT_TABLE_CHARS) -> str:
+    """Rows under a header, in a fence that says that their names and messages are not ours to vouch for."""
+    cells = [[_cell(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header) - 1)]
+    lines: list[str] = []
+    used = 0
+    for row in cells:
+        line = "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
+        used += len(line) + 1
+        if used > budget_chars and len(lines) > 1:
+            lines.append(f"… and {len(cells) - len(lines)} more rows in the structured content")
+            break
+        lines.append(line)
+    return fenced("\n".join(lines))
+
+
+def fenced(text: str) -> str:
+    """Untrusted lines between marks that they cannot close."""
+    return "```untrusted\n" + text.replace("`", "'") + "\n```"
+
+
+def cut_text(text: str, limit_chars: int, rest: str) -> str:
+    """The beginning of a long text up to a line's end, with a note of where the rest is."""
+    if len(text) <= limit_chars:
+        return text
+    head = text[:limit_chars]
+    return f"{head[: head.rfind(chr(10))] if chr(10) in head else head}\n… {rest}"
+
+
+def _cell(text: str) -> str:
+    return shown(text, TABLE_NAME_CHARS) if len(text) > TABLE_NAME_CHARS else shown(text)

@@ -1,0 +1,153 @@
+"""set_alert_threshold, get_active_alerts, acknowledge_alert: what the alerter keeps."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from perfmon.rpc import RpcError, Unavailable
+from services.gateway.core.alerts_answer import (
+    acknowledged_answer,
+    alerts_answer,
+    alerts_request,
+    threshold_answer,
+    threshold_request,
+)
+from services.gateway.core.arguments import AcknowledgeAlert, GetActiveAlerts, SetAlertThreshold
+from services.gateway.core.known_names import look_up
+from services.gateway.core.ranges import span_ms
+from services.gateway.core.refusals import did_you_mean, quoted
+from services.gateway.core.schema import anything, counts, flag, listing, number, record, text, whole
+from services.gateway.core.shaping import Answer
+from services.gateway.tools.spec import ToolContext, ToolSpec
+
+#: Open alerts that are looked through for a name near to one that is not known.
+CANDIDATES: Final = 500
+
+ALERT = record(
+    {
+        "alertId": text(null=True),
+        "mcpServer": text(null=True),
+        "toolName": text(null=True),
+        "severity": text(null=True),
+        "condition": text(null=True),
+        "status": text(null=True),
+    },
+    timestamp=text(null=True),
+    currentValue=number(null=True),
+    threshold=number(null=True),
+    acknowledgedBy=text(null=True),
+    notes=text(null=True),
+)
+
+
+async def _set_threshold(arguments: SetAlertThreshold, context: ToolContext) -> Answer:
+    window_ms = None
+    if arguments.window is not None:
+        window_ms = span_ms(SET_ALERT_THRESHOLD.name, "window", arguments.window, SET_ALERT_THRESHOLD.example)
+    request = threshold_request(arguments, window_ms)
+    reply = await context.backends.ask("alerter", "thresholds.set", request, mutation=True)
+    note = None
+    if arguments.mcp_server is not None or arguments.tool_name is not None:
+        note = await _unseen(arguments, context)
+    return threshold_answer(arguments, reply, note)
+
+
+async def _unseen(arguments: SetAlertThreshold, context: ToolContext) -> str | None:
+    """A threshold may come before the first metric; a misspelt name should still be noticed."""
+    try:
+        series = await context.series()
+    except RpcError:
+        return None  # the threshold is set; this was only advice
+    return look_up(series, arguments.mcp_server, arguments.tool_name).problem
+
+
+async def _active_alerts(arguments: GetActiveAlerts, context: ToolContext) -> Answer:
+    reply = await context.backends.ask("alerter", "alerts.list", alerts_request(arguments))
+    if reply.get("alerts"):
+        return alerts_answer(arguments, reply, None)
+    known = look_up(await context.series(), arguments.mcp_server, None)
+    if known.problem:
+        raise GET_ACTIVE_ALERTS.refuse(known.problem)
+    return alerts_answer(arguments, reply, known)
+
+
+async def _acknowledge(arguments: AcknowledgeAlert, context: ToolContext) -> Answer:
+    request = {"alertId": arguments.alert_id, "acknowledgedBy": arguments.acknowledged_by}
+    if arguments.notes is not None:
+        request["notes"] = arguments.notes
+    try:
+        reply = await context.backends.ask("alerter", "alerts.acknowledge", request, mutation=True)
+    except Unavailable:
+        raise
+    except RpcError as error:
+        raise ACKNOWLEDGE_ALERT.refuse(await _no_such_alert(arguments.alert_id, error, context)) from error
+    return acknowledged_answer(arguments, reply)
+
+
+async def _no_such_alert(alert_id: str, error: RpcError, context: ToolContext) -> str:
+    reply = await context.backends.ask("alerter", "alerts.list", {"limit": CANDIDATES})
+    known = [str(alert.get("alertId")) for alert in reply.get("alerts", [])]
+    if alert_id in known:
+        return f"alert {quoted(alert_id)}: {quoted(error.message)}"
+    nearest = f"Nearest open ones: {did_you_mean(alert_id, known)}" if known else "There are no open alerts."
+    return f"alertId {quoted(alert_id)} is no open alert. {nearest}"
+
+
+SET_ALERT_THRESHOLD = ToolSpec(
+    name="set_alert_threshold",
+    title="Set an alert threshold",
+    description=(
+        "Raise an alert when a metric goes above a threshold. The most specific threshold wins: server and tool, server, "
+        "tool, all. Without aggregation and window, response_time is judged on every call as it arrives; error_rate always "
+        "over a window. Setting the same metric, severity and scope again replaces it; enabled=false switches it off."
+    ),
+    arguments=SetAlertThreshold,
+    output=record(
+        {
+            "success": flag(),
+            "thresholdId": text(),
+            "config": anything("The threshold as it is kept."),
+            "alsoApply": listing(anything("A narrower or wider threshold that applies too.")),
+        },
+        message=text("Says so when the name has no metrics yet."),
+    ),
+    example={"metric": "response_time", "threshold": 800, "severity": "warning", "mcpServer": "github"},
+    run=_set_threshold,
+    read_only=False,
+)
+
+GET_ACTIVE_ALERTS = ToolSpec(
+    name="get_active_alerts",
+    title="Open alerts",
+    description="Alerts that are not resolved, critical first, with how many were held back and why.",
+    arguments=GetActiveAlerts,
+    output=record(
+        {
+            "alerts": listing(ALERT),
+            "total": whole("Alerts that match."),
+            "summary": record(
+                {
+                    "totalActive": whole(),
+                    "bySeverity": counts("severity → number"),
+                    "byMcp": counts("server → number, the ten largest"),
+                    "suppressed": counts("reason → alerts held back"),
+                }
+            ),
+            "cut": whole("Alerts that were left out of this answer."),
+        },
+        message=text("Tells quiet from no data."),
+    ),
+    example={"severity": "critical"},
+    run=_active_alerts,
+)
+
+ACKNOWLEDGE_ALERT = ToolSpec(
+    name="acknowledge_alert",
+    title="Acknowledge an alert",
+    description="Say that someone takes care of an alert, so that it does not escalate. The first acknowledgement stays.",
+    arguments=AcknowledgeAlert,
+    output=record({"success": flag(), "alert": ALERT, "alreadyAcknowledged": flag()}),
+    example={"alertId": "alert-20251031-001", "acknowledgedBy": "ana", "notes": "restarting the server"},
+    run=_acknowledge,
+    read_only=False,
+)
