@@ -57,7 +57,7 @@ def _once(metrics: int, rows: int, make: Callable[[int, int, int], bytes]) -> di
 
 
 def _send(data: DataDirectory, messages: list[bytes]) -> int:
-    context = zmq.Context.instance()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
     stored = waiting = 0
     with context.socket(zmq.DEALER) as socket:
         socket.setsockopt(zmq.LINGER, 0)

@@ -52,10 +52,15 @@ def _metric() -> bytes:
     return encode_rows([{"mcpServer": "bench", "toolName": "one", "duration": 12.5, "success": True}])
 
 
+def _connected(data: DataDirectory) -> zmq.Socket[bytes]:
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.connect(data.endpoint("ingest.write"))
+    return socket
+
+
 def _socket_idle(data: DataDirectory) -> list[float]:
-    with zmq.Context.instance().socket(zmq.DEALER) as socket:
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.connect(data.endpoint("ingest.write"))
+    with _connected(data) as socket:
         samples = []
         for _ in range(CALLS + WARM_UP):
             frame = _metric()
@@ -69,9 +74,7 @@ def _socket_idle(data: DataDirectory) -> list[float]:
 
 def _socket_fixed_rate(data: DataDirectory) -> list[float]:
     total = FIXED_RATE_PER_S * FIXED_RATE_S
-    with zmq.Context.instance().socket(zmq.DEALER) as socket:
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.connect(data.endpoint("ingest.write"))
+    with _connected(data) as socket:
         samples: list[float] = []
         started, sent = time.perf_counter(), 0
         while len(samples) < total:
