@@ -46,9 +46,8 @@ def main() -> int:
     try:
         report = ensure_running(data, started_by="demo", wait_ready_s=120)
         say(f"pipeline {report.state}; {len(report.services)} services ready on {data.root}")
-        say(
-            f"calling mcp-server-time, -git and -fetch for {LASTS_S:.0f} s; a fault from {FAULT_FROM_S:.0f} to {FAULT_UNTIL_S:.0f} s"
-        )
+        say(f"calling mcp-server-time, mcp-server-git and mcp-server-fetch for {LASTS_S:.0f} s")
+        say(f"a fault comes from {FAULT_FROM_S:.0f} to {FAULT_UNTIL_S:.0f} s of it")
         traffic = Traffic(data, arguments.servers.resolve(), home / "work" / "repository", say)
         anyio.run(traffic.run)
         for name, calls in sorted(traffic.calls.items()):
