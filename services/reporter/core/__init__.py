@@ -1,0 +1,1 @@
+"""Decisions of the reporter: pure, told the time, given the other services' answers."""

@@ -1,0 +1,314 @@
+"""The other services' answers as typed values.
+
+Owns the reading of rpc results: whatever is missing, of the wrong type or not finite becomes None or is left out, so that one
+odd field costs itself and not the report. Names stay as they came: renderers escape them. Knows no socket and no method.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from shared.timespan import BadTime, parse_iso
+
+#: Rows of one answer that are read; services are asked for fewer.
+MAX_ROWS: Final = 20_000
+#: The largest epoch ms that is a date (9999-12-31).
+MAX_TS_MS: Final = 253_402_300_799_999
+SEVERITIES: Final = ("critical", "warning", "info")
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Calls of one tool, server or everything, in one window or bucket.
+
+    Durations in ms, error_rate and cpu in percent, memory in MB, disk_io in KB; None = not measured or no calls.
+    """
+
+    server: str = ""
+    tool: str = ""
+    ts: int | None = None
+    count: int = 0
+    errors: int = 0
+    avg: float | None = None
+    min: float | None = None
+    max: float | None = None
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    cpu: float | None = None
+    memory: float | None = None
+    disk_io: float | None = None
+    first_ts: int | None = None
+    last_ts: int | None = None
+
+    @property
+    def error_rate(self) -> float | None:
+        """Percent of the calls that failed; None without calls."""
+        return 100.0 * self.errors / self.count if self.count else None
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How far the figures are: last metric's time, journal sequence, entries not yet folded in."""
+
+    last_metric_ms: int | None = None
+    seq: int | None = None
+    lag_entries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """One answer of the aggregator; `rows` may be fewer than `rows_total`."""
+
+    rows: tuple[Stats, ...] = ()
+    rows_total: int = 0
+    total: Stats = field(default_factory=Stats)
+    source: str = ""
+    freshness: Freshness = field(default_factory=Freshness)
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """One event that the detector stored; `end_ms` None = still going on."""
+
+    anomaly_id: str
+    server: str
+    tool: str
+    kind: str
+    severity: str
+    start_ms: int | None
+    end_ms: int | None
+    value: float | None
+    expected: str
+    deviation: str
+    metric: str
+    unit: str
+    method: str
+    confidence: float | None
+    advice: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert as the alerter keeps it."""
+
+    alert_id: str
+    server: str
+    tool: str
+    severity: str
+    status: str
+    condition: str
+    value: float | None
+    threshold: float | None
+    raised_ms: int | None
+    resolved_ms: int | None
+    acknowledged_by: str
+
+    @property
+    def is_open(self) -> bool:
+        """Not yet resolved or archived."""
+        return self.status in {"active", "acknowledged", "escalated"}
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """What the alerter listed, how many there are in all, and what it held back, by reason."""
+
+    rows: tuple[Alert, ...] = ()
+    total: int = 0
+    suppressed: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Anomalies:
+    """What the detector listed, and how many there are in all."""
+
+    rows: tuple[Anomaly, ...] = ()
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Every series that the aggregator knows: (server, tool) → last call, None = not known."""
+
+    last_ms: Mapping[tuple[str, str], int | None] = field(default_factory=dict)
+
+    def last_of(self, server: str | None) -> int | None:
+        """The last call of a server, or of all for None."""
+        times = (ts for (name, _), ts in self.last_ms.items() if ts is not None and server in {None, name})
+        return max(times, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Failures of one tool that say the same thing (figures and ids left aside)."""
+
+    server: str
+    tool: str
+    message: str
+    count: int
+    first_ms: int | None
+    last_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A question that was not answered: which service, and why in its own or our words."""
+
+    service: str
+    code: str
+    message: str
+
+
+def read_rollup(raw: object) -> Rollup:
+    """The aggregator's `rollup`."""
+    body = _map(raw)
+    rows = tuple(read_stats(row) for row in _list(body.get("rows"))[:MAX_ROWS])
+    return Rollup(
+        rows,
+        max(_int(body.get("rowsTotal")) or 0, len(rows)),
+        read_stats(body.get("total")),
+        _str(body.get("source")),
+        read_freshness(body.get("freshness")),
+    )
+
+
+def read_stats(raw: object) -> Stats:
+    """One row of a rollup."""
+    body = _map(raw)
+    count = max(0, _int(body.get("count")) or 0)
+    numbers = {name: _float(body.get(name)) for name in ("avg", "min", "max", "p50", "p95", "p99", "cpu", "memory")}
+    return Stats(
+        server=_str(body.get("mcpServer")),
+        tool=_str(body.get("toolName")),
+        ts=_ts(body.get("ts")),
+        count=count,
+        errors=min(count, max(0, _int(body.get("errors")) or 0)),
+        disk_io=_float(body.get("diskIO")),
+        first_ts=_ts(body.get("firstTs")),
+        last_ts=_ts(body.get("lastTs")),
+        **numbers,
+    )
+
+
+def read_freshness(raw: object) -> Freshness:
+    """The `freshness` of an answer."""
+    body = _map(raw)
+    return Freshness(_ts(body.get("lastMetricMs")), _int(body.get("seq")), _int(body.get("lagEntries")))
+
+
+def read_series(raw: object) -> Series:
+    """The aggregator's `series`."""
+    known: dict[tuple[str, str], int | None] = {}
+    for row in _list(_map(raw).get("series")):
+        if isinstance(row, list | tuple) and len(row) >= 2 and isinstance(row[0], str) and isinstance(row[1], str):
+            known[row[0], row[1]] = _ts(row[2]) if len(row) > 2 else None
+    return Series(known)
+
+
+def read_anomalies(raw: object) -> Anomalies:
+    """The detector's `recent`."""
+    body = _map(raw)
+    rows = tuple(_anomaly(_map(row)) for row in _list(body.get("anomalies"))[:MAX_ROWS])
+    return Anomalies(rows, max(_int(body.get("total")) or 0, len(rows)))
+
+
+def read_counters(raw: object) -> dict[str, int]:
+    """The whole numbers of a service's `stats`, by name."""
+    return {str(name): number for name, value in _map(raw).items() if (number := _int(value)) is not None}
+
+
+def read_alerts(raw: object) -> Alerts:
+    """The alerter's `alerts.list` or `alerts.history`."""
+    body = _map(raw)
+    rows = tuple(_alert(_map(row)) for row in _list(body.get("alerts"))[:MAX_ROWS])
+    suppressed = _map(_map(body.get("summary")).get("suppressed"))
+    held = tuple((str(reason), _int(n) or 0) for reason, n in suppressed.items() if _int(n))
+    return Alerts(rows, max(_int(body.get("total")) or 0, len(rows)), held)
+
+
+def _anomaly(body: Mapping[Any, Any]) -> Anomaly:
+    details = _map(body.get("details"))
+    return Anomaly(
+        _str(body.get("id") or body.get("anomalyId")),
+        _str(body.get("mcpServer")),
+        _str(body.get("toolName")),
+        _str(body.get("anomalyType")),
+        _severity(body.get("severity")),
+        _first_ts(body, "startTs", "timestamp"),
+        _ts(body.get("endTs")),
+        _float(details.get("currentValue")),
+        _str(details.get("expectedRange")),
+        _str(details.get("deviation")),
+        _str(details.get("metric")),
+        _str(details.get("unit")),
+        _str(details.get("method")),
+        _float(details.get("confidence")),
+        tuple(text for text in _list(body.get("recommendations")) if isinstance(text, str)),
+    )
+
+
+def _alert(body: Mapping[Any, Any]) -> Alert:
+    return Alert(
+        _str(body.get("alertId")),
+        _str(body.get("mcpServer")),
+        _str(body.get("toolName")),
+        _severity(body.get("severity")),
+        _str(body.get("status")),
+        _str(body.get("condition")),
+        _float(body.get("currentValue")),
+        _float(body.get("threshold")),
+        _first_ts(body, "raisedMs", "raisedTs", "timestamp"),
+        _first_ts(body, "resolvedMs", "resolvedTs", "resolvedAt"),
+        _str(body.get("acknowledgedBy")),
+    )
+
+
+def _severity(value: object) -> str:
+    return value if isinstance(value, str) and value in SEVERITIES else "info"
+
+
+def _first_ts(body: Mapping[Any, Any], *names: str) -> int | None:
+    return next((ts for name in names if (ts := _ts(body.get(name))) is not None), None)
+
+
+def _map(value: object) -> Mapping[Any, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _str(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _float(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _int(value: object) -> int | None:
+    number = _float(value)
+    return None if number is None else int(number)
+
+
+def _ts(value: object) -> int | None:
+    """Epoch ms of a number or an ISO text that is a date from 1970 to 9999."""
+    if isinstance(value, str):
+        try:
+            moment: int | None = parse_iso(value)
+        except BadTime:
+            return None
+    else:
+        moment = _int(value)
+    return moment if moment is not None and 0 <= moment <= MAX_TS_MS else None

@@ -1,0 +1,127 @@
+"""What is known about a window, and what else moved when one thing did.
+
+Owns the lookups that recommendations argue from: the same tool before, since when, resources and load that moved with it,
+neighbours in the same trouble, and what its failures say. Decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from services.reporter.core.answers import Alert, Anomaly, ErrorGroup, Stats
+from services.reporter.core.figures import change_text, percent_text, resource_text, short_count
+from services.reporter.core.health import LATENCY_MARGIN_MS
+from services.reporter.core.sampling import MIN_CALLS, MIN_TREND_CALLS, supported_error_rate
+from services.reporter.core.text import Text
+from services.reporter.core.thresholds import Thresholds
+from services.reporter.core.trends import change_percent, tool_moves
+
+Key = tuple[str, str]
+
+#: A resource or the load moved with something when it grew by this share at least.
+MOVED_SHARE: Final = 0.30
+#: Fewer failures than this are no pattern.
+MIN_FAILURES: Final = 3
+#: A p95 this many times the earlier one is worth a person's time.
+SLOWER_RATIO: Final = 1.5
+
+_ERROR_METRICS: Final = ("error", "error_rate")
+_LATENCY_METRICS: Final = ("response_time", "duration")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything a recommendation may argue from; `before` None = the window before could not be had."""
+
+    tools: tuple[Stats, ...] = ()
+    before: Mapping[Key, Stats] | None = None
+    anomalies: tuple[Anomaly, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    errors: tuple[ErrorGroup, ...] = ()
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    def earlier(self, tool: Stats) -> Stats | None:
+        """The same tool in the window before."""
+        return None if self.before is None else self.before.get((tool.server, tool.tool))
+
+
+def fails(evidence: Evidence, tool: Stats) -> bool:
+    """Whether the failures of a tool are a pattern: three at least, and a rate over the warning threshold that its sample
+    supports.
+    """
+    limit = evidence.thresholds.of("error_rate", "warning", tool.server, tool.tool)
+    return tool.errors >= MIN_FAILURES and supported_error_rate(tool.errors, tool.count) > (limit or 0.0)
+
+
+def slower(evidence: Evidence, tool: Stats) -> bool:
+    """Whether a tool got slower than its own earlier level by what a person would notice."""
+    before = evidence.earlier(tool)
+    if before is None or tool.p95 is None or not before.p95:
+        return False
+    grown = tool.p95 - before.p95 > LATENCY_MARGIN_MS and tool.p95 >= SLOWER_RATIO * before.p95
+    return grown and any(trend.metric == "p95" for trend in tool_moves(tool, before))
+
+
+def too_slow(evidence: Evidence, tool: Stats) -> bool:
+    """Whether a tool is over its critical threshold, on enough calls."""
+    limit = evidence.thresholds.of("response_time", "critical", tool.server, tool.tool)
+    return limit is not None and tool.p95 is not None and tool.count >= MIN_CALLS and tool.p95 > limit
+
+
+def since(evidence: Evidence, tool: Stats, about: str) -> int | None:
+    """When the trouble began: the first anomaly of its kind, else the first open alert, else the first failure."""
+    words = _ERROR_METRICS if about == "error_rate" else _LATENCY_METRICS
+    key = (tool.server, tool.tool)
+    starts = [a.start_ms for a in evidence.anomalies if (a.server, a.tool) == key and a.kind.startswith(words)]
+    raised = [
+        a.raised_ms for a in evidence.alerts if a.is_open and a.server == tool.server and _about(a, tool.tool, words)
+    ]
+    firsts = [g.first_ms for g in evidence.errors if about == "error_rate" and (g.server, g.tool) == key]
+    return next((min(known) for times in (starts, raised, firsts) if (known := [t for t in times if t])), None)
+
+
+def also_moved(evidence: Evidence, tool: Stats) -> tuple[Text, ...]:
+    """What of the same tool grew by 30 % or more beside it: CPU, memory, disk I/O, number of calls."""
+    before = evidence.earlier(tool)
+    if before is None or min(tool.count, before.count) < MIN_TREND_CALLS:
+        return ()
+    found: list[Text] = []
+    for name, label, unit in (("cpu", "CPU", "%"), ("memory", "memory", "MB"), ("disk_io", "disk I/O", "KB")):
+        now, was = getattr(tool, name), getattr(before, name)
+        if grew(now, was):
+            found.append((f"{label} went from {resource_text(was, unit)} to {resource_text(now, unit)}",))
+    if grew(tool.count, before.count):
+        change = change_text(change_percent(tool.count, before.count))
+        found.append((f"calls {change} ({short_count(before.count)} → {short_count(tool.count)})",))
+    return tuple(found)
+
+
+def grew(now: float | None, was: float | None) -> bool:
+    """Whether a figure grew by 30 % or more."""
+    change = change_percent(now, was)
+    return change is not None and change >= 100 * MOVED_SHARE
+
+
+def main_message(evidence: Evidence, tools: Iterable[Stats]) -> tuple[ErrorGroup, float, int] | None:
+    """The message that most failures of these tools share, its percentage, and how many messages there are."""
+    keys = {(tool.server, tool.tool) for tool in tools}
+    groups = [group for group in evidence.errors if (group.server, group.tool) in keys and group.count > 0]
+    if not groups:
+        return None
+    top = max(groups, key=lambda group: group.count)
+    counts = sum(group.count for group in groups)
+    same = sum(group.count for group in groups if group.message == top.message)
+    return top, 100.0 * same / counts, len({group.message for group in groups})
+
+
+def share_text(share: float, messages: int) -> str:
+    """How far one message explains the failures."""
+    if messages == 1:
+        return "all failures read in this range say"
+    return f"{percent_text(share)} of the failures read in this range say (of {messages} different messages)"
+
+
+def _about(alert: Alert, tool: str, words: tuple[str, ...]) -> bool:
+    return alert.tool in {tool, ""} and alert.condition.startswith(words)

@@ -1,0 +1,335 @@
+"""What to do, from the evidence: which tool, which metric, since when, what else moved. Ranked; none when nothing is wrong.
+
+Each rule reads the evidence and gives recommendations; ranking puts the severe and costly first. The words are ours, names and
+messages are kept apart as untrusted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from services.reporter.core.answers import SEVERITIES, Anomaly, Stats
+from services.reporter.core.evidence import (
+    Evidence,
+    also_moved,
+    fails,
+    main_message,
+    share_text,
+    since,
+    slower,
+    too_slow,
+)
+from services.reporter.core.figures import count_text, duration_text, percent_text, short_count
+from services.reporter.core.sampling import MIN_CALLS, MIN_TREND_CALLS
+from services.reporter.core.text import Text, Untrusted, tool_of
+from services.reporter.core.trends import tool_moves
+
+#: Recommendations that are given; more is a list nobody reads.
+MAX_RECOMMENDATIONS: Final = 8
+#: So many tools of one server in the same trouble, and half of those that were called, are one trouble of the server.
+SERVER_WIDE_TOOLS: Final = 3
+SERVER_WIDE_SHARE: Final = 0.5
+#: Failing calls that end this fast did no work; those that take this long wait for something.
+FAST_FAILURE_MS: Final = 20.0
+SLOW_FAILURE_MS: Final = 3_000.0
+#: Percent of calls from which "it always fails" is near enough.
+NEARLY_ALWAYS: Final = 90.0
+#: Percent of failures that one message explains before it is called the cause to start from.
+MAIN_CAUSE: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """One thing to do. `title` says what is wrong, `evidence` why we think so, `action` what to do first; `message` is what
+    the failures say; `weight` ranks within a severity (failed calls, or ms lost).
+    """
+
+    severity: str
+    metric: str
+    server: str
+    tool: str
+    title: Text
+    action: Text
+    evidence: tuple[Text, ...] = ()
+    since_ms: int | None = None
+    message: str | None = None
+    weight: float = 0.0
+
+
+def recommend(evidence: Evidence) -> tuple[Recommendation, ...]:
+    """The recommendations that the evidence supports, most severe and costly first, eight at most."""
+    found = [*_failing(evidence), *_slow(evidence)]
+    spoken_of = {(r.server, r.tool, r.metric) for r in found}
+    found += _from_anomalies(evidence, spoken_of)
+    found += _unattended(evidence)
+    found.sort(key=lambda r: (SEVERITIES.index(r.severity), -r.weight, r.server, r.tool))
+    return tuple(found[:MAX_RECOMMENDATIONS])
+
+
+def _failing(evidence: Evidence) -> Iterable[Recommendation]:
+    tools = [tool for tool in evidence.tools if fails(evidence, tool)]
+    for server, group, wide in _by_server(evidence, tools):
+        if wide:
+            yield _failing_server(evidence, server, group)
+        else:
+            yield from (_failing_tool(evidence, tool) for tool in group)
+
+
+def _failing_tool(evidence: Evidence, tool: Stats) -> Recommendation:
+    before = evidence.earlier(tool)
+    said: list[Text] = [(f"{count_text(tool.errors)} of {count_text(tool.count)} calls failed",)]
+    if before is not None and before.count >= MIN_TREND_CALLS:
+        said.append((f"{percent_text(before.error_rate)} failed in the window before",))
+    message = main_message(evidence, [tool])
+    said += also_moved(evidence, tool)
+    return Recommendation(
+        _error_severity(evidence, tool),
+        "error_rate",
+        tool.server,
+        tool.tool,
+        (*tool_of(tool.server, tool.tool), f" fails {percent_text(tool.error_rate)} of its calls"),
+        _failure_action(evidence, tool, message[1] if message else None),
+        (*said, *_message_text(message)),
+        since(evidence, tool, "error_rate"),
+        message[0].message if message else None,
+        float(tool.errors),
+    )
+
+
+def _failing_server(evidence: Evidence, server: str, tools: Sequence[Stats]) -> Recommendation:
+    errors, calls = sum(t.errors for t in tools), sum(t.count for t in tools)
+    message = main_message(evidence, tools)
+    begun = [start for tool in tools if (start := since(evidence, tool, "error_rate"))]
+    title: Text = (
+        Untrusted(server),
+        f" fails as a whole: {len(tools)} of its tools, {_rate(errors, calls)} of their calls",
+    )
+    action: Text = (
+        "Look at the server before its tools: is it running, are its credentials valid, is what it depends on reachable? ",
+        "Restarting it and calling one tool by hand tells them apart.",
+    )
+    severities = [_error_severity(evidence, tool) for tool in tools]
+    said: Text = (
+        f"{count_text(errors)} of {count_text(calls)} calls failed; worst ",
+        Untrusted(_worst_rate(tools).tool),
+    )
+    return Recommendation(
+        min(severities, key=SEVERITIES.index),
+        "error_rate",
+        server,
+        "",
+        title,
+        action,
+        (said, *_message_text(message)),
+        min(begun, default=None),
+        message[0].message if message else None,
+        float(errors),
+    )
+
+
+def _failure_action(evidence: Evidence, tool: Stats, share: float | None) -> Text:
+    rate, before = tool.error_rate or 0.0, evidence.earlier(tool)
+    if share is not None and share >= MAIN_CAUSE:
+        return ("Most failures have one cause: start from the message below.",)
+    if rate >= NEARLY_ALWAYS and tool.p95 is not None and tool.p95 <= FAST_FAILURE_MS:
+        quick = f"It gives up within {duration_text(tool.p95)}, before doing any work: "
+        return (quick, "check its arguments, its credentials and how the server was started.")
+    if rate >= NEARLY_ALWAYS and tool.p50 is not None and tool.p50 >= SLOW_FAILURE_MS:
+        waits = f"Its calls take {duration_text(tool.p50)} to fail, which looks like a time-out: "
+        return (waits, "check that what it calls is reachable.")
+    if before is not None and any(trend.metric in {"p95", "p50"} for trend in tool_moves(tool, before)):
+        return ("It got slower at the same time: check what it depends on (network, disk, an upstream service) first.",)
+    return (
+        "See when it fails with get_metrics, aggregation error_rate, groupBy minute; then compare what was asked of it.",
+    )
+
+
+def _slow(evidence: Evidence) -> Iterable[Recommendation]:
+    grown = [tool for tool in evidence.tools if slower(evidence, tool)]
+    for server, group, wide in _by_server(evidence, grown):
+        if wide:
+            yield _slow_server(evidence, server, group)
+        else:
+            yield from (_slower_tool(evidence, tool) for tool in group)
+    for tool in evidence.tools:
+        if tool not in grown and too_slow(evidence, tool):
+            yield _always_slow(evidence, tool)
+
+
+def _slower_tool(evidence: Evidence, tool: Stats) -> Recommendation:
+    before = evidence.earlier(tool) or Stats()
+    moves = {trend.metric for trend in tool_moves(tool, before)}
+    every = "p50" in moves
+    steps = f"p95 {duration_text(before.p95)} → {duration_text(tool.p95)}, p50 {duration_text(before.p50)} → "
+    spread = "every call is slower" if every else "only some calls are slow, the middle one is not"
+    said: list[Text] = [(f"{steps}{duration_text(tool.p50)}: {spread}",)]
+    said.append((f"{count_text(tool.count)} calls, {count_text(before.count)} in the window before",))
+    said += also_moved(evidence, tool)
+    ratio = short_count((tool.p95 or 0.0) / before.p95) if before.p95 else "much"
+    return Recommendation(
+        "critical" if too_slow(evidence, tool) else "warning",
+        "response_time",
+        tool.server,
+        tool.tool,
+        (*tool_of(tool.server, tool.tool), f" got {ratio} times slower at p95"),
+        _slowness_action(evidence, tool, every=every),
+        tuple(said),
+        since(evidence, tool, "response_time"),
+        weight=_lost_ms(evidence, [tool]),
+    )
+
+
+def _slowness_action(evidence: Evidence, tool: Stats, *, every: bool) -> Text:
+    words = " ".join(part for text in also_moved(evidence, tool) for part in text if isinstance(part, str))
+    if "calls " in words:
+        return ("It is called more than before: check whether calls queue up, and who calls it more.",)
+    if "CPU" in words:
+        return ("It uses more CPU than before: profile it, or compare what it is asked to do now.",)
+    if "memory" in words or "disk" in words:
+        return ("It uses more memory or disk than before: look for growing data and missing limits.",)
+    if every:
+        return ("Nothing measured moved with it: look at what changed then, a deployment or a service it calls.",)
+    return ("Find what the slow calls have in common: arguments, size of the answer, time of day.",)
+
+
+def _slow_server(evidence: Evidence, server: str, tools: Sequence[Stats]) -> Recommendation:
+    begun = [start for tool in tools if (start := since(evidence, tool, "response_time"))]
+    worst = max(tools, key=lambda tool: tool.p95 or 0.0)
+    was = evidence.earlier(worst) or Stats()
+    said: Text = ("worst ", Untrusted(worst.tool), f": p95 {duration_text(was.p95)} → {duration_text(worst.p95)}")
+    return Recommendation(
+        "critical" if any(too_slow(evidence, tool) for tool in tools) else "warning",
+        "response_time",
+        server,
+        "",
+        (Untrusted(server), f" got slower as a whole: {len(tools)} of its tools, each against its own earlier level"),
+        ("They share a cause: look at the server's process, its host and what it depends on, not at one tool.",),
+        (said,),
+        min(begun, default=None),
+        weight=_lost_ms(evidence, tools),
+    )
+
+
+def _always_slow(evidence: Evidence, tool: Stats) -> Recommendation:
+    limit = evidence.thresholds.of("response_time", "critical", tool.server, tool.tool)
+    before = evidence.earlier(tool)
+    known = before is not None and before.count >= MIN_TREND_CALLS
+    was = f", {duration_text(before.p95)} in the window before" if known and before is not None else ""
+    action = (
+        "It is no slower than before: make it faster, or set a threshold that fits it with set_alert_threshold."
+        if known
+        else "There is no earlier level to compare with: watch it, or set a threshold that fits it."
+    )
+    return Recommendation(
+        "warning",
+        "response_time",
+        tool.server,
+        tool.tool,
+        (*tool_of(tool.server, tool.tool), f" takes {duration_text(tool.p95)} at p95"),
+        (action,),
+        ((f"threshold {duration_text(limit)}; {count_text(tool.count)} calls{was}",),),
+        since(evidence, tool, "response_time"),
+        weight=(tool.p95 or 0.0) - (limit or 0.0),
+    )
+
+
+def _from_anomalies(evidence: Evidence, spoken_of: set[tuple[str, str, str]]) -> list[Recommendation]:
+    """Anomalies of resources and throughput, which no rule above covers, one a tool and kind."""
+    found: dict[tuple[str, str, str], Recommendation] = {}
+    covered = {"response_time": "response_time", "error_rate": "error_rate"}
+    for anomaly in sorted(evidence.anomalies, key=lambda a: SEVERITIES.index(a.severity)):
+        metric = next((name for prefix, name in covered.items() if anomaly.kind.startswith(prefix)), anomaly.kind)
+        key = (anomaly.server, anomaly.tool, metric)
+        if key in spoken_of or (anomaly.server, "", metric) in spoken_of or key in found:
+            continue
+        if anomaly.severity != "info" and metric not in covered:
+            found[key] = _of_anomaly(anomaly, metric)
+    return list(found.values())
+
+
+def _of_anomaly(anomaly: Anomaly, metric: str) -> Recommendation:
+    actions = {
+        "resource_leak": "It keeps growing: restart the server to win time, then look for what it never lets go of.",
+        "resource_spike": "Compare what was asked of it then; set a threshold if this is to be told at once.",
+        "throughput_change": "Check whether its callers changed or stopped.",
+    }
+    title: Text = (*tool_of(anomaly.server, anomaly.tool), ": ", Untrusted(anomaly.kind.replace("_", " ")))
+    said: Text = (
+        Untrusted(anomaly.metric or "value"),
+        f" {short_count(anomaly.value)} ",
+        Untrusted(anomaly.unit or "-"),
+    )
+    expected: Text = (", expected ", Untrusted(anomaly.expected)) if anomaly.expected else ()
+    action = actions.get(anomaly.kind, "Look at this tool around that time with get_metrics, groupBy minute.")
+    return Recommendation(
+        anomaly.severity,
+        metric,
+        anomaly.server,
+        anomaly.tool,
+        title,
+        (action,),
+        ((*said, *expected),),
+        anomaly.start_ms,
+    )
+
+
+def _unattended(evidence: Evidence) -> Iterable[Recommendation]:
+    waiting = [a for a in evidence.alerts if a.severity == "critical" and a.status in {"active", "escalated"}]
+    if not waiting:
+        return
+    oldest = min(waiting, key=lambda alert: (alert.raised_ms or 0, alert.alert_id))
+    title = f"{len(waiting)} critical alert{'s' * (len(waiting) != 1)} wait for somebody"
+    yield Recommendation(
+        "warning",
+        "alerts",
+        "",
+        "",
+        (title,),
+        (
+            "Take it with acknowledge_alert, alertId ",
+            Untrusted(oldest.alert_id),
+            ", so that others know who is on it.",
+        ),
+        (("oldest: ", Untrusted(oldest.condition), " on ", *tool_of(oldest.server, oldest.tool)),),
+        oldest.raised_ms,
+    )
+
+
+def _by_server(evidence: Evidence, tools: Sequence[Stats]) -> Iterable[tuple[str, list[Stats], bool]]:
+    """Troubled tools by server, and whether they are so many that it is the server's trouble."""
+    called: dict[str, int] = defaultdict(int)
+    for tool in evidence.tools:
+        called[tool.server] += tool.count >= MIN_CALLS
+    groups: dict[str, list[Stats]] = defaultdict(list)
+    for tool in tools:
+        groups[tool.server].append(tool)
+    for server, group in groups.items():
+        yield server, group, len(group) >= max(SERVER_WIDE_TOOLS, SERVER_WIDE_SHARE * called[server])
+
+
+def _error_severity(evidence: Evidence, tool: Stats) -> str:
+    limit = evidence.thresholds.of("error_rate", "critical", tool.server, tool.tool)
+    return "critical" if limit is not None and (tool.error_rate or 0.0) > limit else "warning"
+
+
+def _message_text(message: tuple[object, float, int] | None) -> tuple[Text, ...]:
+    return () if message is None else ((share_text(message[1], message[2]) + " what is quoted below",),)
+
+
+def _lost_ms(evidence: Evidence, tools: Sequence[Stats]) -> float:
+    return sum(
+        tool.count * max(0.0, (tool.avg or 0.0) - (was.avg or 0.0))
+        for tool in tools
+        if (was := evidence.earlier(tool)) is not None
+    )
+
+
+def _worst_rate(tools: Sequence[Stats]) -> Stats:
+    return max(tools, key=lambda tool: tool.error_rate or 0.0)
+
+
+def _rate(errors: int, calls: int) -> str:
+    return percent_text(100.0 * errors / calls if calls else None)

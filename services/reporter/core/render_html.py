@@ -1,0 +1,247 @@
+"""A report as one self-contained HTML page: no script, no address, nothing loaded, everything escaped.
+
+Owns the order of the page; `html_tables` draws its tables, `svg` its charts, `style` how it looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from services.reporter.core.answers import Stats
+from services.reporter.core.elements import Child, Markup, el, fragment, name, sentence
+from services.reporter.core.figures import change_text, count_text, duration_text, minute_text, percent_text
+from services.reporter.core.html_tables import alerts_table, anomalies_table, error_list, servers_table, tools_table
+from services.reporter.core.model import Limits, Report
+from services.reporter.core.recommendations import Recommendation
+from services.reporter.core.style import STYLE, policy
+from services.reporter.core.svg import Bar, bars_chart, calls_chart, health_ring, latency_chart
+from services.reporter.core.text import visible
+from services.reporter.core.trends import Trend
+from services.reporter.core.wording import (
+    NOTHING_STANDS_OUT,
+    STATUS_WORDS,
+    held_back_words,
+    short_range,
+)
+from shared.timespan import iso, span_text
+
+#: Bars in "where the time went", and abnormal times that are shaded.
+TIME_BARS: Final = 8
+MAX_BANDS: Final = 60
+
+_PULSE: Final = "M4 12h3.5l2-5 4 10 2.2-5H20"
+_TICK: Final = "M7 11.5l2.8 2.8L15.5 8.5"
+
+
+def render(report: Report, limits: Limits) -> str:
+    """The page."""
+    title = "Performance report" + (f" of {visible(report.server)}" if report.server else "")
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=policy()),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="referrer", content="no-referrer"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("title", f"{title}, {short_range(report.range)}"),
+        Markup(f"<style>{STYLE}</style>"),
+    )
+    body = el("body", _header(report), el("main", *_sections(report, limits), class_="wrap"), _footer(report))
+    return f"<!doctype html>\n{el('html', head, body, lang='en')}\n"
+
+
+def _sections(report: Report, limits: Limits) -> Iterator[Markup]:
+    yield _hero(report)
+    if report.summary is not None and report.has_calls:
+        yield _tiles(report, report.summary)
+    yield from _gaps(report)
+    yield from _advice(report, limits)
+    if report.has_calls:
+        yield _charts(report)
+        yield _tools(report, limits)
+    yield from servers_table(report, limits)
+    if report.has_calls:
+        yield _time_spent(report)
+    yield from _alerts_and_anomalies(report, limits)
+    yield from error_list(report, limits)
+
+
+def _header(report: Report) -> Markup:
+    mark = el(
+        "svg",
+        el("rect", x=0, y=0, width=24, height=24, rx=6, class_="tile"),
+        el("path", d=_PULSE, class_="pulse"),
+        viewBox="0 0 24 24",
+        aria_hidden="true",
+    )
+    of = fragment(" of ", name(report.server)) if report.server else None
+    return el(
+        "header",
+        el(
+            "div",
+            el("div", mark, "Performance Monitor", class_="brand"),
+            el("h1", "Performance report", of),
+            el("p", f"{short_range(report.range)} · {span_text(report.range.span_ms)}"),
+            class_="wrap",
+        ),
+    )
+
+
+def _hero(report: Report) -> Markup:
+    health = report.health
+    words = STATUS_WORDS[health.status]
+    few = el("span", "few calls", class_="pill") if health.few_calls else None
+    ring = health_ring(health.score, health.status, words, "health")
+    said = el("ul", [el("li", sentence(reason)) for reason in health.reasons], class_="reasons")
+    verdict = el("div", words[:1].upper() + words[1:], few, class_="verdict")
+    return el("div", ring, el("div", verdict, said), class_="hero")
+
+
+def _tiles(report: Report, stats: Stats) -> Markup:
+    trends = {trend.metric: trend for trend in report.trends}
+    tiles = (
+        ("Calls", count_text(stats.count), trends.get("calls")),
+        ("Errors", count_text(stats.errors), None),
+        ("Error rate", percent_text(stats.error_rate), trends.get("error_rate")),
+        ("Median (p50)", duration_text(stats.p50), trends.get("p50")),
+        ("p95", duration_text(stats.p95), trends.get("p95")),
+        ("p99", duration_text(stats.p99), trends.get("p99")),
+    )
+    extra = {"Errors": f"mean call {duration_text(stats.avg)}"}
+    return el("dl", [_tile(*tile, extra.get(tile[0])) for tile in tiles], class_="tiles")
+
+
+def _tile(label: str, value: str, trend: Trend | None, extra: str | None) -> Markup:
+    note: Child = el("span", extra, class_="delta") if extra else None
+    if trend is not None:
+        note = el("span", _delta(trend), class_=_delta_class(trend))
+    return el("div", el("dt", label), el("dd", value, note), class_="tile")
+
+
+def _delta(trend: Trend) -> str:
+    if trend.direction == "unknown":
+        return trend.words
+    if trend.direction == "steady":
+        return "steady"
+    before = percent_text(trend.before) if trend.metric == "error_rate" else duration_text(trend.before)
+    if trend.metric == "calls":
+        return f"{change_text(trend.change_percent)} from {count_text(trend.before)}"
+    arrow = "▲" if trend.direction == "up" else "▼"
+    return f"{arrow} from {before}"
+
+
+def _delta_class(trend: Trend) -> str:
+    if trend.metric == "calls" or trend.direction in {"unknown", "steady"}:
+        return "delta"
+    return "delta worse" if trend.worse else "delta better"
+
+
+def _gaps(report: Report) -> Iterator[Markup]:
+    if report.gaps:
+        listed = el("ul", [el("li", sentence(gap)) for gap in report.gaps])
+        yield el("section", el("h2", "What this report does not know"), listed, class_="gaps")
+
+
+def _advice(report: Report, limits: Limits) -> Iterator[Markup]:
+    if report.recommendations is None:
+        return
+    if not report.recommendations:
+        words = NOTHING_STANDS_OUT if report.has_calls else "None: without calls there is nothing to go by."
+        tick = el(
+            "svg", el("circle", cx=11, cy=11, r=11), el("path", d=_TICK),
+            viewBox="0 0 22 22", class_="tick", aria_hidden="true",
+        )  # fmt: skip
+        body = el("p", tick if report.has_calls else None, el("span", words), class_="good")
+        yield el("section", el("h2", "Recommendations"), body)
+        return
+    tips = [_tip(item) for item in report.recommendations[: limits.recommendations]]
+    lead = el("p", "From the evidence of this range, the most severe and costly first.", class_="lead")
+    yield el("section", el("h2", "Recommendations"), lead, el("div", tips, class_="advice"))
+
+
+def _tip(item: Recommendation) -> Markup:
+    since = f"since {minute_text(item.since_ms)}" if item.since_ms is not None else None
+    meta = el("div", el("span", item.severity, class_=f"pill {item.severity}"), since, class_="meta")
+    said = el("ul", [el("li", sentence(text)) for text in item.evidence]) if item.evidence else None
+    quoted = el("pre", visible(item.message)) if item.message else None
+    parts = (meta, el("h3", sentence(item.title)), said, el("p", sentence(item.action), class_="do"), quoted)
+    return el("div", *parts, class_=f"tip {item.severity}")
+
+
+def _charts(report: Report) -> Markup:
+    if not report.timeline:
+        return Markup("")
+    span, bucket = report.range, report.bucket_ms
+    each = f"each {span_text(bucket).replace('1 ', '')}"
+    bands = [
+        (a.start_ms, a.end_ms or min(span.end_ms, report.generated_ms))
+        for a in (report.anomalies or ())[:MAX_BANDS]
+        if a.start_ms is not None and a.severity != "info"
+    ]
+    calls = el(
+        "section",
+        el("h2", f"Calls and errors, {each}"),
+        _legend(("Calls", ""), ("Errors", "k-errors")),
+        calls_chart(report.timeline, span, bucket, "calls"),
+    )
+    legend = (("p95", ""), ("p50", "k-p50"), *((("Abnormal", "k-band"),) if bands else ()))
+    latency = el(
+        "section",
+        el("h2", f"Response time, {each}"),
+        _legend(*legend),
+        latency_chart(report.timeline, span, bucket, "latency", bands),
+    )
+    return el("div", calls, latency, class_="two")
+
+
+def _legend(*entries: tuple[str, str]) -> Markup:
+    return el("div", [el("span", el("i", class_=kind or None), label) for label, kind in entries], class_="legend")
+
+
+def _tools(report: Report, limits: Limits) -> Markup:
+    parts = []
+    if report.by_errors is not None:
+        parts.append(tools_table(report.by_errors, limits, "Tools that fail most", "error_rate"))
+    if report.by_p95 is not None:
+        parts.append(tools_table(report.by_p95, limits, "Slowest tools", "p95"))
+    return el("div", *parts, class_="two")
+
+
+def _time_spent(report: Report) -> Markup:
+    rows = report.by_time.rows[:TIME_BARS] if report.by_time is not None else ()
+    if not rows:
+        return Markup("")
+    bars = []
+    for row in rows:
+        spent = row.stats.count * (row.stats.avg or 0.0)
+        figure = f"{duration_text(spent)}"
+        bars.append(Bar(f"{visible(row.stats.tool)} · {visible(row.stats.server)}", spent, figure))
+    lead = el("p", "Duration of all calls together, by tool.", class_="lead")
+    return el("section", el("h2", "Where the time went"), lead, bars_chart(bars, "Time spent in each tool", "time"))
+
+
+def _alerts_and_anomalies(report: Report, limits: Limits) -> Iterator[Markup]:
+    section = report.alerts
+    if section.active is not None:
+        held = el("p", held_back_words(section.suppressed), class_="note") if section.suppressed else None
+        moved = None
+        if section.raised is not None and section.resolved is not None:
+            moved = f"{len(section.raised)} raised and {len(section.resolved)} resolved in this range."
+        lead = el("p", moved or "", class_="lead")
+        yield el("section", el("h2", "Alerts"), lead, alerts_table(report, limits), held)
+    if report.anomalies is not None:
+        yield el("section", el("h2", "Anomalies"), anomalies_table(report, limits))
+
+
+def _footer(report: Report) -> Markup:
+    listed = "; ".join(f"{source.service}: {source.detail}" for source in report.sources)
+    last = report.freshness.last_metric_ms
+    as_of = f" Last metric {iso(last)}." if last is not None else ""
+    exact = f"{iso(report.range.start_ms)} to {iso(report.range.end_ms)}"
+    return el(
+        "footer",
+        el("p", f"Range {exact}. Generated {iso(report.generated_ms)}.{as_of}"),
+        el("p", f"Sources: {listed or 'none'}. Percentiles are nearest rank; from rollups within 1 %. Times are UTC."),
+        class_="wrap",
+    )

@@ -1,0 +1,212 @@
+"""A report as Markdown, for a terminal, an editor or a model's context.
+
+Owns the words and tables; what is shown of each list is bounded by `Limits`, and what was cut is counted. Everything from
+monitored servers goes through `markdown.escaped` or `markdown.fenced`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from services.reporter.core.answers import Alert, Anomaly, Stats
+from services.reporter.core.figures import (
+    count_text,
+    duration_text,
+    minute_text,
+    percent_text,
+    rounded,
+)
+from services.reporter.core.markdown import escaped, fenced, sentence, table
+from services.reporter.core.model import Limits, Ranked, Report, ServerRow, ToolRow
+from services.reporter.core.recommendations import Recommendation
+from services.reporter.core.wording import (
+    NOTHING_STANDS_OUT,
+    alert_value,
+    anomaly_when,
+    cut_note,
+    health_words,
+    held_back_words,
+    range_words,
+)
+from shared.timespan import iso
+
+
+def render(report: Report, limits: Limits) -> str:
+    """The report, ending in a newline."""
+    blocks = [
+        *_head(report),
+        *_gaps(report),
+        *_recommendations(report, limits),
+        *_worst(report, limits),
+        *_servers(report, limits),
+        *_trends(report),
+        *_alerts(report, limits),
+        *_anomalies(report, limits),
+        *_errors(report, limits),
+        *_sources(report),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _head(report: Report) -> Iterator[str]:
+    yield "# Performance report" + (f" of {escaped(report.server)}" if report.server else "")
+    yield range_words(report.range)
+    yield f"**Health: {health_words(report.health)}**" + "".join(f"\n- {sentence(r)}" for r in report.health.reasons)
+    if report.summary is not None and report.has_calls:
+        yield table(
+            ("calls", "errors", "error rate", "avg", "p50", "p95", "p99"), [_summary(report.summary)], "abcdefg"
+        )
+
+
+def _summary(stats: Stats) -> list[str]:
+    durations = (stats.avg, stats.p50, stats.p95, stats.p99)
+    counts = [count_text(stats.count), count_text(stats.errors), percent_text(stats.error_rate)]
+    return [*counts, *(duration_text(value) for value in durations)]
+
+
+def _gaps(report: Report) -> Iterator[str]:
+    if report.gaps:
+        yield "## What this report does not know\n\n" + "\n".join(f"- {sentence(gap)}" for gap in report.gaps)
+
+
+def _recommendations(report: Report, limits: Limits) -> Iterator[str]:
+    if report.recommendations is None:
+        return
+    yield "## Recommendations"
+    if not report.has_calls and not report.recommendations:
+        yield "None: without calls there is nothing to go by."
+    elif not report.recommendations:
+        yield NOTHING_STANDS_OUT
+    for place, item in enumerate(report.recommendations[: limits.recommendations], 1):
+        yield _recommendation(place, item)
+    yield from _cut(len(report.recommendations), limits.recommendations, "recommendations")
+
+
+def _recommendation(place: int, item: Recommendation) -> str:
+    when = f", since {minute_text(item.since_ms)}" if item.since_ms is not None else ""
+    lines = [f"### {place}. {sentence(item.title)} ({item.severity}{when})", ""]
+    lines += [f"- {sentence(said)}" for said in item.evidence]
+    lines += ["", f"Do: {sentence(item.action)}"]
+    if item.message:
+        lines += ["", fenced(item.message)]
+    return "\n".join(lines)
+
+
+def _worst(report: Report, limits: Limits) -> Iterator[str]:
+    if report.by_errors is not None and report.by_errors.rows:
+        yield "## Tools that fail most"
+        yield _tools(report.by_errors, limits)
+        yield from _cut(report.by_errors.total, limits.tools, "failing tools")
+    if report.by_p95 is not None and report.by_p95.rows:
+        yield "## Slowest tools"
+        yield _tools(report.by_p95, limits)
+        yield from _cut(report.by_p95.total, limits.tools, "tools")
+
+
+def _tools(ranked: Ranked, limits: Limits) -> str:
+    heads = ("server", "tool", "calls", "errors", "error rate", "p95", "p95 before")
+    return table(heads, [_tool(row) for row in ranked.rows[: limits.tools]], "cdefg")
+
+
+def _tool(row: ToolRow) -> list[str]:
+    stats, before = row.stats, row.before
+    return [
+        escaped(stats.server),
+        escaped(stats.tool),
+        count_text(stats.count),
+        count_text(stats.errors),
+        percent_text(stats.error_rate),
+        duration_text(stats.p95),
+        duration_text(None if before is None else before.p95),
+    ]
+
+
+def _servers(report: Report, limits: Limits) -> Iterator[str]:
+    if not report.servers:
+        return
+    yield "## Servers"
+    heads = ("server", "health", "calls", "error rate", "avg", "p95", "open alerts")
+    yield table(heads, [_server(row) for row in report.servers[: limits.servers]], "cdefg")
+    yield from _cut(report.servers_total, limits.servers, "servers")
+
+
+def _server(row: ServerRow) -> list[str]:
+    stats = row.stats
+    return [
+        escaped(stats.server),
+        health_words(row.health),
+        count_text(stats.count),
+        percent_text(stats.error_rate),
+        duration_text(stats.avg),
+        duration_text(stats.p95),
+        count_text(row.open_alerts),
+    ]
+
+
+def _trends(report: Report) -> Iterator[str]:
+    if report.trends:
+        yield f"## Against the window before ({range_words(report.range.before)})"
+        yield "\n".join(f"- {trend.label}: {trend.words}" for trend in report.trends)
+
+
+def _alerts(report: Report, limits: Limits) -> Iterator[str]:
+    section = report.alerts
+    if section.active is not None:
+        yield "## Alerts"
+        yield f"{section.active_total} open now." if section.active else "No alert is open."
+        if section.active:
+            yield table(_ALERT_HEADS, [_alert(alert) for alert in section.active[: limits.alerts]])
+            yield from _cut(section.active_total, limits.alerts, "open alerts")
+        if section.suppressed:
+            yield held_back_words(section.suppressed)
+    if section.raised is not None and section.resolved is not None:
+        yield f"In this range {len(section.raised)} raised, {len(section.resolved)} resolved."
+
+
+_ALERT_HEADS = ("alert", "severity", "status", "server", "tool", "condition", "value", "since")
+
+
+def _alert(alert: Alert) -> list[str]:
+    texts = (alert.alert_id, alert.severity, alert.status, alert.server, alert.tool or "(all)", alert.condition)
+    return [*(escaped(text) for text in texts), alert_value(alert), minute_text(alert.raised_ms)]
+
+
+def _anomalies(report: Report, limits: Limits) -> Iterator[str]:
+    if report.anomalies is None:
+        return
+    yield "## Anomalies"
+    if not report.anomalies:
+        yield "None in this range."
+        return
+    heads = ("severity", "type", "server", "tool", "value", "expected", "when")
+    yield table(heads, [_anomaly(anomaly) for anomaly in report.anomalies[: limits.anomalies]])
+    yield from _cut(report.anomalies_total, limits.anomalies, "anomalies")
+
+
+def _anomaly(anomaly: Anomaly) -> list[str]:
+    texts = (anomaly.severity, anomaly.kind, anomaly.server, anomaly.tool)
+    value = f"{rounded(anomaly.value)} {escaped(anomaly.unit) if anomaly.unit else ''}".strip()
+    return [*(escaped(text) for text in texts), value, escaped(anomaly.expected or "–"), anomaly_when(anomaly)]
+
+
+def _errors(report: Report, limits: Limits) -> Iterator[str]:
+    if not report.errors:
+        return
+    yield "## What the failures say"
+    for group in report.errors[: limits.errors]:
+        times = f"{count_text(group.count)}×, last {minute_text(group.last_ms)}"
+        yield f"**{escaped(group.tool)}** of **{escaped(group.server)}**, {times}:\n\n{fenced(group.message)}"
+    yield from _cut(len(report.errors), limits.errors, "messages")
+
+
+def _sources(report: Report) -> Iterator[str]:
+    listed = "; ".join(f"{source.service}: {source.detail}" for source in report.sources)
+    last = report.freshness.last_metric_ms
+    as_of = f" Last metric {iso(last)}." if last is not None else ""
+    yield f"---\n\nGenerated {iso(report.generated_ms)}.{as_of} Sources: {listed or 'none'}."
+
+
+def _cut(total: int, shown: int, what: str) -> Iterator[str]:
+    note = cut_note(total, shown, what)
+    if note:
+        yield f"_{note}_"

@@ -1,0 +1,75 @@
+"""Sentences that all formats of a report share. Ours alone: nothing untrusted passes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from services.reporter.core.answers import Alert, Anomaly
+from services.reporter.core.figures import DASH, count_text, minute_text, short_count
+from services.reporter.core.health import Health
+from services.reporter.core.model import Range
+from shared.timespan import iso_seconds, span_text
+
+NOTHING_STANDS_OUT: Final = (
+    "Nothing stands out: no tool fails beyond its threshold, got slower than before or is over its critical threshold, and no "
+    "anomaly asks for attention."
+)
+STATUS_WORDS: Final = {
+    "healthy": "healthy",
+    "degraded": "degraded",
+    "critical": "critical",
+    "no_data": "no data",
+    "unknown": "not known",
+}
+
+
+def range_words(span: Range) -> str:
+    """`2025-10-31T13:00:00Z to 2025-10-31T14:00:00Z (1 h, UTC)`."""
+    return f"{iso_seconds(span.start_ms)} to {iso_seconds(span.end_ms)} ({span_text(span.span_ms)}, UTC)"
+
+
+def short_range(span: Range) -> str:
+    """`2025-10-31 13:00 – 14:00 UTC`, with the second date when it differs."""
+    start, end = minute_text(span.start_ms)[:16], minute_text(span.end_ms)[:16]
+    return f"{start} – {end[11:] if start[:10] == end[:10] else end} UTC"
+
+
+def health_words(health: Health) -> str:
+    """`87, degraded`, `no data`."""
+    word = STATUS_WORDS[health.status]
+    if health.score is None:
+        return word
+    return f"{health.score}, {word}{' (few calls)' if health.few_calls else ''}"
+
+
+def cut_note(total: int, shown: int, what: str) -> str:
+    """`Shown: 10 of 34 tools.`; empty when nothing was cut."""
+    return f"Shown: {shown} of {count_text(total)} {what}." if total > shown else ""
+
+
+def held_back_words(suppressed: Sequence[tuple[str, int]]) -> str:
+    """How many alerts were held back, by reason; the reasons are names of the alerter's."""
+    reasons = ", ".join(f"{count_text(n)} {_named(reason)}" for reason, n in suppressed)
+    return f"Held back: {reasons}."
+
+
+def alert_value(alert: Alert) -> str:
+    """`7.5 (limit 5)`."""
+    if alert.value is None:
+        return DASH
+    limit = f" (limit {short_count(alert.threshold)})" if alert.threshold is not None else ""
+    return short_count(alert.value) + limit
+
+
+def anomaly_when(anomaly: Anomaly) -> str:
+    """`2025-10-31 13:05 UTC, going on` or with how long it lasted."""
+    if anomaly.start_ms is None:
+        return DASH
+    if anomaly.end_ms is None:
+        return f"{minute_text(anomaly.start_ms)}, going on"
+    return f"{minute_text(anomaly.start_ms)}, {span_text(max(0, anomaly.end_ms - anomaly.start_ms))}"
+
+
+def _named(reason: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else " " for c in reason)[:40].strip() or "other"
