@@ -151,9 +151,12 @@ class PipelineGate:
         except Exception as error:  # noqa: BLE001 - whatever keeps the pipeline from starting is what callers are told
             self._failure = f"{type(error).__name__}: {error}"
             self._log.warning("pipeline_not_started", reason=self._failure)
+            # Some services may be missing: what the others can answer is still answered.
+            self._open = await self._alive()
         else:
-            self._failure = None
             self._open = True
+        if self._open:
+            self._failure = None
         self._settled.set()
         return self._open
 

@@ -161,12 +161,13 @@ def _text(data: Data, *, chosen: bool) -> str:
             str(one.get("status")),
             printed(one.get("currentValue")),
             str(one.get("condition")),
-            f"{one.get('mcpServer')} / {one.get('toolName')}",
+            str(one.get("mcpServer")),
+            str(one.get("toolName")),
         ]
         for one in data["alerts"]
     ]
     body = table(
-        ["alert", "severity", "status", "value", "condition", "server / tool"],
+        ["alert", "severity", "status", "value", "condition", "server", "tool"],
         rows,
         FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS,
     )

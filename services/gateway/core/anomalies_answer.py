@@ -107,7 +107,7 @@ def _text(arguments: DetectAnomalies, data: Data, *, chosen: bool) -> str:
     head = f"{data['summary']['total']} anomalies, {span}; {how}. Worst first:"
     rows = [_line(one) for one in data["anomalies"]]
     body = table(
-        ["severity", "since", "type", "value", "expected", "server / tool"],
+        ["severity", "since", "type", "value", "expected", "server", "tool"],
         rows,
         FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS,
     )
@@ -124,5 +124,6 @@ def _line(one: Data) -> list[str]:
         str(one.get("anomalyType")),
         printed(details.get("currentValue"), unit),
         str(details.get("expectedRange", "–")),
-        f"{one.get('mcpServer')} / {one.get('toolName')}",
+        str(one.get("mcpServer")),
+        str(one.get("toolName")),
     ]

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Final
 
 from services.gateway.core.arguments import GetDashboard
-from services.gateway.core.shaping import COMPACT_TEXT_CHARS, Answer, Data, fit, harmless, printed, table
+from services.gateway.core.shaping import (
+    COMPACT_TEXT_CHARS,
+    TABLE_NAME_CHARS,
+    Answer,
+    Data,
+    fenced,
+    fit,
+    harmless,
+    printed,
+    table,
+)
+from shared.names import shown
 
 #: Characters of JSON that each list of the dashboard may take; together with the rest a default answer.
-SERVERS_CHARS: Final = 1_500
+SERVERS_CHARS: Final = 1_300
 LIST_CHARS: Final = 500
-TABLE_CHARS: Final = 1_000
+TABLE_CHARS: Final = 800
+#: Entries of each other list that the text names.
+NAMED: Final = 3
 #: Characters of a map beside the lists, above which it is left out.
 MAP_CHARS: Final = 600
 
-_LISTS: Final = ("worstTools", "activeAlerts", "recentAnomalies")
+_TITLES: Final = {
+    "worstTools": "Worst tools",
+    "activeAlerts": "Open alerts",
+    "recentAnomalies": "Recent anomalies",
+}
+_LISTS: Final = tuple(_TITLES)
 
 
 def dashboard_request(arguments: GetDashboard) -> Data:
@@ -49,13 +67,17 @@ def dashboard_answer(arguments: GetDashboard, reply: Data, timestamp: str) -> An
 def _text(data: Data) -> str:
     parts = [_headline(data)]
     if data["mcpServers"]:
-        rows = [_server(one) for one in data["mcpServers"] if isinstance(one, dict)]
-        parts.append(table(["status", "score", "calls", "p95 ms", "err %", "alerts", "server"], rows, TABLE_CHARS))
-    counted = ((name, data[name], data["cut"].get(name, 0)) for name in _LISTS)
-    parts.extend(f"{name}: {_lines(rows, cut)}" for name, rows, cut in counted if rows)
+        cells = [_server(one) for one in data["mcpServers"] if isinstance(one, dict)]
+        parts.append(table(["status", "score", "calls", "p95 ms", "err %", "alerts", "server"], cells, TABLE_CHARS))
+    for name in _LISTS:
+        rows = [one for one in data[name] if isinstance(one, dict)]
+        if rows:
+            more = len(rows) - NAMED + data["cut"].get(name, 0)
+            rest = f", {more} more in the structured content" if more > 0 else ""
+            parts.append(f"{_TITLES[name]}{rest}:\n{fenced(chr(10).join(_line(one) for one in rows[:NAMED]))}")
     next_step = data.get("nextStep")
     if isinstance(next_step, str) and next_step:
-        parts.append(f"Next: {next_step}")
+        parts.append(f"Next: {_inline(next_step)}")
     return "\n".join(parts)
 
 
@@ -64,8 +86,21 @@ def _headline(data: Data) -> str:
     if isinstance(health, dict):
         words = [str(health[key]) for key in ("status", "message", "reason") if health.get(key)]
         score = f" (score {printed(health.get('score'))})" if health.get("score") is not None else ""
-        return f"System health: {': '.join(words) or 'unknown'}{score}, {data['timestamp']}."
-    return f"System health: {health if health is not None else 'unknown'}, {data['timestamp']}."
+        return f"System health: {_inline(': '.join(words)) or 'unknown'}{score}, {data['timestamp']}."
+    return f"System health: {'unknown' if health is None else _inline(str(health))}, {data['timestamp']}."
+
+
+def _inline(sentence: str) -> str:
+    """The reporter's sentence; a name in it cannot open a fence."""
+    return sentence.replace("`", "'")
+
+
+def _line(one: Data) -> str:
+    what = [str(one[key]) for key in ("severity", "condition", "anomalyType", "reason") if one.get(key)]
+    if not what:
+        what = [f"p95 {printed(one.get('p95'), 'ms')}, errors {printed(one.get('errorRate'), '%')}"]
+    names = " / ".join(shown(str(one[key]), TABLE_NAME_CHARS) for key in ("mcpServer", "toolName") if one.get(key))
+    return shown(f"{' '.join(what)}  {names}", 160)
 
 
 def _server(one: Data) -> list[str]:
@@ -78,8 +113,3 @@ def _server(one: Data) -> list[str]:
         printed(one.get("activeAlerts")),
         str(one.get("name", "–")),
     ]
-
-
-def _lines(rows: list[Any], cut: int) -> str:
-    more = f" and {cut} more" if cut else ""
-    return f"{len(rows)}{more} in the structured content"

@@ -176,13 +176,14 @@ def _text(arguments: GetMetrics, data: Data, *, chosen: bool) -> str:
         f"Source {data['source']}; last metric {data['freshness']['lastMetric'] or 'unknown'}."
     )
     with_time = arguments.group_by is not None
-    header = [*(["time"] if with_time else []), data["unit"], "calls", "server / tool"]
+    header = [*(["time"] if with_time else []), data["unit"], "calls", "server", "tool"]
     rows = [
         [
             *([str(row["timestamp"])[:16]] if with_time else []),
             printed(row["value"]),
             str(row["count"]),
-            f"{row['mcpServer']} / {row['toolName']}",
+            row["mcpServer"],
+            row["toolName"],
         ]
         for row in data["metrics"]
     ]

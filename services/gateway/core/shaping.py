@@ -15,13 +15,13 @@ from shared.names import shown
 from shared.timespan import iso
 
 #: Characters of JSON that a default answer's rows may take, and all rows of `detail="full"`.
-COMPACT_BUDGET_CHARS: Final = 2_800
+COMPACT_BUDGET_CHARS: Final = 3_200
 FULL_BUDGET_CHARS: Final = 40_000
 #: Characters of a fenced table in a default answer and in a full one.
 COMPACT_TABLE_CHARS: Final = 1_700
 FULL_TABLE_CHARS: Final = 16_000
 #: Characters of a name in a table and of a message in a row of a default answer.
-TABLE_NAME_CHARS: Final = 48
+TABLE_NAME_CHARS: Final = 40
 COMPACT_TEXT_CHARS: Final = 120
 #: How deep and wide a map from another service may be before it is cut.
 MAX_DEPTH: Final = 8
