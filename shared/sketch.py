@@ -45,7 +45,7 @@ _TINY: Final = MIN_VALUE / math.sqrt(GAMMA)
 #: Cells up to which a dense array is the fast way to add up (32 MB).
 _DENSE_CELLS: Final = 1 << 22
 
-_VALUES: Final = 2 * GAMMA ** (np.arange(BINS) - _OFFSET) / (GAMMA + 1)
+_VALUES: Final[Float64] = (2 * GAMMA ** (np.arange(BINS) - _OFFSET) / (GAMMA + 1)).astype(np.float64)
 _VALUES[ZERO_BIN] = 0.0
 _VALUES.flags.writeable = False
 
