@@ -107,9 +107,12 @@ class Producer:
 
         return await asyncio.to_thread(self.flush, timeout_s)
 
-    def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
-        """Deliver what waits within the time, drop the rest and end the thread; idempotent."""
-        self._sender.begin_stop(timeout_s)
+    def close(self, timeout_s: float = CLOSE_TIMEOUT_S, *, connect_grace_s: float | None = None) -> None:
+        """Deliver what waits within the time, drop the rest and end the thread; idempotent.
+
+        connect_grace_s: give up sooner when there is no pipeline to take anything for so long.
+        """
+        self._sender.begin_stop(timeout_s, grace_s=connect_grace_s)
         self._sender.finish_stop()
         endings.forget(self._sender)
 

@@ -1,0 +1,7 @@
+"""`python -P -m perfmon.wrap [--name N] [--data-dir DIR] -- <command…>`."""
+
+import sys
+
+from perfmon.wrap.proxy import main
+
+main(sys.argv[1:])
