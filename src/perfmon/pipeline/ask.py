@@ -31,12 +31,13 @@ def ask_all(
     data: DataDirectory, method: str, services: Iterable[str] = SERVICES, *, timeout_s: float = PING_TIMEOUT_S
 ) -> dict[str, Mapping[str, Any]]:
     """The results of those that answered within `timeout_s`; refusals and garbage count as no answer."""
+    names = list(services)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     poller = zmq.Poller()
     asked: dict[zmq.Socket[bytes], tuple[str, str]] = {}
     answers: dict[str, Mapping[str, Any]] = {}
     try:
-        for service in services:
+        for service in names:
             if not _bound(data, service):
                 continue
             socket = context.socket(zmq.DEALER)
@@ -55,7 +56,7 @@ def ask_all(
                     answers[service] = result
     finally:
         context.destroy(linger=0)
-    return answers
+    return {name: answers[name] for name in names if name in answers}
 
 
 def ping_all(

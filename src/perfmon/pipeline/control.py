@@ -13,11 +13,14 @@ import xmlrpc.client
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from xml.parsers.expat import ExpatError
 
 from perfmon.pipeline.errors import ControlError
 
 #: How long supervisord may take for one answer; it is single-threaded but quick.
 ANSWER_TIMEOUT_S: Final = 3.0
+#: Largest answer that is read; eight programs take 8 KB.
+MAX_ANSWER_BYTES: Final = 1 << 20
 #: Fault codes of supervisor's XML-RPC interface that callers tell apart.
 FAULT_BAD_NAME: Final = 10
 FAULT_ALREADY_STARTED: Final = 60
@@ -36,7 +39,7 @@ class ProcessInfo:
 
 
 class Supervisor:
-    """One supervisord. Each call raises ControlError when it cannot be reached or refuses."""
+    """One supervisord, one connection a call. Each call raises ControlError when it cannot be reached or refuses."""
 
     def __init__(
         self,
@@ -47,9 +50,11 @@ class Supervisor:
         timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> None:
         self.path = path
-        self._proxy = xmlrpc.client.ServerProxy(
-            "http://localhost/RPC2", transport=_UnixTransport(path, username, password, timeout_s)
-        )
+        self._timeout_s = timeout_s
+        self._headers = {"Content-Type": "text/xml"}
+        if username is not None:
+            credentials = base64.b64encode(f"{username}:{password or ''}".encode()).decode()
+            self._headers["Authorization"] = f"Basic {credentials}"
 
     def processes(self) -> list[ProcessInfo]:
         """All programs and event listeners."""
@@ -83,25 +88,23 @@ class Supervisor:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         try:
-            return getattr(self._proxy.supervisor, method)(*arguments)
+            status, answer = self._post(xmlrpc.client.dumps(arguments, f"supervisor.{method}").encode())
+            if status != http.client.OK:
+                raise ControlError(f"supervisord refused {method}: HTTP {status}")
+            return xmlrpc.client.loads(answer)[0][0]
         except xmlrpc.client.Fault as fault:
             raise ControlError(f"supervisord refused {method}: {fault.faultString}", fault.faultCode) from fault
-        except (xmlrpc.client.Error, http.client.HTTPException, OSError) as error:
+        except (http.client.HTTPException, OSError, ExpatError) as error:
             raise ControlError(f"supervisord does not answer {method}: {error}") from error
 
-
-class _UnixTransport(xmlrpc.client.Transport):
-    def __init__(self, path: Path, username: str | None, password: str | None, timeout_s: float) -> None:
-        credentials = None
-        if username is not None:
-            credentials = base64.b64encode(f"{username}:{password or ''}".encode()).decode()
-        headers = [] if credentials is None else [("Authorization", f"Basic {credentials}")]
-        super().__init__(headers=headers)
-        self._path = path
-        self._timeout_s = timeout_s
-
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ARG002 - the path names the server
-        return _UnixConnection(self._path, self._timeout_s)
+    def _post(self, body: bytes) -> tuple[int, bytes]:
+        connection = _UnixConnection(self.path, self._timeout_s)
+        try:
+            connection.request("POST", "/RPC2", body, self._headers)
+            with connection.getresponse() as response:
+                return response.status, response.read(MAX_ANSWER_BYTES)
+        finally:
+            connection.close()
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -110,6 +113,11 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(self.timeout)
+            connection.connect(str(self._path))
+        except OSError:
+            connection.close()
+            raise
+        self.sock = connection

@@ -15,6 +15,7 @@ from perfmon.pipeline.address import http_address
 from perfmon.pipeline.ask import ping_all
 from perfmon.pipeline.errors import IncompatiblePipeline
 from perfmon.pipeline.locks import held, holder, is_held, launch_lock, supervisor_lock
+from perfmon.pipeline.processes import children_of_supervisord
 from perfmon.pipeline.readiness import Progress, wait_ready
 from perfmon.pipeline.record import Record, read_record, write_record
 from perfmon.pipeline.report import Answer, PipelineReport
@@ -44,14 +45,15 @@ def ensure_running(
     """
     data.create()
     answers = ping_all(data)
-    if _all_ready(answers) and _verdict(answers) == "same":
+    if _all_ready(answers) and _verdict(answers) == "same" and _supervised(data, answers):
         _keep_running(data, started_by)
         return _report(data, "running", answers)
     with held(launch_lock(data), LAUNCH_LOCK_WAIT_S):
         state = _start_if_needed(data, started_by)
     if wait_ready_s <= 0:
         return _report(data, state, ping_all(data))
-    answers = wait_ready(data, wait_s=wait_ready_s, owned=is_held(supervisor_lock(data)), progress=progress)
+    supervisor_pid = holder(supervisor_lock(data)) if is_held(supervisor_lock(data)) else None
+    answers = wait_ready(data, wait_s=wait_ready_s, supervisor_pid=supervisor_pid, progress=progress)
     if state == "running":
         _keep_running(data, started_by)
     return _report(data, state, answers)
@@ -70,7 +72,7 @@ def _start_if_needed(data: DataDirectory, started_by: str) -> str:
         raise _incompatible(answers)
     if ours and verdict != "restart":
         return "running"
-    if not ours and len(answers) == len(SERVICES):
+    if not ours and len(answers) == len(SERVICES) and _supervised(data, answers):
         return "running"  # under a supervisord that somebody started by hand: theirs to restart
     if ours:
         stop_locked(data, timeout_s=STOP_TIMEOUT_S)
@@ -83,6 +85,11 @@ def _start_if_needed(data: DataDirectory, started_by: str) -> str:
 
 def _all_ready(answers: Mapping[str, Answer]) -> bool:
     return len(answers) == len(SERVICES) and all(answer.ready for answer in answers.values())
+
+
+def _supervised(data: DataDirectory, answers: Mapping[str, Answer]) -> bool:
+    """Whether a supervisord looks after those that answer; the orphans of a killed one will be gone in a moment."""
+    return is_held(supervisor_lock(data)) or children_of_supervisord(answer.pid for answer in answers.values())
 
 
 def _verdict(answers: Mapping[str, Answer]) -> Verdict:

@@ -25,13 +25,11 @@ class Usage:
 
 def parent_of(pid: int) -> int | None:
     """The parent's pid."""
-    import psutil
-
     try:
-        found: int = psutil.Process(pid).ppid()
-    except psutil.Error:
-        return None
-    return found
+        # After the last bracket, since a command's name may hold anything: state, then the parent.
+        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return _parent_elsewhere(pid)
 
 
 def command_of(pid: int) -> list[str]:
@@ -48,6 +46,12 @@ def command_of(pid: int) -> list[str]:
 def is_supervisord(pid: int) -> bool:
     """Whether a process is a supervisord, started as ours or by hand."""
     return any("supervisord" in Path(word).name or word == "perfmon.pipeline.daemon" for word in command_of(pid)[:4])
+
+
+def children_of_supervisord(pids: Iterable[int]) -> bool:
+    """Whether all of these processes, at least one, live under a supervisord: orphans of a killed one do not."""
+    parents = {parent_of(pid) for pid in pids}
+    return bool(parents) and all(parent is not None and is_supervisord(parent) for parent in parents)
 
 
 def usage_of(pids: Iterable[int], now_s: float) -> dict[int, Usage]:
@@ -76,6 +80,16 @@ def usage_of(pids: Iterable[int], now_s: float) -> dict[int, Usage]:
             )
         except psutil.Error:
             continue
+    return found
+
+
+def _parent_elsewhere(pid: int) -> int | None:
+    import psutil
+
+    try:
+        found: int = psutil.Process(pid).ppid()
+    except psutil.Error:
+        return None
     return found
 
 

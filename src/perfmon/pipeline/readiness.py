@@ -14,6 +14,7 @@ from perfmon.pipeline.ask import ping_all
 from perfmon.pipeline.errors import ControlError, LaunchFailed, NotReady
 from perfmon.pipeline.locks import is_held, supervisor_lock
 from perfmon.pipeline.logs import tail
+from perfmon.pipeline.processes import parent_of
 from perfmon.pipeline.report import Answer
 from perfmon.pipeline.spawn import supervisor_of
 
@@ -27,15 +28,18 @@ Progress = Callable[[Mapping[str, Answer], int], None]
 
 
 def wait_ready(
-    data: DataDirectory, *, wait_s: float, owned: bool = True, progress: Progress | None = None
+    data: DataDirectory, *, wait_s: float, supervisor_pid: int | None, progress: Progress | None = None
 ) -> dict[str, Answer]:
-    """The answers of all services once all are ready. `owned` means that supervisord holds our lock and must stay alive.
+    """The answers of all services once all are ready. With the pid of our supervisord only its children count, and it must
+    stay alive; None is for one that was started by hand.
 
     Raises: NotReady when supervisord gave one up or the time is over, LaunchFailed when supervisord itself died.
     """
     deadline = time.monotonic() + wait_s
     while True:
-        answers = ping_all(data, timeout_s=ROUND_TIMEOUT_S)
+        found = ping_all(data, timeout_s=ROUND_TIMEOUT_S)
+        # Orphans of a killed supervisord still answer for a moment; what they say is not what was started.
+        answers = {name: answer for name, answer in found.items() if supervisor_pid in {None, parent_of(answer.pid)}}
         ready = {name: answer for name, answer in answers.items() if answer.ready}
         if progress is not None:
             progress(ready, len(SERVICES))
@@ -45,7 +49,7 @@ def wait_ready(
         given_up = _given_up(data, missing)
         if given_up:
             raise _not_ready(data, given_up)
-        if owned and not is_held(supervisor_lock(data)):
+        if supervisor_pid is not None and not is_held(supervisor_lock(data)):
             raise LaunchFailed("supervisord died while the services were starting", tail(data.logs / "supervisord.log"))
         if time.monotonic() >= deadline:
             raise _not_ready(data, {name: _why(answers.get(name), wait_s) for name in missing})

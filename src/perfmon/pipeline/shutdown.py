@@ -13,6 +13,7 @@ from typing import Final
 
 from perfmon.paths import DataDirectory
 from perfmon.pipeline.ask import ping_all
+from perfmon.pipeline.control import Supervisor
 from perfmon.pipeline.errors import ControlError
 from perfmon.pipeline.locks import RETRY_S, held, holder, is_held, launch_lock, supervisor_lock
 from perfmon.pipeline.processes import is_supervisord, parent_of
@@ -23,6 +24,8 @@ from perfmon.pipeline.spawn import supervisor_of
 STOP_TIMEOUT_S: Final = 60.0
 #: How long a start by somebody else is waited for before stopping it.
 _LAUNCH_WAIT_S: Final = 30.0
+#: How long a question that is only meant to wake supervisord waits for its answer.
+_WAKE_TIMEOUT_S: Final = 0.3
 #: How long killed processes may take to be gone.
 _KILL_WAIT_S: Final = 5.0
 
@@ -76,11 +79,22 @@ def _ask_to_stop(data: DataDirectory, pid: int | None) -> None:
 
 def _gone(data: DataDirectory, timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
+    supervisor = supervisor_of(data, _WAKE_TIMEOUT_S)
     while is_held(supervisor_lock(data)):
         if time.monotonic() >= deadline:
             return False
+        if supervisor is not None:
+            _wake(supervisor)
         time.sleep(RETRY_S)
     return True
+
+
+def _wake(supervisor: Supervisor) -> None:
+    """Any question turns supervisord's loop; by itself it may notice the end of a process only after a second."""
+    try:
+        supervisor.pid()
+    except ControlError:
+        pass  # it refuses to answer while it is stopping, or is gone: both are fine
 
 
 def _kill_all(data: DataDirectory, pid: int | None) -> None:

@@ -23,7 +23,7 @@ from perfmon.paths import (
     private_directory,
     user_cache_directory,
 )
-from perfmon.pipeline.control import Supervisor
+from perfmon.pipeline.control import ANSWER_TIMEOUT_S, Supervisor
 from perfmon.pipeline.errors import ControlError, LaunchFailed
 from perfmon.pipeline.locks import is_held, supervisor_lock
 from perfmon.pipeline.logs import tail
@@ -71,12 +71,14 @@ def places_of(data: DataDirectory, password: str) -> Places:
     )
 
 
-def supervisor_of(data: DataDirectory) -> Supervisor | None:
+def supervisor_of(data: DataDirectory, timeout_s: float = ANSWER_TIMEOUT_S) -> Supervisor | None:
     """A client of the supervisord that this package started for a data directory; None when there is no record of one."""
     record = read_record(data)
     if record is None:
         return None
-    return Supervisor(data.runtime / "supervisor.sock", username=USERNAME, password=record.password)
+    return Supervisor(
+        data.runtime / "supervisor.sock", username=USERNAME, password=record.password, timeout_s=timeout_s
+    )
 
 
 def spawn(data: DataDirectory, *, started_by: str, foreground: bool = False) -> subprocess.Popen[bytes]:
