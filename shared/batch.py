@@ -8,7 +8,7 @@ came from the journal has been validated: finite, in range, redacted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -94,6 +94,17 @@ class Batch:
             call_ids=_renumber(self.call_ids, index),
             paths=self.paths,
         )
+
+    def compact(self) -> Batch:
+        """The same rows over a dictionary in which every series occurs, and once; without paths if it had to change."""
+        counts = np.bincount(self.codes, minlength=len(self.dictionary))
+        if counts.all() and len(set(self.dictionary)) == len(self.dictionary):
+            return self
+        union: dict[Series, int] = {}
+        mapping = np.zeros(max(len(self.dictionary), 1), np.uint32)
+        for code in np.flatnonzero(counts).tolist():
+            mapping[code] = union.setdefault(self.dictionary[code], len(union))
+        return replace(self, dictionary=tuple(union), codes=mapping[self.codes], paths=None)
 
     def encode(self) -> bytes:
         """The journal's and the stream's bytes of this batch: one msgpack map, little-endian columns."""

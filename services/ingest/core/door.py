@@ -13,7 +13,7 @@ import numpy as np
 from perfmon.wire import MAX_CALL_ID_BYTES, MAX_PRODUCER_BYTES, MAX_ROWS, Kind
 from services.ingest.core.redact import redact
 from services.ingest.core.rows import rows_to_batch
-from services.ingest.core.validation import MAX_NAMED, Refused, check_values
+from services.ingest.core.validation import MAX_NAMED, Bool, Refused, check_values
 from shared.batch import Batch, BatchError, from_columns
 
 
@@ -71,9 +71,9 @@ def _rows(body: dict[Any, Any], now_ms: int, oldest_ms: int) -> Arrival:
         raise MessageRefused("too_many_rows")
     batch, origin, misshapen = rows_to_batch(rows, now_ms)
     good, refused = check_values(batch, now_ms, oldest_ms)
-    kept = batch if good is None else batch.take(good)
     named = sorted([*misshapen.named, *((origin[row], reason) for row, reason in refused.named)])[:MAX_NAMED]
-    return Arrival(_redacted(kept), Refused(named, {**misshapen.by_reason, **_added(misshapen, refused)}), len(rows))
+    by_reason = {**misshapen.by_reason, **_added(misshapen, refused)}
+    return Arrival(_admitted(batch, good), Refused(named, by_reason), len(rows))
 
 
 def _batch(body: dict[Any, Any], now_ms: int, oldest_ms: int) -> Arrival:
@@ -90,11 +90,10 @@ def _batch(body: dict[Any, Any], now_ms: int, oldest_ms: int) -> Arrival:
     misnamed = {row for row, call_id in batch.call_ids.items() if not _is_call_id(call_id)}
     if misnamed:
         good, refused = _without(batch, good, refused, misnamed)
-    kept = batch if good is None else batch.take(good)
-    return Arrival(_redacted(kept), refused, len(batch))
+    return Arrival(_admitted(batch, good), refused, len(batch))
 
 
-def _without(batch: Batch, good: Any, refused: Refused, rows: set[int]) -> tuple[Any, Refused]:
+def _without(batch: Batch, good: Bool | None, refused: Refused, rows: set[int]) -> tuple[Bool, Refused]:
     mask = np.ones(len(batch), np.bool_) if good is None else good
     fresh = sorted(row for row in rows if mask[row])
     mask[fresh] = False
@@ -113,7 +112,9 @@ def _is_call_id(value: str) -> bool:
         return False
 
 
-def _redacted(batch: Batch) -> Batch:
-    for row, message in batch.errors.items():
-        batch.errors[row] = redact(message)
-    return batch
+def _admitted(batch: Batch, good: Bool | None) -> Batch:
+    # Names that no good row has were refused or never checked: they must not become series or files.
+    kept = (batch if good is None else batch.take(good)).compact()
+    for row, message in kept.errors.items():
+        kept.errors[row] = redact(message)
+    return kept

@@ -165,7 +165,7 @@ class IngestCore:
             return batch
         keep = np.ones(len(batch), np.bool_)
         keep[known] = False
-        return batch.take(keep)
+        return batch.take(keep).compact()
 
     def _fill_entries(self, plan: Plan, parts: list[tuple[Outcome, Batch]]) -> None:
         group: list[Batch] = []

@@ -48,6 +48,9 @@ _CARD = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
 def redact(message: str) -> str:
     """The message without secrets, cut at MAX_ERROR_CHARS with a mark; lone surrogates are replaced."""
     text = message[:MAX_SCANNED_CHARS].encode("utf-8", "replace").decode()
+    if len(message) > MAX_SCANNED_CHARS:
+        # The cut may run through a secret, which no pattern then knows.
+        text = text[: max(text.rfind(" "), MAX_ERROR_CHARS)]
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     text = _CARD.sub(_card, text)

@@ -1,0 +1,102 @@
+"""What was stored before: sequences of producers and call ids."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingest.core.duplicates import WINDOW, CallIdMemory, Place, ProducerLedger, Seen, call_digest
+
+
+@given(st.lists(st.integers(1, 3_000) | st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 4_100))
+def test_a_place_knows_what_a_plain_set_knows_within_the_window(stored: list[int], asked: int) -> None:
+    place = Place(stored[0], 1, 0)
+    known = {stored[0]}
+    for seq in stored[1:]:
+        if place.knows(seq) is Seen.TOO_OLD:
+            continue
+        place = place.with_stored(seq, 1)
+        known.add(seq)
+    assert place.seq == max(known)
+    expected = Seen.TOO_OLD if place.seq - asked >= WINDOW else Seen.STORED if asked in known else Seen.NEW
+    assert place.knows(asked) is expected
+    low = max(1, place.seq - WINDOW + 1)
+    in_window = [seq for seq in range(low, place.seq + 1) if seq not in known]
+    assert place.cumulative() == (in_window[0] - 1 if in_window else place.seq)
+    assert place.seen.bit_length() <= WINDOW
+
+
+@given(st.lists(st.integers(1, 2_000), min_size=1, max_size=30))
+def test_a_place_survives_the_journal(stored: list[int]) -> None:
+    ledger = ProducerLedger()
+    for seq in stored:
+        if ledger.look_up("p", seq) is not Seen.TOO_OLD:
+            ledger.stage("p", seq, 7)
+    place = ledger.staged["p"]
+    again = ProducerLedger()
+    again.restore("p", place.seq, place.seen_bytes(), place.at_ms)
+    assert again.place("p") == place
+
+
+def test_the_window_ends_where_it_says() -> None:
+    place = Place(WINDOW + 10, 1, 0)
+    assert place.knows(11) is Seen.NEW
+    assert place.knows(10) is Seen.TOO_OLD
+    assert place.with_stored(11, 0).knows(11) is Seen.STORED
+
+
+def test_a_leap_beyond_the_window_forgets_what_was_before() -> None:
+    place = Place(5, 0b11111, 0).with_stored(5 + WINDOW, 0)
+    assert place.knows(5 + WINDOW) is Seen.STORED
+    assert place.knows(5) is Seen.TOO_OLD
+    assert place.knows(6) is Seen.NEW
+
+
+def test_a_staged_sequence_counts_as_stored_until_it_is_rolled_back() -> None:
+    ledger = ProducerLedger()
+    ledger.stage("p", 1, 0)
+    assert ledger.look_up("p", 1) is Seen.STORED
+    ledger.roll_back()
+    assert ledger.look_up("p", 1) is Seen.NEW
+    ledger.stage("p", 1, 0)
+    ledger.commit()
+    ledger.roll_back()
+    assert ledger.look_up("p", 1) is Seen.STORED
+    assert ledger.look_up("q", 1) is Seen.NEW
+
+
+def test_the_producers_silent_the_longest_are_forgotten_first() -> None:
+    ledger = ProducerLedger()
+    for number in range(21):
+        ledger.stage(f"p{number}", 1, number)
+        ledger.commit()
+        ledger.prune(20)
+    assert len(ledger) == 18
+    assert ledger.look_up("p0", 1) is Seen.NEW
+    assert ledger.look_up("p20", 1) is Seen.STORED
+
+
+def test_a_call_id_is_known_for_at_least_the_hours_promised() -> None:
+    memory = CallIdMemory(48, 1_000)
+    digest = call_digest("toolu_1")
+    memory.add(100, [digest])
+    # Committed in the last minute of hour 100, asked for again 47 h 59 min later, in hour 148.
+    assert list(memory.expire(148)) == []
+    assert digest in memory
+    assert list(memory.expire(149)) == [100]
+    assert digest not in memory
+
+
+def test_with_too_many_call_ids_the_oldest_hour_goes_first() -> None:
+    memory = CallIdMemory(48, 3)
+    memory.add(10, [call_digest("a"), call_digest("b")])
+    memory.add(11, [call_digest("c")])
+    memory.add(12, [call_digest("d")])
+    assert list(memory.expire(12)) == [10]
+    assert len(memory) == 2
+    assert call_digest("c") in memory
+
+
+def test_digests_tell_call_ids_apart() -> None:
+    assert len({call_digest(f"toolu_{number}") for number in range(1_000)}) == 1_000
+    assert len(call_digest("")) == 16
