@@ -50,6 +50,8 @@ def router(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
     socket.setsockopt(zmq.SNDTIMEO, 0)
+    # A reply that nobody takes is an error that is counted, instead of vanishing.
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     socket.bind(endpoint)
     return socket
 
@@ -186,16 +188,20 @@ class RpcServer:
     def _run(self, request_id: str, handler: Handler, params: dict[str, Any]) -> tuple[bytes, bool]:
         """The reply, and whether it is final (a failure of ours may be tried again)."""
         try:
-            return ok_reply(request_id, handler(params)), True
-        except Refusal as refusal:
-            self._count("refused_total")
-            return error_reply(request_id, refusal.code, refusal.message, **refusal.fields), True
+            return self._handled(request_id, handler, params), True
         except Exception:  # noqa: BLE001 - top of a loop: one failing query must not end the service
             self._count("failed_total")
             self._log.exception("query_failed")
             return error_reply(
                 request_id, "internal_error", "the service failed on this request; its log says why"
             ), False
+
+    def _handled(self, request_id: str, handler: Handler, params: dict[str, Any]) -> bytes:
+        try:
+            return ok_reply(request_id, handler(params))
+        except Refusal as refusal:
+            self._count("refused_total")
+            return error_reply(request_id, refusal.code, refusal.message, **refusal.fields)
 
     def _count(self, counter: str) -> None:
         with self._lock:

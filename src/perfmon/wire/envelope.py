@@ -42,8 +42,10 @@ class Envelope(NamedTuple):
 
 
 def pack(message: object) -> bytes:
-    """The msgpack bytes of a message; strings with lone surrogates raise UnicodeEncodeError."""
-    packed: bytes = msgpack.packb(message, use_bin_type=True)
+    """The msgpack bytes of a message. What `unpack` gave can always be packed again (an id that is not UTF-8 goes back as it
+    came); other lone surrogates raise UnicodeEncodeError.
+    """
+    packed: bytes = msgpack.packb(message, use_bin_type=True, unicode_errors="surrogateescape")
     return packed
 
 
