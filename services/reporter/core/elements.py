@@ -17,10 +17,36 @@ from services.reporter.core.text import Text, join, visible
 _VOID: Final = frozenset({"meta", "br", "hr", "col"})
 #: The only attributes there are; none of them can run, load or restyle anything.
 _ATTRIBUTES: Final = frozenset(
-    "aria-hidden aria-label aria-labelledby charset class colspan content cx cy d datetime fill height http-equiv id lang name "
-    "points preserveAspectRatio r role rx scope stroke-dasharray stroke-dashoffset text-anchor transform viewBox width x x1 x2 "
-    "xmlns y y1 y2".split(),
+    {
+        "aria-hidden",
+        "aria-label",
+        "aria-labelledby",
+        "charset",
+        "class",
+        "content",
+        "cx",
+        "cy",
+        "d",
+        "height",
+        "http-equiv",
+    }
+    | {
+        "id",
+        "lang",
+        "name",
+        "points",
+        "preserveAspectRatio",
+        "r",
+        "role",
+        "rx",
+        "scope",
+        "stroke-dasharray",
+        "text-anchor",
+    }
+    | {"transform", "viewBox", "width", "x", "x1", "x2", "y", "y1", "y2"},
 )
+#: The space between a figure and its unit, where no line may break.
+_UNIT: Final = re.compile(r"(?<=\d) (?=(?:%|ms|s|min|h|d|MB|KB)\b|%)")
 #: What XML cannot hold; control characters of names are shown escaped long before.
 _NOT_XML: Final = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -31,7 +57,7 @@ class Markup(str):
     __slots__ = ()
 
 
-Child: TypeAlias = "Markup | str | None | Iterable[Markup | str | None]"
+Child: TypeAlias = "Markup | str | Iterable[Markup | str | None] | None"
 
 
 def el(tag: str, *children: Child, **attributes: str | float | None) -> Markup:
@@ -62,7 +88,7 @@ def name(value: str) -> Markup:
 
 def sentence(text: Text) -> Markup:
     """A sentence of ours with names in it."""
-    return Markup(join(text, escape, name))
+    return Markup(join(text, lambda ours: escape(_UNIT.sub("\u00a0", ours)), name))
 
 
 def number(value: float) -> str:

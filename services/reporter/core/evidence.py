@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.reporter.core.answers import Alert, Anomaly, ErrorGroup, Stats
 from services.reporter.core.figures import change_text, percent_text, resource_text, short_count
 from services.reporter.core.health import LATENCY_MARGIN_MS
 from services.reporter.core.sampling import MIN_CALLS, MIN_TREND_CALLS, supported_error_rate
-from services.reporter.core.text import Text
 from services.reporter.core.thresholds import Thresholds
 from services.reporter.core.trends import change_percent, tool_moves
 
@@ -29,6 +28,13 @@ SLOWER_RATIO: Final = 1.5
 
 _ERROR_METRICS: Final = ("error", "error_rate")
 _LATENCY_METRICS: Final = ("response_time", "duration")
+
+
+class Moved(NamedTuple):
+    """A figure that moved beside another: its name, and how far in words."""
+
+    metric: str
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +88,25 @@ def since(evidence: Evidence, tool: Stats, about: str) -> int | None:
     return next((min(known) for times in (starts, raised, firsts) if (known := [t for t in times if t])), None)
 
 
-def also_moved(evidence: Evidence, tool: Stats) -> tuple[Text, ...]:
-    """What of the same tool grew by 30 % or more beside it: CPU, memory, disk I/O, number of calls."""
+def also_moved(evidence: Evidence, tool: Stats, about: str) -> tuple[Moved, ...]:
+    """What of the same tool got worse or grew by 30 % or more beside `about`: failures or durations, CPU, memory, disk I/O,
+    number of calls.
+    """
     before = evidence.earlier(tool)
     if before is None or min(tool.count, before.count) < MIN_TREND_CALLS:
         return ()
-    found: list[Text] = []
+    found = [
+        Moved(trend.metric, f"{'failures' if trend.metric == 'error_rate' else trend.metric} {trend.words}")
+        for trend in tool_moves(tool, before)
+        if (about == "error_rate") != (trend.metric == "error_rate") and trend.metric != "p50"
+    ]
     for name, label, unit in (("cpu", "CPU", "%"), ("memory", "memory", "MB"), ("disk_io", "disk I/O", "KB")):
         now, was = getattr(tool, name), getattr(before, name)
         if grew(now, was):
-            found.append((f"{label} went from {resource_text(was, unit)} to {resource_text(now, unit)}",))
+            found.append(Moved(name, f"{label} went from {resource_text(was, unit)} to {resource_text(now, unit)}"))
     if grew(tool.count, before.count):
         change = change_text(change_percent(tool.count, before.count))
-        found.append((f"calls {change} ({short_count(before.count)} → {short_count(tool.count)})",))
+        found.append(Moved("calls", f"calls {change} ({short_count(before.count)} → {short_count(tool.count)})"))
     return tuple(found)
 
 
@@ -119,8 +131,8 @@ def main_message(evidence: Evidence, tools: Iterable[Stats]) -> tuple[ErrorGroup
 def share_text(share: float, messages: int) -> str:
     """How far one message explains the failures."""
     if messages == 1:
-        return "all failures read in this range say"
-    return f"{percent_text(share)} of the failures read in this range say (of {messages} different messages)"
+        return "all failures that were read give the message below"
+    return f"{percent_text(share)} of the failures that were read give the message below, one of {messages}"
 
 
 def _about(alert: Alert, tool: str, words: tuple[str, ...]) -> bool:

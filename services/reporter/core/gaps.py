@@ -50,7 +50,7 @@ _LOSSES: Final = {
 def find_gaps(answered: Answered, span: Range, now_ms: int, total: Stats | None, tools_known: int) -> tuple[Text, ...]:
     """The sentences, most important first."""
     freshness = answered.freshness
-    found: list[Text] = list(_unanswered(answered))
+    found: list[Text] = list(find_missing(answered))
     found += _time_without_data(span, now_ms, total, freshness)
     if freshness.lag_entries:
         found.append((f"{count_text(freshness.lag_entries)} journal entries are stored but not yet in these figures.",))
@@ -70,7 +70,7 @@ def sources_of(answered: Answered) -> tuple[Source, ...]:
     return tuple(found)
 
 
-def _unanswered(answered: Answered) -> list[Text]:
+def find_missing(answered: Answered) -> list[Text]:
     """One sentence a service and reason, with everything that is missing for it."""
     missing: dict[Failure, list[str]] = {}
     for name, failure in answered.failures.items():

@@ -30,7 +30,7 @@ LATENCY_MARGIN_MS: Final = 10.0
 #: Up to this ratio to its own earlier p95 a tool is as fast as before.
 SAME_LEVEL_RATIO: Final = 1.25
 #: Over its threshold, but no slower than ever: not less than this.
-SLOW_AS_EVER: Final = 0.6
+SLOW_AS_EVER: Final = 0.75
 #: Factor of the first open alert of a severity, and of each further one; acknowledged ones count half.
 ALERT_FACTORS: Final = {"critical": (0.70, 0.90), "warning": (0.88, 0.96)}
 ALERTS_FLOOR: Final = 0.4

@@ -46,7 +46,7 @@ def alerts_table(report: Report, limits: Limits) -> Markup:
     active, resolved = section.active or (), section.resolved or ()
     if not active and not resolved:
         return el("p", "No alert is open.", class_="none")
-    heads = (("Alert", ""), ("On", ""), ("Condition", ""), ("Value", "n opt"), ("Since", "opt"))
+    heads = (("Alert", ""), ("Condition", ""), ("Value", "n opt"), ("Since", "opt"))
     listed = [*active[: limits.alerts], *resolved[: limits.alerts]]
     note = fragment(
         _cut(section.active_total, limits.alerts, "open alerts"), _cut(len(resolved), limits.alerts, "resolved")
@@ -58,7 +58,7 @@ def anomalies_table(report: Report, limits: Limits) -> Markup:
     """What was abnormal, the most severe first."""
     if not report.anomalies:
         return el("p", "None in this range.", class_="none")
-    heads = (("Severity", ""), ("What", ""), ("On", ""), ("Value", "n opt"), ("Expected", "n opt"), ("When", "opt"))
+    heads = (("Severity", ""), ("What", ""), ("Value", "n opt"), ("Expected", "n opt"), ("When", "opt"))
     rows = [_anomaly(anomaly) for anomaly in report.anomalies[: limits.anomalies]]
     return fragment(_table(heads, rows), _cut(report.anomalies_total, limits.anomalies, "anomalies"))
 
@@ -121,8 +121,7 @@ def _alert(alert: Alert) -> list[tuple[Child, str]]:
     )
     return [
         (fragment(pills, el("span", who, class_="sub")), ""),
-        (_on(alert.server, alert.tool), ""),
-        (name(alert.condition), ""),
+        (fragment(name(alert.condition), _on(alert.server, alert.tool)), ""),
         (alert_value(alert), "n opt"),
         (minute_text(alert.raised_ms), "opt"),
     ]
@@ -133,8 +132,7 @@ def _anomaly(anomaly: Anomaly) -> list[tuple[Child, str]]:
     value = rounded(anomaly.value)
     return [
         (_pill(anomaly.severity), ""),
-        (name(anomaly.kind.replace("_", " ")), ""),
-        (_on(anomaly.server, anomaly.tool), ""),
+        (fragment(name(anomaly.kind.replace("_", " ")), _on(anomaly.server, anomaly.tool)), ""),
         ("–" if value is None else f"{value}{unit}", "n opt"),
         (visible(anomaly.expected) if anomaly.expected else "–", "n opt"),
         (anomaly_when(anomaly), "opt"),
@@ -142,7 +140,7 @@ def _anomaly(anomaly: Anomaly) -> list[tuple[Child, str]]:
 
 
 def _on(server: str, tool: str) -> Markup:
-    return fragment(name(tool) if tool else "all tools", el("span", name(server), class_="sub"))
+    return el("span", name(tool) if tool else "all tools", " of ", name(server), class_="sub")
 
 
 def _pill(severity: str) -> Markup:

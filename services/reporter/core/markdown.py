@@ -12,9 +12,9 @@ from typing import Final
 
 from services.reporter.core.text import Text, join, visible
 
-_ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_ENTITIES: Final = {"&": "&amp;", "<": "&lt;"}
 #: What can open markup anywhere: code, emphasis, links, images, strike-through, maths, cells, schemes; `www.` of autolinks.
-_SPECIAL: Final = re.compile(r"[\\`*\[\](){}~|$:!#^]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])|(?<=[wW]{3})\.")
+_SPECIAL: Final = re.compile(r"[\\`*\[\](){}~|$:!#^>]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])|(?<=[wW]{3})\.")
 
 
 def escaped(value: str) -> str:

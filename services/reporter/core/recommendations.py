@@ -40,6 +40,15 @@ NEARLY_ALWAYS: Final = 90.0
 #: Percent of failures that one message explains before it is called the cause to start from.
 MAIN_CAUSE: Final = 60.0
 
+#: What to do about a tool that got slower, by what moved with it, in this order of `also_moved`.
+_SLOW_WITH: Final = {
+    "error_rate": "It fails more at the same time: its failures say why, or what it depends on is in trouble.",
+    "cpu": "It uses more CPU than before: profile it, or compare what it is asked to do now.",
+    "memory": "It uses more memory than before: look for growing data and missing limits.",
+    "disk_io": "It reads or writes more than before: look for growing data and missing limits.",
+    "calls": "It is called more than before: check whether calls queue up, and who calls it more.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
@@ -65,8 +74,13 @@ def recommend(evidence: Evidence) -> tuple[Recommendation, ...]:
     spoken_of = {(r.server, r.tool, r.metric) for r in found}
     found += _from_anomalies(evidence, spoken_of)
     found += _unattended(evidence)
-    found.sort(key=lambda r: (SEVERITIES.index(r.severity), -r.weight, r.server, r.tool))
+    found.sort(key=_rank)
     return tuple(found[:MAX_RECOMMENDATIONS])
+
+
+def _rank(item: Recommendation) -> tuple[int, int, float, str, str]:
+    kind = 0 if item.metric == "error_rate" else 1 if item.metric == "response_time" else 2
+    return SEVERITIES.index(item.severity), kind, -item.weight, item.server, item.tool
 
 
 def _failing(evidence: Evidence) -> Iterable[Recommendation]:
@@ -84,7 +98,7 @@ def _failing_tool(evidence: Evidence, tool: Stats) -> Recommendation:
     if before is not None and before.count >= MIN_TREND_CALLS:
         said.append((f"{percent_text(before.error_rate)} failed in the window before",))
     message = main_message(evidence, [tool])
-    said += also_moved(evidence, tool)
+    said += [(moved.words,) for moved in also_moved(evidence, tool, "error_rate")]
     return Recommendation(
         _error_severity(evidence, tool),
         "error_rate",
@@ -167,7 +181,7 @@ def _slower_tool(evidence: Evidence, tool: Stats) -> Recommendation:
     spread = "every call is slower" if every else "only some calls are slow, the middle one is not"
     said: list[Text] = [(f"{steps}{duration_text(tool.p50)}: {spread}",)]
     said.append((f"{count_text(tool.count)} calls, {count_text(before.count)} in the window before",))
-    said += also_moved(evidence, tool)
+    said += [(moved.words,) for moved in also_moved(evidence, tool, "response_time")]
     ratio = short_count((tool.p95 or 0.0) / before.p95) if before.p95 else "much"
     return Recommendation(
         "critical" if too_slow(evidence, tool) else "warning",
@@ -183,13 +197,9 @@ def _slower_tool(evidence: Evidence, tool: Stats) -> Recommendation:
 
 
 def _slowness_action(evidence: Evidence, tool: Stats, *, every: bool) -> Text:
-    words = " ".join(part for text in also_moved(evidence, tool) for part in text if isinstance(part, str))
-    if "calls " in words:
-        return ("It is called more than before: check whether calls queue up, and who calls it more.",)
-    if "CPU" in words:
-        return ("It uses more CPU than before: profile it, or compare what it is asked to do now.",)
-    if "memory" in words or "disk" in words:
-        return ("It uses more memory or disk than before: look for growing data and missing limits.",)
+    for moved in also_moved(evidence, tool, "response_time"):
+        if moved.metric in _SLOW_WITH:
+            return (_SLOW_WITH[moved.metric],)
     if every:
         return ("Nothing measured moved with it: look at what changed then, a deployment or a service it calls.",)
     return ("Find what the slow calls have in common: arguments, size of the answer, time of day.",)
@@ -245,7 +255,7 @@ def _from_anomalies(evidence: Evidence, spoken_of: set[tuple[str, str, str]]) ->
         key = (anomaly.server, anomaly.tool, metric)
         if key in spoken_of or (anomaly.server, "", metric) in spoken_of or key in found:
             continue
-        if anomaly.severity != "info" and metric not in covered:
+        if anomaly.severity != "info":
             found[key] = _of_anomaly(anomaly, metric)
     return list(found.values())
 
@@ -281,7 +291,7 @@ def _unattended(evidence: Evidence) -> Iterable[Recommendation]:
     if not waiting:
         return
     oldest = min(waiting, key=lambda alert: (alert.raised_ms or 0, alert.alert_id))
-    title = f"{len(waiting)} critical alert{'s' * (len(waiting) != 1)} wait for somebody"
+    title = f"{len(waiting)} critical alerts wait" if len(waiting) > 1 else "1 critical alert waits"
     yield Recommendation(
         "warning",
         "alerts",
@@ -316,7 +326,7 @@ def _error_severity(evidence: Evidence, tool: Stats) -> str:
 
 
 def _message_text(message: tuple[object, float, int] | None) -> tuple[Text, ...]:
-    return () if message is None else ((share_text(message[1], message[2]) + " what is quoted below",),)
+    return () if message is None else ((share_text(message[1], message[2]),),)
 
 
 def _lost_ms(evidence: Evidence, tools: Sequence[Stats]) -> float:

@@ -24,7 +24,7 @@ from services.reporter.core.wording import (
     held_back_words,
     short_range,
 )
-from shared.timespan import iso, span_text
+from shared.timespan import HOUR_MS, MINUTE_MS, iso, span_text
 
 #: Bars in "where the time went", and abnormal times that are shaded.
 TIME_BARS: Final = 8
@@ -56,13 +56,12 @@ def _sections(report: Report, limits: Limits) -> Iterator[Markup]:
     if report.summary is not None and report.has_calls:
         yield _tiles(report, report.summary)
     yield from _gaps(report)
-    yield from _advice(report, limits)
     if report.has_calls:
         yield _charts(report)
+    yield from _advice(report, limits)
+    if report.has_calls:
         yield _tools(report, limits)
     yield from servers_table(report, limits)
-    if report.has_calls:
-        yield _time_spent(report)
     yield from _alerts_and_anomalies(report, limits)
     yield from error_list(report, limits)
 
@@ -173,7 +172,7 @@ def _charts(report: Report) -> Markup:
     if not report.timeline:
         return Markup("")
     span, bucket = report.range, report.bucket_ms
-    each = f"each {span_text(bucket).replace('1 ', '')}"
+    each = "by the " + {MINUTE_MS: "minute", HOUR_MS: "hour"}.get(bucket, "day")
     bands = [
         (a.start_ms, a.end_ms or min(span.end_ms, report.generated_ms))
         for a in (report.anomalies or ())[:MAX_BANDS]
@@ -200,23 +199,23 @@ def _legend(*entries: tuple[str, str]) -> Markup:
 
 
 def _tools(report: Report, limits: Limits) -> Markup:
-    parts = []
+    failing = slowest = None
     if report.by_errors is not None:
-        parts.append(tools_table(report.by_errors, limits, "Tools that fail most", "error_rate"))
+        failing = tools_table(report.by_errors, limits, "Tools that fail most", "error_rate")
     if report.by_p95 is not None:
-        parts.append(tools_table(report.by_p95, limits, "Slowest tools", "p95"))
-    return el("div", *parts, class_="two")
+        slowest = tools_table(report.by_p95, limits, "Slowest tools", "p95")
+    return el("div", el("div", failing, _time_spent(report), class_="stack"), slowest, class_="two")
 
 
-def _time_spent(report: Report) -> Markup:
+def _time_spent(report: Report) -> Markup | None:
     rows = report.by_time.rows[:TIME_BARS] if report.by_time is not None else ()
     if not rows:
-        return Markup("")
-    bars = []
-    for row in rows:
-        spent = row.stats.count * (row.stats.avg or 0.0)
-        figure = f"{duration_text(spent)}"
-        bars.append(Bar(f"{visible(row.stats.tool)} · {visible(row.stats.server)}", spent, figure))
+        return None
+    spent = [row.stats.count * (row.stats.avg or 0.0) for row in rows]
+    bars = [
+        Bar(f"{visible(row.stats.tool)} · {visible(row.stats.server)}", ms, duration_text(ms))
+        for row, ms in zip(rows, spent, strict=True)
+    ]
     lead = el("p", "Duration of all calls together, by tool.", class_="lead")
     return el("section", el("h2", "Where the time went"), lead, bars_chart(bars, "Time spent in each tool", "time"))
 

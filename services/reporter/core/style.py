@@ -28,7 +28,7 @@ header{background:var(--hero);color:#fff;padding:26px 0 104px}
 stroke-linejoin:round}.brand .tile{fill:#ffffff26}
 h1{font-size:30px;line-height:1.2;letter-spacing:-.02em;margin:22px 0 6px;font-weight:680;overflow-wrap:anywhere}
 header p{margin:0;color:#d4dbff}
-main{margin-top:-78px;padding-bottom:40px}
+main.wrap{margin-top:-74px;padding-bottom:26px}
 section,.hero{background:var(--card);border-radius:14px;box-shadow:var(--shadow);padding:22px 24px;margin:0 0 18px}
 h2{font-size:17px;letter-spacing:-.01em;margin:0 0 4px;font-weight:640}
 h3{font-size:15px;line-height:1.4;margin:0;font-weight:620;overflow-wrap:anywhere}
@@ -53,15 +53,17 @@ background:var(--grey-soft);color:var(--soft)}
 .pill.critical,.pill.escalated{background:var(--red-soft);color:var(--red)}.pill.info,.pill.active{background:var(--blue-soft);
 color:var(--blue)}
 .gaps{border-left:4px solid var(--amber)}.gaps ul{margin:6px 0 0;padding-left:18px}.gaps li{margin:3px 0;overflow-wrap:anywhere}
-.advice{display:grid;gap:12px;margin-top:12px}
+.advice{display:grid;grid-template-columns:1fr 1fr;gap:14px;margin-top:12px}
 .tip{border:1px solid var(--rule);border-left:4px solid var(--soft);border-radius:10px;padding:14px 16px}
 .tip.critical{border-left-color:var(--red)}.tip.warning{border-left-color:var(--amber)}.tip.info{border-left-color:var(--blue)}
 .tip ul{margin:6px 0;padding-left:18px;color:var(--soft);font-size:14px}.tip .do{margin:8px 0 0}
-.tip header,.tip .when{all:unset}.tip .meta{display:flex;gap:8px;align-items:center;flex-wrap:wrap;color:var(--faint);
+.tip .meta{display:flex;gap:8px;align-items:center;flex-wrap:wrap;color:var(--faint);
 font-size:12.5px;margin-bottom:4px}
 pre{margin:10px 0 0;padding:10px 12px;border-radius:8px;background:var(--grey-soft);font:12.5px/1.5 ui-monospace,SFMono-Regular,
 Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere;color:var(--ink)}
-.two{display:grid;grid-template-columns:1fr 1fr;gap:18px}.two>section{min-width:0}
+.two{display:grid;grid-template-columns:1fr 1fr;gap:18px}.two>*{min-width:0}
+.two>section,.stack>section:last-child{margin-bottom:18px}
+.stack{display:flex;flex-direction:column}.stack>section:last-child{flex:1}
 .chart{width:100%;height:auto;display:block}.axis,.label,.figure{font-size:11px;fill:var(--soft)}.label{font-size:12.5px;
 fill:var(--ink)}.grid{stroke:var(--rule);stroke-width:1}.ground{stroke:var(--faint);stroke-width:1}
 .calls,.bar{fill:var(--blue)}.chart .calls{opacity:.82}.errors{fill:var(--red)}.line{fill:none;stroke-width:2;
@@ -77,7 +79,8 @@ th{font-weight:560;color:var(--faint);font-size:12px;text-align:left;padding:6px
 white-space:nowrap}
 td{padding:9px 10px 9px 0;border-bottom:1px solid var(--rule);vertical-align:top}tr:last-child td{border-bottom:0}
 th.n,td.n{text-align:right}td.n{white-space:nowrap}td:last-child,th:last-child{padding-right:0}
-.name{overflow-wrap:anywhere;font-weight:560}td .sub{display:block;color:var(--faint);font-size:12px;font-weight:400}
+.name{overflow-wrap:anywhere;font-weight:560}td .name{display:inline-block;min-width:11ch}
+td .sub .name{display:inline;min-width:0}td .sub{display:block;color:var(--faint);font-size:12px;font-weight:400}
 .sub .name,.reasons .name{font-weight:inherit}.reasons .name,.tip li .name{font-weight:600}
 .hot{color:var(--red);font-weight:620}.warm{color:var(--amber);font-weight:620}
 .spark{width:110px;height:24px;display:block}.spark .calls{opacity:.6}.share{width:100%;min-width:64px;height:4px;display:block;
@@ -87,11 +90,12 @@ margin-top:5px}.track{fill:var(--grey-soft)}.share .calls{opacity:.75}
 stroke-width:2;stroke-linecap:round;stroke-linejoin:round}
 .said{padding:10px 0;border-bottom:1px solid var(--rule)}.said:last-child{border:0}.said pre{margin-top:6px}
 footer{color:var(--soft);font-size:12.5px;padding:2px 4px 40px}footer p{margin:4px 0;overflow-wrap:anywhere}
-@media (max-width:900px){.two{grid-template-columns:1fr;gap:0}.tiles{grid-template-columns:repeat(3,1fr)}}
+@media (max-width:900px){.two,.advice{grid-template-columns:1fr}.two{gap:0}.tiles{grid-template-columns:repeat(3,1fr)}}
 @media (max-width:600px){.wrap{padding:0 12px}header{padding:18px 0 96px}h1{font-size:24px;margin-top:16px}
 section,.hero{padding:16px;border-radius:12px;margin-bottom:12px}.hero{gap:16px}.ring{width:104px;height:104px}
-.verdict{font-size:18px}.tiles{grid-template-columns:repeat(2,1fr);margin-bottom:12px}.tile{padding:12px 14px}.tile dd{font-size:20px}
-.opt{display:none}.axis{font-size:15px}.label{font-size:17px}.figure{font-size:15px}td,th{padding-right:8px}}
+.verdict{font-size:18px}.tiles{grid-template-columns:repeat(2,1fr);margin-bottom:12px}.tile{padding:12px 14px}
+.tile dd{font-size:20px}.opt{display:none}.axis{font-size:15px}.label{font-size:17px}.figure{font-size:15px}
+td,th{padding-right:8px}td .name{min-width:8ch}}
 @media print{body{background:#fff}header{padding-bottom:90px;print-color-adjust:exact;-webkit-print-color-adjust:exact}
 section,.hero,.tiles{box-shadow:none;border:1px solid var(--rule);break-inside:avoid}.scroll{overflow:visible}}
 """

@@ -19,7 +19,7 @@ from services.reporter.core.text import visible
 
 WIDTH: Final = 560.0
 HEIGHT: Final = 230.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 12.0, 30.0
+LEFT, RIGHT, TOP, BOTTOM = 62.0, 12.0, 12.0, 30.0
 #: Characters of a name beside a bar.
 LABEL_CHARS: Final = 34
 #: A line is broken where more than this many buckets are missing.
@@ -66,7 +66,7 @@ def latency_chart(
     known = [v for p in points for v in (drawable(p.p50), drawable(p.p95)) if v is not None]
     marks = ticks(known)
     plot = _Plot(span, marks[-1])
-    shades = [_band(start, end, plot) for start, end in bands]
+    shades = [_band(start, end, plot) for start, end in _merged(bands)]
     lines = [_line(points, plot, bucket_ms, field) for field in ("p95", "p50")]
     worst = max((v for p in points if (v := drawable(p.p95)) is not None), default=None)
     what = f"Worst p95 of a bucket {duration_text(worst)}; {len(bands)} abnormal times shaded."
@@ -82,7 +82,7 @@ def bars_chart(bars: Sequence[Bar], title: str, chart_id: str) -> Markup:
     """Horizontal bars with their names above them and their figures behind them, longest first as given."""
     lengths = [drawable(bar.value) or 0.0 for bar in bars]
     longest = max(lengths, default=0.0) or 1.0
-    row, room = 36.0, WIDTH - 100.0
+    row, room = 46.0, WIDTH - 100.0
     rows = []
     for place, (bar, length) in enumerate(zip(bars, lengths, strict=True)):
         y, width = place * row, max(2.0, room * (length / longest))
@@ -90,9 +90,9 @@ def bars_chart(bars: Sequence[Bar], title: str, chart_id: str) -> Markup:
         short = label if len(label) <= LABEL_CHARS * 2 else label[: LABEL_CHARS * 2 - 1] + "…"
         rows.append(
             fragment(
-                el("text", short, x=0.0, y=y + 12, class_="label"),
-                el("rect", el("title", label), x=0.0, y=y + 18, width=width, height=9.0, rx=3, class_="bar"),
-                el("text", bar.figure, x=width + 8, y=y + 26.5, class_="figure"),
+                el("text", short, x=0.0, y=y + 15, class_="label"),
+                el("rect", el("title", label), x=0.0, y=y + 22, width=width, height=10.0, rx=3, class_="bar"),
+                el("text", bar.figure, x=width + 8, y=y + 31.5, class_="figure"),
             )
         )
     what = f"{len(bars)} bars; the longest is {bars[0].figure}." if bars else "No data."
@@ -140,20 +140,17 @@ def health_ring(score: int | None, status: str, words: str, chart_id: str) -> Ma
         el("text", "–" if score is None else str(score), x=64, y=74, text_anchor="middle", class_="score"),
         el("text", "of 100" if score is not None else "", x=64, y=92, text_anchor="middle", class_="of"),
     )
-    return _svg(chart_id, f"Health: {words}", "The ring is as full as the score.", body, "0 0 128 128", "ring")
+    return _svg(chart_id, (f"Health: {words}", "The ring is as full as the score."), body, "0 0 128 128", "ring")
 
 
 def _chart(chart_id: str, title: str, what: str, body: Markup, height: float = HEIGHT) -> Markup:
-    return _svg(chart_id, title, what, body, f"0 0 {number(WIDTH)} {number(height)}", "chart")
+    return _svg(chart_id, (title, what), body, f"0 0 {number(WIDTH)} {number(height)}", "chart")
 
 
-def _svg(chart_id: str, title: str, what: str, body: Markup, box: str, kind: str) -> Markup:
+def _svg(chart_id: str, texts: tuple[str, str], body: Markup, box: str, kind: str) -> Markup:
     names = (f"{chart_id}-title", f"{chart_id}-desc")
-    head = fragment(el("title", title, id=names[0]), el("desc", what, id=names[1]))
-    return el(
-        "svg", head, body,
-        xmlns="http://www.w3.org/2000/svg", viewBox=box, role="img", class_=kind, aria_labelledby=" ".join(names),
-    )  # fmt: skip
+    head = fragment(el("title", texts[0], id=names[0]), el("desc", texts[1], id=names[1]))
+    return el("svg", head, body, viewBox=box, role="img", class_=kind, aria_labelledby=" ".join(names))
 
 
 def _axes(plot: _Plot, marks: Sequence[float], words: Callable[[float], str]) -> Markup:
@@ -182,6 +179,17 @@ def _call_bars(point: Stats, plot: _Plot, bucket_ms: int) -> Markup:
             y = min(ground - 1.0, plot.y(float(count)))
             parts.append(el("rect", x=start, y=y, width=width, height=ground - y, class_=kind))
     return el("g", shown, *parts)
+
+
+def _merged(bands: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Overlapping times as one, so that shades do not add up."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(bands):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
 
 
 def _band(start_ms: int, end_ms: int, plot: _Plot) -> Markup:

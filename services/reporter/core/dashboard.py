@@ -1,0 +1,190 @@
+"""The dashboard's data: how things stand now, small enough for a model's context, worst first.
+
+Pure: chooses the window (the last hour, else the last day, else the last hour that had data, and says which), judges, cuts. Knows
+no page and no socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from services.reporter.core.answered import Answered
+from services.reporter.core.answers import Alert, Stats
+from services.reporter.core.compose import SEVERITY_ORDER
+from services.reporter.core.figures import minute_text, rounded
+from services.reporter.core.gaps import find_missing
+from services.reporter.core.health import Health, of_system, unknown
+from services.reporter.core.model import Range, ServerRow
+from services.reporter.core.next_step import next_step
+from services.reporter.core.ranking import by_error_rate, by_slowness, by_tool, judged_servers
+from services.reporter.core.render_json import alert_object, anomaly_object, health_object, summary_object
+from services.reporter.core.text import plain, visible
+from shared.timespan import DAY_MS, HOUR_MS, iso, span_text
+
+WindowName = Literal["last hour", "last 24 h", "last data seen"]
+
+#: Servers that are listed unless more are asked for, and the most that can be.
+SERVERS: Final = 12
+MAX_LISTED: Final = 200
+#: Rows of the other lists.
+TOOLS, ALERTS, ANOMALIES = 5, 5, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The window that a dashboard's figures are of, and why that one."""
+
+    span: Range
+    name: WindowName
+    why: str = ""
+
+
+def first_window(now_ms: int) -> Window:
+    """The last hour."""
+    return Window(Range(max(0, now_ms - HOUR_MS), now_ms), "last hour")
+
+
+def wider_window(tried: Window, answered: Answered, now_ms: int, server: str | None) -> Window | None:
+    """The window to try when there were no calls in the one tried; None when there is no reason or nothing left to try."""
+    servers = answered.rollup("servers")
+    if servers is None or servers.total.count or servers.rows:
+        return None
+    if tried.name == "last hour":
+        return Window(Range(max(0, now_ms - DAY_MS), now_ms), "last 24 h", "no calls in the last hour")
+    last = last_call_ms(answered, server)
+    if tried.name == "last 24 h" and last is not None:
+        why = f"no data since {minute_text(last)}: these figures are old"
+        return Window(Range(max(0, last + 1 - HOUR_MS), last + 1), "last data seen", why)
+    return None
+
+
+def build(
+    answered: Answered, window: Window, now_ms: int, server: str | None = None, limit: int = SERVERS
+) -> dict[str, Any]:
+    """The dashboard as a JSON-able object. `answered` holds the window's answers and the day's before it."""
+    listed = answered.alerts("alerts")
+    active = () if listed is None else tuple(sorted((a for a in listed.rows if a.is_open), key=_alert_order))
+    rows = judged_servers(answered, active, silent=True, only=server)
+    health = _health(answered, rows, window, server)
+    servers = answered.rollup("servers")
+    return {
+        "timestamp": iso(now_ms),
+        "window": _window(window),
+        "systemHealth": {**health_object(health), "message": _message(health, window)},
+        "summary": None if servers is None else summary_object(servers.total),
+        "mcpServers": [_server(row) for row in rows[:limit]],
+        "mcpServersTotal": len(rows),
+        "worstTools": _worst_tools(answered),
+        "activeAlerts": None if listed is None else [alert_object(alert) for alert in active[:ALERTS]],
+        "activeAlertsTotal": None if listed is None else max(listed.total, len(active)),
+        "recentAnomalies": _anomalies(answered),
+        "freshness": _freshness(answered, now_ms, server),
+        **_ingest(answered),
+        "missing": [plain(text) for text in find_missing(answered)],
+        "nextStep": next_step(answered, health, rows, active, window.name),
+    }
+
+
+def last_call_ms(answered: Answered, server: str | None) -> int | None:
+    """The last call known: of a server, or of all."""
+    last = answered.series.last_of(server)
+    return answered.freshness.last_metric_ms if last is None and server is None else last
+
+
+def _health(answered: Answered, rows: Sequence[ServerRow], window: Window, server: str | None) -> Health:
+    if answered.rollup("servers") is None:
+        return unknown(("the aggregator did not answer, so nothing can be judged",))
+    if window.name == "last data seen":
+        return of_system([], last_call_ms(answered, server))
+    if server is not None and len(rows) == 1:
+        return rows[0].health
+    return of_system([(row.stats.server, row.health) for row in rows], last_call_ms(answered, server))
+
+
+def _message(health: Health, window: Window) -> str:
+    first = plain(health.reasons[0]) if health.reasons else ""
+    return "; ".join(text for text in (window.why, first) if text) if window.name != "last data seen" else window.why
+
+
+def _window(window: Window) -> dict[str, Any]:
+    return {
+        "name": window.name,
+        "start": iso(window.span.start_ms),
+        "end": iso(window.span.end_ms),
+        "why": window.why or None,
+    }
+
+
+def _server(row: ServerRow) -> dict[str, Any]:
+    stats, health = row.stats, row.health
+    known = {
+        "name": visible(stats.server),
+        "healthScore": health.score,
+        "status": health.status,
+        "avgResponseTime": rounded(stats.avg),
+        "p95": rounded(stats.p95),
+        "errorRate": rounded(stats.error_rate),
+        "calls": stats.count,
+        "activeAlerts": row.open_alerts,
+    }
+    said = health.reasons and (health.status != "healthy" or health.few_calls)
+    return {**known, "note": plain(health.reasons[0 if health.status != "healthy" else -1]) if said else None}
+
+
+def _worst_tools(answered: Answered) -> list[dict[str, Any]] | None:
+    """The tools that fail most, then the slowest, each once."""
+    rollup = answered.rollup("tools")
+    if rollup is None:
+        return None
+    before = by_tool(answered.rollup("tools_before"))
+    failing = by_error_rate(rollup.rows, before).rows[: TOOLS - 2]
+    slow = by_slowness(rollup.rows, before).rows[:TOOLS]
+    rows = {(row.stats.server, row.stats.tool): row for row in (*failing, *slow)}
+    return [_tool(row.stats, row.before) for row in list(rows.values())[:TOOLS]]
+
+
+def _tool(stats: Stats, before: Stats | None) -> dict[str, Any]:
+    return {
+        "mcpServer": visible(stats.server),
+        "toolName": visible(stats.tool),
+        "calls": stats.count,
+        "errorRate": rounded(stats.error_rate),
+        "p95": rounded(stats.p95),
+        "p95Before": rounded(None if before is None else before.p95),
+    }
+
+
+def _anomalies(answered: Answered) -> list[dict[str, Any]] | None:
+    listed = answered.anomalies
+    if listed is None:
+        return None
+    newest = sorted(listed.rows, key=lambda a: (a.end_ms is not None, SEVERITY_ORDER[a.severity], -(a.start_ms or 0)))
+    return [anomaly_object(anomaly) for anomaly in newest[:ANOMALIES]]
+
+
+def _freshness(answered: Answered, now_ms: int, server: str | None) -> dict[str, Any]:
+    last = last_call_ms(answered, server)
+    age = None if last is None else max(0, now_ms - last)
+    return {
+        "lastMetric": None if last is None else iso(last),
+        "age": None if age is None else span_text(age),
+        "lagEntries": answered.freshness.lag_entries,
+    }
+
+
+def _ingest(answered: Answered) -> dict[str, Any]:
+    """`ingestLag`: journal entries that the aggregator has not folded in; `dropped`: rows refused and batches parked."""
+    counters, freshness = answered.ingest, answered.freshness
+    if counters is None:
+        return {"ingestLag": freshness.lag_entries, "dropped": None}
+    head, lag = counters.get("head"), freshness.lag_entries
+    if head is not None and freshness.seq is not None:
+        lag = max(0, head - freshness.seq)
+    dropped = {"refused": counters.get("rejected_total", 0), "parked": counters.get("parked_total", 0)}
+    return {"ingestLag": lag, "dropped": {**dropped, "pendingRows": counters.get("pendingRows", 0)}}
+
+
+def _alert_order(alert: Alert) -> tuple[bool, int, int, str]:
+    return alert.status == "acknowledged", SEVERITY_ORDER[alert.severity], -(alert.raised_ms or 0), alert.alert_id

@@ -1,0 +1,72 @@
+"""The one thing to do next, as a tool call with its arguments, or a command.
+
+Pure. Names go into the arguments as they are only when they are harmless to show; otherwise the call goes without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from services.reporter.core.answered import Answered
+from services.reporter.core.answers import Alert, Stats
+from services.reporter.core.health import Health
+from services.reporter.core.model import ServerRow
+from services.reporter.core.ranking import by_error_rate, by_slowness
+from services.reporter.core.sampling import MIN_CALLS
+from services.reporter.core.text import visible
+
+#: How far back a look goes in each window.
+_LOOKBACK: Final = {"last hour": "1h", "last 24 h": "24h", "last data seen": "24h"}
+
+
+def next_step(
+    answered: Answered, health: Health, rows: Sequence[ServerRow], active: Sequence[Alert], window: str
+) -> dict[str, Any]:
+    """{tool, arguments, why}; `tool` is None when it is a command to run, which `why` gives."""
+    if health.status == "unknown":
+        return _step(None, {}, "The aggregator does not answer: run `perfmon doctor`.")
+    waiting = [alert for alert in active if alert.status != "acknowledged"]
+    if waiting:
+        return _about_alert(waiting[0])
+    if health.status == "no_data":
+        if not answered.series.last_ms:
+            return _step(
+                None, {}, "Nothing is recorded yet: run `perfmon connect claude-code`, or call track_performance."
+            )
+        return _step("generate_report", {"period": "day"}, "Nothing is being recorded now; `perfmon doctor` says why.")
+    troubled = [row for row in rows if row.health.status in {"critical", "degraded"}]
+    if troubled:
+        return _about_server(answered, troubled[0], _LOOKBACK[window])
+    return _step("generate_report", {"period": "day"}, "All is well: see how the day went and what moved.")
+
+
+def _about_alert(alert: Alert) -> dict[str, Any]:
+    aggregation = "error_rate" if alert.condition.startswith("error") else "p95"
+    arguments = _names(alert.server, alert.tool) | {"aggregation": aggregation, "groupBy": "minute", "startTime": "1h"}
+    return _step("get_metrics", arguments, "An alert waits: see how it developed, then take it with acknowledge_alert.")
+
+
+def _about_server(answered: Answered, row: ServerRow, lookback: str) -> dict[str, Any]:
+    rollup = answered.rollup("tools")
+    tools = [stats for stats in (rollup.rows if rollup else ()) if stats.server == row.stats.server]
+    failing = by_error_rate(tools, {}).rows
+    if failing and failing[0].stats.errors:
+        tool: Stats = failing[0].stats
+        arguments = _names(tool.server, tool.tool) | {"aggregation": "error_rate", "groupBy": "minute"}
+        arguments["startTime"] = lookback
+        return _step("get_metrics", arguments, "This tool fails most on the worst server: see since when.")
+    slow = [found.stats for found in by_slowness(tools, {}).rows if found.stats.count >= MIN_CALLS]
+    arguments = _names(row.stats.server, slow[0].tool if slow else "")
+    why = "The worst server is slow: see which calls are outside its usual range."
+    return _step("detect_anomalies", arguments | {"lookbackWindow": lookback}, why)
+
+
+def _names(server: str, tool: str) -> dict[str, Any]:
+    """The names as arguments, without those that cannot be shown as they are."""
+    wanted = {"mcpServer": server, "toolName": tool}
+    return {key: value for key, value in wanted.items() if value and visible(value) == value}
+
+
+def _step(tool: str | None, arguments: dict[str, Any], why: str) -> dict[str, Any]:
+    return {"tool": tool, "arguments": arguments, "why": why}
