@@ -61,7 +61,7 @@ class FakePipeline:
 
     def command(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Run `perfmon …` on this data directory in another process."""
-        code = f"sys.argv = {['perfmon', *arguments, '--data', str(self.data.root)]!r}\n"
+        code = f"sys.argv = {['perfmon', *arguments, '--data-dir', str(self.data.root)]!r}\n"
         return self.python(code + "from perfmon.cli import main\nmain()\n", **environment)
 
 

@@ -14,12 +14,12 @@ from typing import Final
 from perfmon.paths import DATA_DIRECTORY_VARIABLE, application_root
 
 _USAGE: Final = """\
-usage: perfmon mcp [--data DIR]
+usage: perfmon mcp [--data-dir DIR]
 
 Serve the performance monitor's tools over stdio, for an MCP client to start. Starts a pipeline on the data directory if none
 runs, and leaves it running.
 
-  --data DIR   the data directory (default: PERFMON_DATA_DIR, the nearest .performance-data, or your own)
+  --data-dir DIR   the data directory (default: PERFMON_DATA_DIR, the nearest .performance-data, or your own)
 """
 
 
@@ -29,9 +29,9 @@ def run(arguments: Sequence[str]) -> int:
     if rest[:1] in (["-h"], ["--help"]):
         sys.stdout.write(_USAGE)
         return 0
-    if rest[:1] and rest[0].startswith("--data="):
-        rest[:1] = ["--data", rest[0].removeprefix("--data=")]
-    if rest[:1] == ["--data"] and len(rest) >= 2:
+    if rest[:1] and rest[0].startswith("--data-dir="):
+        rest[:1] = ["--data-dir", rest[0].removeprefix("--data-dir=")]
+    if rest[:1] == ["--data-dir"] and len(rest) >= 2:
         os.environ[DATA_DIRECTORY_VARIABLE] = rest[1]
         rest = rest[2:]
     if rest:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
+
+from perfmon.cli.options import Data
 
 
 def register(app: typer.Typer) -> None:
@@ -13,9 +13,9 @@ def register(app: typer.Typer) -> None:
 
 
 def mcp(
-    data: Annotated[str | None, typer.Option(help="The data directory.", metavar="DIR")] = None,
+    data: Data = None,
 ) -> None:
     """Serve the tools over stdio, for an MCP client to start (also installed as performance-monitor-mcp)."""
     from perfmon.cli.mcp import run
 
-    raise typer.Exit(run([] if data is None else ["--data", data]))
+    raise typer.Exit(run([] if data is None else ["--data-dir", data]))
