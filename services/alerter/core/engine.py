@@ -34,7 +34,7 @@ from services.alerter.core.events import (
     WriteThresholds,
 )
 from services.alerter.core.ids import AlertIds
-from services.alerter.core.model import Alert, Candidate, Decision, Fingerprint, Reason, Status, Told
+from services.alerter.core.model import Alert, Candidate, Decision, Fingerprint, Reason, Severity, Status, Told
 from services.alerter.core.outbox import Outbox
 from services.alerter.core.rate_limit import RATE_SPAN_MS, RateLimit
 from services.alerter.core.suppression import Suppression
@@ -90,6 +90,7 @@ class Core:
         self.suppression = Suppression()
         self.outbox = Outbox()
         self.anomalies: dict[str, AnomalyOutcome] = {}
+        self.anomalies_changed: set[str] = set()
         self.decided_total: dict[str, int] = {}
         self._released_ms = 0
 
@@ -102,7 +103,6 @@ class Core:
             case BatchCommitted():
                 return self._batch(event, now_ms)
             case CaughtUp():
-                self.evaluator.mark_pending()
                 return self._decide_all(self.evaluator.judge_windows(now_ms), now_ms)
             case Tick():
                 return self._tick(now_ms)
@@ -250,6 +250,7 @@ class Core:
             decision = self._decide(candidate, now_ms, actions, stale=stale)
         alert_id = decision.alert.alert_id if decision.alert else None
         self.anomalies[anomaly.anomaly_id] = AnomalyOutcome(decision.reason, alert_id, now_ms)
+        self.anomalies_changed.add(anomaly.anomaly_id)
         return [*actions, SaveSoon()]
 
     # --- the clock --------------------------------------------------------------------------------------------------
@@ -284,6 +285,7 @@ class Core:
         for place, (anomaly_id, outcome) in enumerate(list(self.anomalies.items())):
             if outcome.at_ms < oldest or place < surplus:
                 del self.anomalies[anomaly_id]
+                self.anomalies_changed.add(anomaly_id)
 
 
 def _matters_more(breach: Breach, known: Breach) -> bool:
@@ -297,4 +299,4 @@ def _matters_more(breach: Breach, known: Breach) -> bool:
 
 def _order(breach: Breach) -> tuple[bool, int, Fingerprint]:
     """Critical ones first, so that a full hour is full of what matters; then by time."""
-    return not breach.candidate.severity == "critical", breach.candidate.ts_ms, breach.candidate.fingerprint
+    return breach.candidate.severity is not Severity.CRITICAL, breach.candidate.ts_ms, breach.candidate.fingerprint

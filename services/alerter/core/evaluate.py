@@ -54,7 +54,7 @@ class Seen(NamedTuple):
 
 
 class Evaluator:
-    """The windows, and the thresholds compiled for the series in them."""
+    """The windows, and the thresholds compiled for the series in them. pending: ids with calls that were not judged yet."""
 
     def __init__(self, thresholds: Thresholds) -> None:
         self.series = SeriesTable()
@@ -62,7 +62,7 @@ class Evaluator:
         self.last_ts = np.zeros(self.series.capacity, np.int64)
         self._thresholds = thresholds
         self._plan = Plan(thresholds, self.series.capacity)
-        self._pending: set[int] = set()
+        self.pending: set[int] = set()
         self.replan()
 
     def replan(self) -> None:
@@ -70,7 +70,7 @@ class Evaluator:
         self._plan = Plan(self._thresholds, self.series.capacity)
         for series, number in self.series.items():
             self._plan.place(number, series)
-        self._fit_windows(None)
+        self._match_windows()
 
     def fold(self, batch: Batch, committed_ms: int) -> Rows:
         """Put a batch into every window; its rows under series ids."""
@@ -83,11 +83,11 @@ class Evaluator:
         )
         if len(rows.ids):
             np.maximum.at(self.last_ts, rows.ids, rows.ts)
-            for window in self.windows.values():
+            for window in self._current_windows(committed_ms):
                 window.add(rows)
             seen = np.zeros(self.series.capacity, np.bool_)
             seen[rows.ids] = True
-            self._pending.update(np.flatnonzero(seen).tolist())
+            self.pending.update(np.flatnonzero(seen).tolist())
         return rows
 
     def judge_calls(self, rows: Rows, now_ms: int) -> Iterator[Breach]:
@@ -104,8 +104,8 @@ class Evaluator:
 
     def judge_windows(self, now_ms: int) -> Iterator[Breach]:
         """What is true of the windows of every series that had calls since this was last asked."""
-        ids = np.fromiter(self._pending, np.int64, len(self._pending))
-        self._pending.clear()
+        ids = np.fromiter(self.pending, np.int64, len(self.pending))
+        self.pending.clear()
         if not len(ids):
             return
         for judge, sheets in self._plan.sheets.items():
@@ -117,10 +117,18 @@ class Evaluator:
         idle = np.ones(self.series.capacity, np.bool_)
         for window in self.windows.values():
             idle &= window.idle(self.series.capacity)
-        gone = [number for _, number in self.series.items() if idle[number] and number not in self._pending]
+        gone = [number for _, number in self.series.items() if idle[number] and number not in self.pending]
         self.series.release(gone)
         self.last_ts[gone] = 0
         return len(gone)
+
+    def restore(self, numbers: dict[int, Series]) -> None:
+        """Give series the ids they had, before their slots are read back; nothing has an id yet."""
+        self.series.restore(numbers)
+        self._plan.grow(self.series.capacity)
+        for series, number in self.series.items():
+            self._plan.place(number, series)
+        self._fit_windows()
 
     def number_of(self, series: Series) -> int:
         """The id of a series; a new one gets its place in windows and plan."""
@@ -130,27 +138,31 @@ class Evaluator:
         number = self.series.add(series)
         self._plan.grow(self.series.capacity)
         self._plan.place(number, series)
-        self._fit_windows(series)
+        self._fit_windows()
         return number
 
-    def mark_pending(self) -> None:
-        """Judge every series at the next occasion."""
-        self._pending.update(number for _, number in self.series.items())
-
-    def _fit_windows(self, added: Series | None) -> None:
+    def _fit_windows(self) -> None:
         capacity = self.series.capacity
         if len(self.last_ts) < capacity:
             self.last_ts = np.concatenate([self.last_ts, np.zeros(capacity - len(self.last_ts), np.int64)])
-        if added is None:
-            needed = windows_needed(self._thresholds)
-            for window_ms in [w for w in self.windows if w not in needed]:
-                del self.windows[window_ms]
-            for window_ms, columns in needed.items():
-                if window_ms not in self.windows:
-                    self.windows[window_ms] = SlidingWindow(window_ms, columns)
-                self.windows[window_ms].ensure(columns)
         for window in self.windows.values():
             window.grow(capacity)
+
+    def _match_windows(self) -> None:
+        """Have exactly the windows and columns that the thresholds need."""
+        needed = windows_needed(self._thresholds)
+        for window_ms in [window_ms for window_ms in self.windows if window_ms not in needed]:
+            del self.windows[window_ms]
+        for window_ms, columns in needed.items():
+            self.windows.setdefault(window_ms, SlidingWindow(window_ms, columns)).ensure(columns)
+        self._fit_windows()
+
+    def _current_windows(self, at_ms: int) -> list[SlidingWindow]:
+        for window_ms, window in list(self.windows.items()):
+            if window.is_ahead(at_ms):  # the clock was set back; what it had counted is of no known time
+                self.windows[window_ms] = SlidingWindow(window_ms, {})
+                self._match_windows()
+        return list(self.windows.values())
 
     def _call_breach(self, judge: Judge, severity: Severity, sheet: Sheet, call: Seen, now_ms: int) -> Breach:
         rule = sheet.rules[call.number]

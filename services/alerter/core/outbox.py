@@ -1,8 +1,9 @@
 """What is still to be told, to whom, and when to try again.
 
 An entry is one message to one channel; it is born in the same transaction as the event it tells of and lives until the
-channel took it (at least once: a crash after sending and before saving sends it again) or it is given up. A failing channel waits longer and
-longer, and tries its least tried message first, so that one message no server accepts blocks no other. Sending is the shell's.
+channel took it (at least once: a crash after sending and before saving sends it again) or it is given up. A failing channel
+waits longer and longer, and tries its least tried message first, so that one message no server accepts blocks no other.
+Sending is the shell's.
 """
 
 from __future__ import annotations

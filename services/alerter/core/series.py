@@ -5,13 +5,15 @@ An id is taken back only when every window says that nothing of it is left, so t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from shared.batch import Series
 
 #: Ids are handed out in steps of doubling capacity from here.
 FIRST_CAPACITY: Final = 64
+#: More ids than any setting allows series.
+MAX_ID: Final = 4_000_000
 
 
 class SeriesTable:
@@ -22,6 +24,7 @@ class SeriesTable:
         self._ids: dict[Series, int] = {}
         self._series: list[Series | None] = []
         self._free: list[int] = []
+        self.changed: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -29,6 +32,22 @@ class SeriesTable:
     def items(self) -> Iterator[tuple[Series, int]]:
         """Every series and its id."""
         return iter(self._ids.items())
+
+    def restore(self, numbers: Mapping[int, Series]) -> None:
+        """Start with these ids.
+
+        Raises: ValueError when an id or a series is not distinct, or an id is out of all proportion.
+        """
+        if self._series or len(set(numbers.values())) != len(numbers):
+            raise ValueError("series are restored once, each under one id")
+        size = max(numbers, default=-1) + 1
+        if min(numbers, default=0) < 0 or size > MAX_ID:
+            raise ValueError("an id out of range")
+        self._series = [numbers.get(number) for number in range(size)]
+        self._free = [number for number in range(size) if number not in numbers]
+        self._ids = {series: number for number, series in numbers.items()}
+        while self.capacity < size:
+            self.capacity *= 2
 
     def find(self, series: Series) -> int | None:
         """The id of a series, if it has one."""
@@ -45,7 +64,12 @@ class SeriesTable:
             if number >= self.capacity:
                 self.capacity *= 2
         self._ids[series] = number
+        self.changed.add(number)
         return number
+
+    def lookup(self, number: int) -> Series | None:
+        """The series of an id, None when nothing has it."""
+        return self._series[number] if 0 <= number < len(self._series) else None
 
     def name(self, number: int) -> Series:
         """The series of an id that was given out."""
@@ -62,3 +86,4 @@ class SeriesTable:
                 del self._ids[series]
                 self._series[number] = None
                 self._free.append(number)
+                self.changed.add(number)

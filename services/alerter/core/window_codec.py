@@ -1,6 +1,7 @@
 """One slot of a window as bytes and back: the sparse part of its columns that is not empty.
 
-Ids are those of the series table, which is stored beside it. Strict on the way back: wrong bytes raise `BadSlot` and change nothing.
+Ids are those of the series table, which is stored beside it. Strict on the way back: wrong bytes raise `BadSlot` and
+change nothing.
 """
 
 from __future__ import annotations

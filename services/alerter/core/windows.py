@@ -151,6 +151,10 @@ class SlidingWindow:
             self._clear(fresh % self.slots)
         self.head = slot
 
+    def is_ahead(self, at_ms: int) -> bool:
+        """Whether the window ends so far after `at_ms` that the clock must have been wrong: it would take nothing in."""
+        return self.head * self.slot_ms > at_ms + self.window_ms
+
     def calls_of(self, ids: Ids) -> Values:
         """Calls in the window, f64[k]."""
         return np.asarray(self.calls[ids].sum(axis=1))
@@ -167,15 +171,18 @@ class SlidingWindow:
         """The mean of a column, f64[k], NaN where nothing was measured."""
         ring = self.columns[column]
         count = ring.count[ids].sum(axis=1)
-        return np.divide(ring.total[ids].sum(axis=1), count, out=np.full(len(ids), np.nan), where=count > 0)
+        mean: Values = np.divide(ring.total[ids].sum(axis=1), count, out=np.full(len(ids), np.nan), where=count > 0)
+        return mean
 
     def least_of(self, column: str, ids: Ids) -> Values:
         """The smallest value, f64[k], inf where nothing was measured."""
-        return np.asarray(self.columns[column].least[ids].min(axis=1, initial=np.inf))
+        least: Values = self.columns[column].least[ids].min(axis=1, initial=np.inf)
+        return least
 
     def most_of(self, column: str, ids: Ids) -> Values:
         """The largest value, f64[k], −inf where nothing was measured."""
-        return np.asarray(self.columns[column].most[ids].max(axis=1, initial=-np.inf))
+        most: Values = self.columns[column].most[ids].max(axis=1, initial=-np.inf)
+        return most
 
     def quantile_of(self, column: str, ids: Ids, quantile: float) -> Values:
         """The nearest-rank quantile within 1 %, never outside what was measured; f64[k], NaN where nothing was."""
@@ -187,6 +194,10 @@ class SlidingWindow:
         value = values_of(np.minimum(bucket, BUCKETS - 1))
         clamped = np.minimum(np.maximum(value, self.least_of(column, ids)), self.most_of(column, ids))
         return np.asarray(np.where(count > 0, clamped, np.nan))
+
+    def known(self) -> list[int]:
+        """The slots in the window that may hold calls, ascending."""
+        return list(range(max(0, self.head - self.slots + 1), self.head + 1))
 
     def idle(self, capacity: int) -> NDArray[np.bool_]:
         """Which ids below `capacity` have no call in the window."""
