@@ -6,6 +6,7 @@ If it dies, clients reconnect and hooks of that moment are lost to Claude Code's
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import socket
 import threading
 import time
@@ -81,7 +82,9 @@ class _HttpThread:
         self._stopping = False
         self._server: Any = None
         self._figures: Callable[[], dict[str, Any]] = dict
-        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+        # In the context of the main thread, whose log lines name the service.
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=lambda: context.run(self._run), name="http", daemon=True)
 
     def start(self) -> None:
         self._thread.start()

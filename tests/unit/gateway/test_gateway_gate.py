@@ -1,0 +1,178 @@
+"""A pipeline is started when none runs, waited for within bounds, and started again when it dies."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from services.gateway import gate as gates
+from services.gateway.gate import NoPipeline, PipelineGate
+
+
+class World:
+    """A pipeline that can be told to start, to fail, to hang and to die."""
+
+    def __init__(self) -> None:
+        self.starts = 0
+        self.running = False
+        self.failure: Exception | None = None
+        self.held = threading.Event()
+        self.held.set()
+
+    def ensure(self) -> None:
+        self.starts += 1
+        assert self.held.wait(10)
+        if self.failure is not None:
+            raise self.failure
+        self.running = True
+
+    async def alive(self) -> bool:
+        return self.running
+
+
+def scenario(play: Callable[[World, PipelineGate], Awaitable[None]], **options: Any) -> World:
+    world = World()
+
+    async def run() -> None:
+        gate = PipelineGate(world.ensure, world.alive, **options)
+        try:
+            async with asyncio.timeout(10):
+                await play(world, gate)
+        finally:
+            world.held.set()
+            await gate.close()
+
+    asyncio.run(run())
+    return world
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0)
+
+
+def test_nothing_is_started_before_it_is_wanted():
+    async def play(world: World, gate: PipelineGate) -> None:
+        gate.suspect()
+        await asyncio.sleep(0)
+
+    assert scenario(play).starts == 0
+
+
+def test_a_call_starts_a_pipeline_and_passes_when_it_is_ready():
+    async def play(world: World, gate: PipelineGate) -> None:
+        await gate.passed()
+        assert world.running
+        await gate.passed()
+
+    assert scenario(play).starts == 1
+
+
+def test_many_calls_start_one_pipeline():
+    async def play(world: World, gate: PipelineGate) -> None:
+        gate.begin()
+        gate.begin()
+        await asyncio.gather(*(gate.passed() for _ in range(50)))
+
+    assert scenario(play).starts == 1
+
+
+def test_a_waiting_client_is_told_that_the_pipeline_starts(monkeypatch):
+    monkeypatch.setattr(gates, "PROGRESS_EVERY_S", 0.001)
+    told: list[str] = []
+
+    async def play(world: World, gate: PipelineGate) -> None:
+        world.held.clear()
+
+        async def progress(_: float, message: str) -> None:
+            told.append(message)
+            if len(told) == 3:
+                world.held.set()
+
+        await gate.passed(progress)
+
+    scenario(play)
+    assert told[:3] == ["starting the pipeline"] * 3
+
+
+def test_a_start_that_fails_is_told_with_its_reason():
+    async def play(world: World, gate: PipelineGate) -> None:
+        world.failure = RuntimeError("no space left")
+        with pytest.raises(NoPipeline, match="no space left"):
+            await gate.passed()
+
+    scenario(play)
+
+
+def test_a_call_after_a_failed_start_tries_again():
+    async def play(world: World, gate: PipelineGate) -> None:
+        world.failure = RuntimeError("no space left")
+        with pytest.raises(NoPipeline):
+            await gate.passed()
+        world.failure = None
+        await gate.passed()
+        assert world.running
+
+    assert scenario(play).starts == 2
+
+
+def test_a_start_that_takes_too_long_is_not_waited_for_for_ever():
+    async def play(world: World, gate: PipelineGate) -> None:
+        world.held.clear()
+        with pytest.raises(NoPipeline, match="still starting"):
+            await gate.passed()
+
+    scenario(play, start_patience_s=0.01)
+
+
+def test_some_services_missing_does_not_shut_out_the_others():
+    async def play(world: World, gate: PipelineGate) -> None:
+        world.failure = RuntimeError("reporter: FATAL")
+        world.running = True
+        await gate.passed()
+
+    scenario(play)
+
+
+def test_a_pipeline_that_died_is_started_again_at_the_first_suspicion():
+    async def play(world: World, gate: PipelineGate) -> None:
+        await gate.passed()
+        world.running = False
+        gate.suspect()
+        await until(lambda: world.starts == 2 and world.running)
+        await gate.passed()
+
+    assert scenario(play).starts == 2
+
+
+def test_a_dead_pipeline_is_noticed_without_a_call(monkeypatch):
+    monkeypatch.setattr(gates, "CHECK_EVERY_S", 0.001)
+
+    async def play(world: World, gate: PipelineGate) -> None:
+        gate.begin()
+        await until(lambda: world.running)
+        world.running = False
+        await until(lambda: world.running)
+
+    assert scenario(play).starts >= 2
+
+
+def test_a_pipeline_that_answers_is_left_alone(monkeypatch):
+    monkeypatch.setattr(gates, "CHECK_EVERY_S", 0.001)
+    looks = 0
+
+    async def play(world: World, gate: PipelineGate) -> None:
+        nonlocal looks
+
+        async def alive() -> bool:
+            nonlocal looks
+            looks += 1
+            return True
+
+        gate._alive = alive
+        gate.begin()
+        await until(lambda: looks > 5)
+
+    assert scenario(play).starts == 1

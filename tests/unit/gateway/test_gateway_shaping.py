@@ -1,0 +1,114 @@
+"""Numbers, rows and untrusted text on their way to a reader."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.gateway.core.known_names import look_up
+from services.gateway.core.shaping import cut_text, fenced, figure, fit, harmless, printed, table, when
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (150.0, 150),
+        (1.23456, 1.235),
+        (0, 0),
+        (None, None),
+        (float("nan"), None),
+        (float("inf"), None),
+        (True, None),
+        ("5", None),
+        (1e300, 1e300),
+    ],
+)
+def test_a_figure_is_a_finite_number_or_nothing(value, expected):
+    found = figure(value)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1234.5, "1,234 ms"), (12.3456, "12.35 ms"), (3.0, "3 ms"), (None, "–"), (0.5, "0.5 ms")]
+)
+def test_a_printed_figure_is_short(value, text):
+    assert printed(value, "ms") == text
+
+
+def test_a_time_is_iso_or_nothing():
+    assert when(1_761_915_600_000) == "2025-10-31T13:00:00.000Z"
+    assert when(None) is None
+    assert when(True) is None
+
+
+def test_rows_are_kept_until_the_budget_is_used_and_the_rest_is_counted():
+    fitted = fit([{"n": number} for number in range(100)], 100)
+    assert 0 < len(fitted.rows) < 15
+    assert fitted.cut == 100 - len(fitted.rows)
+
+
+def test_one_row_is_kept_however_large_it_is():
+    assert fit(["x" * 1_000], 10) == (["x" * 1_000], 0)
+    assert fit([], 10) == ([], 0)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(st.characters(), max_size=300),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(), max_size=20), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_whatever_another_service_answered_leaves_as_plain_json(value):
+    safe = harmless(value)
+    text = json.dumps(safe, allow_nan=False, ensure_ascii=False)
+    text.encode()
+    assert not any(ord(c) < 32 or c in "\u202e\u2066\u200f\x7f\x9b" for c in text)
+
+
+def test_what_is_nested_without_end_is_cut():
+    deep: list[object] = []
+    for _ in range(200):
+        deep = [deep]
+    assert len(json.dumps(harmless(deep))) < 50
+
+
+def test_a_fence_cannot_be_closed_from_inside():
+    text = fenced("a ``` b")
+    assert text.count("```") == 2
+
+
+def test_a_table_is_aligned_fenced_and_cut():
+    text = table(["n", "name"], [["1", "a"], ["22", "evil\n# heading"]])
+    lines = text.splitlines()
+    assert lines[0] == "```untrusted"
+    assert lines[2] == "1   a"
+    assert lines[3] == "22  evil\\x0a# heading"
+    long = table(["n", "name"], [["1", "x" * 30]] * 500, 600)
+    assert len(long) < 800
+    assert "more rows in the structured content" in long
+
+
+def test_a_long_text_is_cut_at_a_lines_end():
+    cut = cut_text("line one\nline two\nline three", 20, "rest in f")
+    assert cut == "line one\nline two\n… rest in f"
+    assert cut_text("short", 20, "rest") == "short"
+
+
+SERIES = [["git", "log", 5], ["git", "diff", 9], ["jira", "search", 7]]
+
+
+def test_known_names_give_the_last_metric_unknown_ones_their_neighbours():
+    assert look_up(SERIES, None, None).last_ms == 9
+    assert look_up(SERIES, "jira", None).last_ms == 7
+    assert look_up(SERIES, "git", "log").last_ms == 5
+    assert look_up([], "git", "log") == (None, None)
+    assert '"jira"' in str(look_up(SERIES, "jura", None).problem)
+    problem = str(look_up(SERIES, "git", "search").problem)
+    assert '"search" of "git"' in problem
+    assert "Nearest" in problem
