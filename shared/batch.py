@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfmon.wire import pack, unpack
+from perfmon.wire.limits import MAX_ENTRY_BYTES
 
 Int64 = NDArray[np.int64]
 UInt32 = NDArray[np.uint32]
@@ -95,6 +96,12 @@ class Batch:
             paths=self.paths,
         )
 
+    def size_bytes(self) -> int:
+        """About how many bytes the batch takes encoded and placed, a little more rather than less."""
+        text = sum(map(len, self.errors.values())) + sum(map(len, self.call_ids.values()))
+        names = sum(len(series.server) + len(series.tool) for series in self.dictionary)
+        return 48 * len(self) + 4 * names + 2 * text
+
     def compact(self) -> Batch:
         """The same rows over a dictionary in which every series occurs, and once; without paths if it had to change."""
         counts = np.bincount(self.codes, minlength=len(self.dictionary))
@@ -133,7 +140,7 @@ def decode(data: bytes | memoryview) -> Batch:
 
     Raises: BatchError, perfmon.wire.MalformedFrame.
     """
-    body = unpack(data)
+    body = unpack(data, max_bytes=MAX_ENTRY_BYTES)
     if not isinstance(body, dict):
         raise BatchError("a batch is a map")
     return from_columns(body)

@@ -17,7 +17,7 @@ import zmq
 
 from perfmon.rpc import RpcError, new_request_id
 from perfmon.wire import Kind, WireError, request, unpack_envelope
-from perfmon.wire.limits import MAX_FRAME_BYTES
+from perfmon.wire.limits import MAX_ENTRY_BYTES
 from shared.batch import Batch, decode
 from shared.journal import JournalReader, LostPlace
 from shared.parking import ParkingLot
@@ -378,7 +378,7 @@ class Consumer:
         stream: zmq.Socket[bytes] = self.service.context.socket(zmq.SUB)
         stream.setsockopt(zmq.RCVHWM, STREAM_HWM)
         stream.setsockopt(zmq.LINGER, 0)
-        stream.setsockopt(zmq.MAXMSGSIZE, 4 * MAX_FRAME_BYTES)
+        stream.setsockopt(zmq.MAXMSGSIZE, MAX_ENTRY_BYTES)
         stream.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
         stream.setsockopt(zmq.SUBSCRIBE, b"")
         stream.connect(self.service.data.endpoint("stream"))

@@ -23,8 +23,9 @@ from shared.batch import Batch, concatenate
 from shared.settings import Settings
 from shared.timespan import HOUR_MS
 
-#: Rows of one journal entry; messages are joined up to this, a larger message is an entry of its own.
+#: Rows and bytes of one journal entry; messages are joined up to these, a larger message is an entry of its own.
 ENTRY_ROWS: Final = 65_536
+ENTRY_BYTES: Final = 8 * 1024 * 1024
 #: Producers that are remembered.
 MAX_PRODUCERS: Final = 10_000
 
@@ -169,14 +170,16 @@ class IngestCore:
 
     def _fill_entries(self, plan: Plan, parts: list[tuple[Outcome, Batch]]) -> None:
         group: list[Batch] = []
-        rows = 0
+        rows = size = 0
         for outcome, batch in parts:
-            if group and rows + len(batch) > ENTRY_ROWS:
+            batch_bytes = batch.size_bytes()
+            if group and (rows + len(batch) > ENTRY_ROWS or size + batch_bytes > ENTRY_BYTES):
                 plan.entries.append(self.placement.place(concatenate(group)))
-                group, rows = [], 0
+                group, rows, size = [], 0, 0
             outcome.entry, outcome.first_row = len(plan.entries), rows
             group.append(batch)
             rows += len(batch)
+            size += batch_bytes
         if group:
             plan.entries.append(self.placement.place(concatenate(group)))
 

@@ -49,13 +49,13 @@ def pack(message: object) -> bytes:
     return packed
 
 
-def unpack(frame: bytes | memoryview) -> Any:
+def unpack(frame: bytes | memoryview, *, max_bytes: int = MAX_FRAME_BYTES) -> Any:
     """The object in a frame.
 
     Raises: MalformedFrame for anything that is not exactly one msgpack object within the limits.
     """
-    if len(frame) > MAX_FRAME_BYTES:
-        raise MalformedFrame("frame_too_large", f"a frame holds at most {MAX_FRAME_BYTES} bytes, got {len(frame)}")
+    if len(frame) > max_bytes:
+        raise MalformedFrame("frame_too_large", f"a frame holds at most {max_bytes} bytes, got {len(frame)}")
     try:
         return msgpack.unpackb(
             frame,

@@ -4,6 +4,8 @@ from typing import Final
 
 #: One message frame, after which the socket drops the peer (ZeroMQ's MAXMSGSIZE is per frame).
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
+#: One committed entry in the journal and on the stream: a message's rows with their paths and redacted errors.
+MAX_ENTRY_BYTES: Final = 4 * MAX_FRAME_BYTES
 #: Rows in one message: 100,000 full rows are about 4.5 MB as a record batch.
 MAX_ROWS: Final = 100_000
 #: A server's or a tool's name, UTF-8 bytes. Longer names are refused, names over 200 bytes get a hashed file name.
