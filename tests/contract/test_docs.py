@@ -1,0 +1,101 @@
+"""The documentation says what the code does: every setting, tool, socket, command, reason and alert state is named."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from perfmon import __version__
+from perfmon.paths import SERVICES
+from perfmon.wire import PROTOCOL_MAJOR, PROTOCOL_MINOR, Kind, limits
+from services.ingest.core.reasons import REASONS
+from shared.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PROTOCOL = (ROOT / "docs/protocol.md").read_text()
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
+ARCHITECTURE = (ROOT / "docs/ARCHITECTURE.md").read_text()
+README = (ROOT / "README.md").read_text()
+TOOLS = (
+    "track_performance",
+    "get_metrics",
+    "detect_anomalies",
+    "set_alert_threshold",
+    "get_active_alerts",
+    "acknowledge_alert",
+    "generate_report",
+    "get_dashboard",
+)
+
+
+def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
+    for name, field in Settings.model_fields.items():
+        assert f"| `{name}` | {field.default} | {field.description} |" in OPERATIONS
+
+
+def test_no_setting_is_documented_that_does_not_exist() -> None:
+    table = OPERATIONS.split("| setting | default | meaning |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(Settings.model_fields)
+
+
+def test_every_kind_of_message_is_in_the_protocol() -> None:
+    for kind in Kind:
+        assert f"`{kind}`" in PROTOCOL
+
+
+def test_the_reasons_in_the_protocol_are_those_of_the_code() -> None:
+    section = PROTOCOL.split("### Reasons")[1].split("\n## ")[0]
+    of_frames = {"frame_too_large", "not_msgpack", "not_a_map", "no_envelope", "unsupported_version"}
+    assert set(re.findall(r"`(\w+)`", section)) == set(REASONS) | of_frames
+
+
+def test_the_protocol_states_its_version_and_the_limits_of_the_code() -> None:
+    assert f"Version **{PROTOCOL_MAJOR}.{PROTOCOL_MINOR}**" in PROTOCOL
+    assert f"at most {limits.MAX_FRAME_BYTES // 2**20} MiB" in PROTOCOL
+    assert f"at most {limits.MAX_ROWS:,} maps" in PROTOCOL
+    assert f"1–{limits.MAX_NAME_BYTES:,} bytes" in PROTOCOL
+    assert f"cut at {limits.MAX_ERROR_CHARS:,} characters" in PROTOCOL
+    assert f"1–{limits.MAX_CALL_ID_BYTES} bytes" in PROTOCOL
+    assert f"1–{limits.MAX_PRODUCER_BYTES} bytes" in PROTOCOL
+
+
+def test_every_socket_is_in_the_protocol_and_every_process_in_the_architecture() -> None:
+    for socket in ("ingest.push", "ingest.write", "stream", *SERVICES[1:]):
+        assert f"`{socket}`" in PROTOCOL
+    for service in (*SERVICES, "watchdog"):
+        assert f"`{service}`" in ARCHITECTURE
+
+
+def test_every_command_is_documented() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "perfmon", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    commands = set(re.findall(r"^[│|]\s+([a-z]+)\s{2,}", shown, re.MULTILINE))
+    documented = set(re.findall(r"^\| `perfmon (\w+)`", OPERATIONS, re.MULTILINE))
+    assert documented == commands
+
+
+def test_every_alert_state_is_documented() -> None:
+    for state in ("active", "acknowledged", "escalated", "resolved"):
+        assert f"`{state}`" in OPERATIONS
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_tool_is_in_the_readme(tool: str) -> None:
+    assert f"`{tool}`" in README
+
+
+def test_the_version_stands_in_one_place() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == __version__
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
