@@ -42,6 +42,10 @@ class LineWriter(asyncio.BaseProtocol):
         else:
             self._fd = fd
 
+    def use(self, transport: asyncio.WriteTransport) -> None:
+        """Write to a transport that someone else opened."""
+        self._pipe = transport
+
     def write(self, line: bytes) -> None:
         if self._pipe is not None:
             self._pipe.write(line)
@@ -78,6 +82,13 @@ class LineWriter(asyncio.BaseProtocol):
         if not self._closed.done():
             self._closed.set_result(None)
         self._on_lost()
+
+
+def is_one_socket(read_fd: int, write_fd: int) -> bool:
+    """Whether input and output are the same socket: asyncio's pipe writer would take what arrives for the end of it."""
+    found = [os.fstat(fd) for fd in (read_fd, write_fd)]
+    same = (found[0].st_dev, found[0].st_ino) == (found[1].st_dev, found[1].st_ino)
+    return same and stat.S_ISSOCK(found[0].st_mode)
 
 
 def watchable(fd: int) -> bool:

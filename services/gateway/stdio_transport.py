@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from mcp_types import (
 
 from services.gateway.claim import Wire
 from services.gateway.core.lines import MAX_LINE_BYTES, LineSplitter, Oversize, unreadable_reply
-from services.gateway.pipe_writer import LineWriter, watchable
+from services.gateway.pipe_writer import LineWriter, is_one_socket, watchable
 
 #: Messages taken from the pipe and not yet from the queue, above which reading pauses.
 MAX_QUEUED: Final = 1_024
@@ -65,6 +66,13 @@ class PipeTransport(asyncio.Protocol):
 
     async def open(self) -> None:
         """Start reading and writing."""
+        if is_one_socket(self._wire.read_fd, self._wire.write_fd):
+            os.close(self._wire.write_fd)
+            end = socket.socket(fileno=self._wire.read_fd)
+            duplex, _ = await self._loop.create_connection(lambda: _BothWays(self, self._writer), sock=end)
+            self._reader = duplex
+            self._writer.use(duplex)
+            return
         await self._writer.open(self._wire.write_fd)
         if watchable(self._wire.read_fd):
             pipe = os.fdopen(self._wire.read_fd, "rb", buffering=0)
@@ -76,7 +84,7 @@ class PipeTransport(asyncio.Protocol):
         """Take no more; end when what is under way was answered, at the latest after `drain_s`."""
         self._stopped = True
         if self._reader is not None:
-            self._reader.close()
+            self._reader.pause_reading()
         if self._ending is not None:
             self._ending.cancel()
         self._ending = self._loop.create_task(self._end(drain_s))
@@ -216,6 +224,31 @@ class PipeTransport(asyncio.Protocol):
         while chunk := os.read(self._wire.read_fd, FILE_CHUNK_BYTES):
             self._loop.call_soon_threadsafe(self.data_received, chunk)
         self._loop.call_soon_threadsafe(self._input_ended)
+
+
+class _BothWays(asyncio.Protocol):
+    """Where one socket is both input and output, as inetd and socat give it."""
+
+    def __init__(self, reader: PipeTransport, writer: LineWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.data_received(data)
+
+    def eof_received(self) -> bool:
+        self._reader.eof_received()
+        return True  # the client may have closed its sending half alone, and still wants its answers
+
+    def pause_writing(self) -> None:
+        self._writer.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._writer.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._reader.connection_lost(exc)
+        self._writer.connection_lost(exc)
 
 
 def _encode(message: Any) -> bytes:
