@@ -1,0 +1,189 @@
+"""Answers to `anomalies` and `recent`: which events, in which order, how much of them, and what could be seen at all.
+
+Pure. `anomalies` only reads; `auto` answers from the book of events (plus what a sweep now would add), the named methods look
+at the series' past anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from services.detector.core import methods
+from services.detector.core.events import SEVERITIES, Event
+from services.detector.core.evidence import gather
+from services.detector.core.explain import anomaly, recommendations
+from services.detector.core.kernels.fold import N
+from services.detector.core.metrics import (
+    HISTORY_MS,
+    METHODS,
+    MIN_BASELINE_CALLS,
+    MIN_METHOD_CALLS,
+    MINUTE_MS,
+    SENSITIVITIES,
+    is_below,
+)
+from services.detector.core.state.series import SeriesState
+from services.detector.core.watch import Watch
+from shared.timespan import iso
+
+#: Longest list of anomalies in one answer.
+MAX_LIMIT: Final = 1_000
+DEFAULT_LIMIT: Final = 20
+
+
+class BadQuery(ValueError):
+    """A parameter that cannot be; `field` names it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What `anomalies` asks for, resolved."""
+
+    start_ms: int
+    end_ms: int
+    sensitivity: str
+    method: str
+    server: str | None
+    tool: str | None
+    limit: int
+    full: bool
+
+    def concerns(self, server: str, tool: str) -> bool:
+        """Whether a series is asked about."""
+        return self.server in (None, server) and self.tool in (None, tool)
+
+
+def parse_query(params: dict[str, Any], now_ms: int) -> Query:
+    """The query of a request's parameters.
+
+    Raises: BadQuery.
+    """
+    end_ms = _whole(params, "endMs", now_ms, 0, 2**53)
+    lookback_ms = _whole(params, "lookbackMs", 6 * 3_600_000, MINUTE_MS, HISTORY_MS)
+    sensitivity = _one_of(params, "sensitivity", "medium", SENSITIVITIES)
+    method = _one_of(params, "method", "auto", METHODS)
+    limit = _whole(params, "limit", DEFAULT_LIMIT, 0, MAX_LIMIT)
+    server, tool = _name(params, "mcpServer"), _name(params, "toolName")
+    return Query(end_ms - lookback_ms, end_ms, sensitivity, method, server, tool, limit, params.get("detail") == "full")
+
+
+def answer(watch: Watch, query: Query, lock: Callable[[], AbstractContextManager[object]]) -> dict[str, Any]:
+    """The answer, without freshness. The lock is taken a series at a time, so that the stream never waits for long."""
+    with lock():
+        chosen = [s for s in watch.engine.series.values() if query.concerns(*s.key)]
+        events = list(_booked(watch, query)) if query.method == "auto" else []
+    coverage = _Coverage(query)
+    for series in chosen:
+        with lock():
+            coverage.add(series)
+            if query.method == "auto":
+                events += [e for e in watch.preview(series, query.end_ms) if not is_below(e.level, query.sensitivity)]
+            else:
+                events += methods.find(series, query.method, query.sensitivity, query.start_ms, query.end_ms)
+    events.sort(key=badness, reverse=True)
+    shown = events[: query.limit]
+    with lock():
+        for event in shown if query.method != "auto" else ():
+            _explain(watch, event, events)
+        rows = [anomaly(event, full=query.full) for event in shown]
+    return {"anomalies": rows, "summary": summary(events), "coverage": coverage.as_map()}
+
+
+def badness(event: Event) -> tuple[int, bool, float, int]:
+    """Worst first: severity, going on or over, how far outside, how late."""
+    times = event.value / event.upper if event.upper > 0 else event.value
+    return SEVERITIES.index(event.severity), event.end_ms is None, times, event.start_ms
+
+
+def summary(events: Iterable[Event]) -> dict[str, Any]:
+    """How many, by severity and by type."""
+    listed = list(events)
+    by_severity = Counter(event.severity for event in listed)
+    return {
+        "total": len(listed),
+        "bySeverity": {name: by_severity[name] for name in SEVERITIES},
+        "byType": dict(sorted(Counter(event.type for event in listed).items())),
+    }
+
+
+class _Coverage:
+    """What could be seen: since when, how many calls, how many series had too few to judge by."""
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self._needed = MIN_BASELINE_CALLS if query.method == "auto" else MIN_METHOD_CALLS
+        self._since: int | None = None
+        self._calls = self._series = self._short = self._partial = 0
+
+    def add(self, series: SeriesState) -> None:
+        rows = series.minutes.between(-(-self._query.start_ms // MINUTE_MS), self._query.end_ms // MINUTE_MS)
+        calls = int(series.moments[rows, 0, N].sum())
+        if series.calls.covers(self._query.start_ms):
+            calls = len(series.calls.between(self._query.start_ms, self._query.end_ms)[0])
+        if not calls:
+            return
+        since = max(series.since(), self._query.start_ms)
+        self._since = since if self._since is None else min(self._since, since)
+        self._calls += calls
+        self._series += 1
+        known = series.calls_total if self._query.method == "auto" else calls
+        self._short += known < self._needed
+        self._partial += series.minutes.forgotten * MINUTE_MS >= self._query.start_ms
+
+    def as_map(self) -> dict[str, Any]:
+        return {
+            "startMs": self._query.start_ms,
+            "endMs": self._query.end_ms,
+            "sinceMs": self._since,
+            "since": None if self._since is None else iso(self._since),
+            "calls": self._calls,
+            "series": self._series,
+            "seriesWithTooFewCalls": self._short,
+            "minCalls": self._needed,
+            "seriesSeenInPart": self._partial,
+        }
+
+
+def _booked(watch: Watch, query: Query) -> Iterator[Event]:
+    for event in watch.book.select(query.start_ms, query.end_ms, query.sensitivity):
+        if query.concerns(event.server, event.tool):
+            yield event
+
+
+def _explain(watch: Watch, event: Event, events: list[Event]) -> None:
+    series = watch.engine.series.get(event.series)
+    if series is not None:
+        evidence = gather(event, series, events, watch.engine.series)
+        event.evidence = evidence.as_map()
+        event.recommendations = recommendations(event, evidence)
+
+
+def _whole(params: dict[str, Any], field: str, default: int, least: int, most: int) -> int:
+    value = params.get(field)
+    if value is None:
+        return default
+    if type(value) is not int or not least <= value <= most:
+        raise BadQuery(field, f"a whole number from {least} to {most}")
+    return value
+
+
+def _one_of(params: dict[str, Any], field: str, default: str, accepted: tuple[str, ...]) -> str:
+    value = params.get(field, default)
+    if value not in accepted:
+        raise BadQuery(field, f"one of {', '.join(accepted)}")
+    return str(value)
+
+
+def _name(params: dict[str, Any], field: str) -> str | None:
+    value = params.get(field)
+    if value is not None and not isinstance(value, str):
+        raise BadQuery(field, "a name")
+    return value

@@ -1,0 +1,186 @@
+"""Events: one anomaly each, however many calls it spans, from its first abnormal call to its end.
+
+Owns the record, its identity and the book of those that are open or recent. Knows nothing of how an event is found
+(`engine`, `sweep`, `methods`), worded (`explain`) or stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, Literal
+
+from services.detector.core.metrics import ANOMALY_TYPES, GAP_MS, HISTORY_MS, LEVELS, STORED_LEVEL
+from shared.batch import Series
+from shared.timespan import day_of
+
+Severity = Literal["info", "warning", "critical"]
+SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "critical")
+
+#: Events that ended longer ago leave the book; the database keeps them.
+BOOK_MS: Final = 2 * HISTORY_MS
+#: Events in the book; beyond it those that ended first leave.
+MAX_BOOK: Final = 20_000
+
+
+@dataclass(slots=True)
+class Event:
+    """An anomaly. Times are epoch ms, values in `unit`.
+
+    value: the worst seen (of failures and shifts: the rate or level during the event). typical: the mean of its abnormal
+    calls. median, lower, upper: what was usual before, and its band. points: abnormal calls; calls: all calls from the first
+    abnormal one to the last. level: 1 + index into metrics.SENSITIVITIES of the least sensitive setting that reports it.
+    raised: the worst severity the alerter was, or is being, told of. written: the last line in the anomaly files, `open` or
+    `close`. opened_live: seen as it happened, not in a replay.
+    """
+
+    id: str
+    server: str
+    tool: str
+    type: str
+    metric: str
+    unit: str
+    method: str
+    start_ms: int
+    last_ms: int
+    peak_ms: int
+    value: float
+    typical: float
+    median: float
+    lower: float
+    upper: float
+    points: int
+    calls: int
+    level: int
+    confidence: float
+    severity: Severity = "info"
+    end_ms: int | None = None
+    ended: str = ""
+    recommendations: list[str] = field(default_factory=list)
+    evidence: dict[str, Any] = field(default_factory=dict)
+    raised: str = ""
+    written: str = ""
+    opened_live: bool = False
+
+    @property
+    def series(self) -> Series:
+        """Whose event it is."""
+        return Series(self.server, self.tool)
+
+    @property
+    def stored(self) -> bool:
+        """Whether it belongs into the anomaly files; fainter ones only answer sensitive queries."""
+        return self.level >= STORED_LEVEL
+
+    def overlaps(self, start_ms: int, end_ms: int) -> bool:
+        """Whether the event touches a span of time."""
+        return self.start_ms <= end_ms and self.last_ms >= start_ms
+
+
+def event_id(series: Series, anomaly_type: str, metric: str, start_ms: int) -> str:
+    """The same event has the same id however often it is found: `anomaly-20251031-1f3a5c7e9b2d`."""
+    text = "\0".join((series.server, series.tool, anomaly_type, metric, str(start_ms)))
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"anomaly-{day_of(start_ms).replace('-', '')}-{digest}"
+
+
+def to_record(event: Event) -> dict[str, Any]:
+    """The event as a map of plain values, for the database."""
+    return asdict(event)
+
+
+def from_record(record: dict[str, Any]) -> Event:
+    """The event of a map; fields it does not know are passed over.
+
+    Raises: ValueError for a map that is none.
+    """
+    known = {f.name for f in fields(Event)}
+    try:
+        event = Event(**{name: value for name, value in record.items() if name in known})
+    except TypeError as error:
+        raise ValueError("not an event") from error
+    if not _is_sound(event):
+        raise ValueError("not an event")
+    return event
+
+
+def _is_sound(event: Event) -> bool:
+    times = (event.start_ms, event.last_ms, event.peak_ms, event.level, event.points, event.calls)
+    numbers = (event.value, event.typical, event.median, event.lower, event.upper, event.confidence)
+    texts = (
+        event.id,
+        event.server,
+        event.tool,
+        event.metric,
+        event.unit,
+        event.method,
+        event.ended,
+        event.raised,
+        event.written,
+    )
+    return (
+        event.type in ANOMALY_TYPES
+        and event.severity in SEVERITIES
+        and all(type(t) is int for t in times)
+        and all(isinstance(n, int | float) for n in numbers)
+        and all(isinstance(t, str) for t in texts)
+        and (event.end_ms is None or type(event.end_ms) is int)
+        and isinstance(event.evidence, dict)
+        and isinstance(event.recommendations, list)
+    )
+
+
+class Book:
+    """Open events and those of the last two days, by id; at most one open a series, type and metric."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, Event] = {}
+        self.open: dict[tuple[Series, str, str], str] = {}
+        #: Ids whose record changed since the last save.
+        self.dirty: set[str] = set()
+
+    def add(self, event: Event, *, dirty: bool = True) -> None:
+        """Write a new event, or one read back, into the book."""
+        self.events[event.id] = event
+        if event.end_ms is None:
+            self.open[event.series, event.type, event.metric] = event.id
+        if dirty:
+            self.dirty.add(event.id)
+
+    def open_event(self, series: Series, anomaly_type: str, metric: str) -> Event | None:
+        """The event under way, if there is one."""
+        found = self.open.get((series, anomaly_type, metric))
+        return None if found is None else self.events[found]
+
+    def same(self, series: Series, anomaly_type: str, metric: str, start_ms: int, end_ms: int) -> Event | None:
+        """An event of the series and type that overlaps a span, or nearly: the same one, found again."""
+        for event in self.events.values():
+            if (event.series, event.type, event.metric) == (series, anomaly_type, metric) and event.overlaps(
+                start_ms - GAP_MS, end_ms + GAP_MS
+            ):
+                return event
+        return None
+
+    def close(self, event: Event, end_ms: int, ended: str) -> None:
+        """End an event."""
+        event.end_ms = max(end_ms, event.start_ms)
+        event.last_ms = max(event.last_ms, event.end_ms)
+        event.ended = ended
+        key = (event.series, event.type, event.metric)
+        if self.open.get(key) == event.id:
+            del self.open[key]
+        self.dirty.add(event.id)
+
+    def forget_before(self, ts_ms: int) -> None:
+        """Let go of closed events that ended before; those not saved yet stay."""
+        over = sorted((e.end_ms, e.id) for e in self.events.values() if e.end_ms is not None and e.id not in self.dirty)
+        excess = len(self.events) - MAX_BOOK
+        for place, (end_ms, name) in enumerate(over):
+            if end_ms < ts_ms or place < excess:
+                del self.events[name]
+
+    def select(self, start_ms: int, end_ms: int, sensitivity: str) -> Iterable[Event]:
+        """The events of a span that a sensitivity reports."""
+        wanted = LEVELS[sensitivity]
+        return (e for e in self.events.values() if e.level >= wanted and e.overlaps(start_ms, end_ms))

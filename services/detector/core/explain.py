@@ -1,0 +1,258 @@
+"""Words for an anomaly: recommendations that follow from its evidence, and the seed's object.
+
+Names of servers and tools come from what is monitored: they are escaped and quoted wherever they stand in a sentence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Final
+
+from services.detector.core.events import Event
+from services.detector.core.evidence import Change, Evidence
+from services.detector.core.metrics import (
+    ERROR_RATE_SPIKE,
+    RESOURCE_LEAK,
+    RESOURCE_SPIKE,
+    RESPONSE_TIME_SHIFT,
+    RESPONSE_TIME_SPIKE,
+    SENSITIVITIES,
+    THROUGHPUT_CHANGE,
+)
+from shared.names import shown
+from shared.timespan import iso, iso_seconds, span_text
+
+#: Recommendations an anomaly carries.
+MAX_RECOMMENDATIONS: Final = 4
+#: A figure moved when it is this many times what it was, and differs by this much in its unit.
+_MOVED: Final = {
+    "error_rate": (2.0, 5.0),
+    "cpu": (1.4, 10.0),
+    "memory": (1.25, 16.0),
+    "disk_io": (2.0, 256.0),
+    "calls_per_minute": (2.0, 1.0),
+    "response_time": (1.5, 20.0),
+}
+_UNITS: Final = {"error_rate": "%", "cpu": "%", "memory": "MB", "disk_io": "KB", "response_time": "ms"}
+_RESOURCES: Final = ("cpu", "memory", "disk_io")
+_WORDS: Final = {
+    "cpu": "CPU",
+    "memory": "memory",
+    "disk_io": "disk I/O",
+    "error_rate": "failures",
+    "response_time": "response time",
+    "calls_per_minute": "calls",
+}
+
+
+def recommendations(event: Event, evidence: Evidence) -> list[str]:
+    """What to do, most telling first; at most MAX_RECOMMENDATIONS."""
+    by_type = {
+        RESPONSE_TIME_SPIKE: _slow,
+        RESPONSE_TIME_SHIFT: _slow,
+        ERROR_RATE_SPIKE: _failing,
+        RESOURCE_SPIKE: _hungry,
+        RESOURCE_LEAK: _leaking,
+        THROUGHPUT_CHANGE: _pace,
+    }
+    return [*by_type[event.type](event, evidence), *_company(event, evidence)][:MAX_RECOMMENDATIONS]
+
+
+def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dict[str, Any]:
+    """The seed's anomaly plus id and times (epoch ms, or ISO text for files). `full` adds the evidence and the baseline."""
+    when = _iso_or_none if iso_times else _same
+    found: dict[str, Any] = {
+        "id": event.id,
+        "timestamp": iso(event.start_ms),
+        "mcpServer": event.server,
+        "toolName": event.tool,
+        "anomalyType": event.type,
+        "severity": event.severity,
+        "details": {
+            "currentValue": number(event.value),
+            "expectedRange": f"{plain(event.lower)}-{plain(event.upper)}",
+            "deviation": deviation(event),
+            "confidence": event.confidence,
+            "method": event.method,
+            "metric": event.metric,
+            "unit": event.unit,
+            "sensitivity": SENSITIVITIES[event.level - 1],
+        },
+        "recommendations": list(event.recommendations),
+        "startTs": when(event.start_ms),
+        "endTs": when(event.end_ms),
+        "peakTs": when(event.peak_ms),
+        "points": event.points,
+        "calls": event.calls,
+    }
+    if full:
+        found["evidence"] = event.evidence
+        found["baseline"] = {"median": number(event.median), "lower": number(event.lower), "upper": number(event.upper)}
+        found["typicalValue"] = number(event.typical)
+        found["ended"] = event.ended or None
+        found["lastSeenTs"] = when(event.last_ms)
+    return found
+
+
+def deviation(event: Event) -> str:
+    """`10x`: the worst value over the end of the expected range that it passed."""
+    if event.type == THROUGHPUT_CHANGE and event.value < event.lower:
+        return f"{event.value / event.lower:.2g}x"
+    if event.value < event.lower and event.lower > 0:
+        return f"{event.value / event.lower:.2g}x"
+    times = event.value / event.upper if event.upper > 0 else math.inf
+    if not math.isfinite(times):
+        return "from 0"
+    return f"{times:.0f}x" if times >= 10 else f"{times:.2g}x"
+
+
+def number(value: float) -> float:
+    """A figure to six digits; whole ones stay exact."""
+    if not math.isfinite(value):
+        return 0.0
+    return float(value) if value == int(value) else float(f"{value:.9g}")
+
+
+def plain(value: float) -> str:
+    """A figure of an expected range: four digits, never an exponent."""
+    if not math.isfinite(value):
+        return "0"
+    if abs(value) >= 1000 or value == 0:
+        return f"{value:.0f}"
+    return f"{value:.{max(0, 3 - math.floor(math.log10(abs(value))))}f}".rstrip("0").rstrip(".") or "0"
+
+
+def _slow(event: Event, evidence: Evidence) -> Iterator[str]:
+    failures = _moved(evidence, "error_rate")
+    if failures:
+        yield (
+            f"Failures rose with it, {_from_to(failures, 'error_rate')}: read the error messages of these calls first; slow "
+            "calls that fail are often time-outs."
+        )
+    moved = [name for name in _RESOURCES if _moved(evidence, name)]
+    for name in moved:
+        yield f"{_WORDS[name].capitalize()} rose in the same calls, {_from_to(evidence.changes[name], name)}: {_TO_DO[name]}"
+    load = _moved(evidence, "calls_per_minute")
+    if load:
+        yield f"Calls came {load.times:.2g} times as often as before: check for a caller that retries or loops."
+    if not (failures or moved or load):
+        yield _unexplained(evidence)
+    if event.type == RESPONSE_TIME_SHIFT:
+        yield f"The level changed for good at about {iso_seconds(event.start_ms)}: compare what was deployed or configured then."
+
+
+def _failing(event: Event, evidence: Evidence) -> Iterator[str]:
+    share = 100.0 * event.points / max(event.calls, 1)
+    if event.points == event.calls:
+        began = iso_seconds(event.start_ms)
+        yield f"All {event.calls} calls since {began} failed: read the error messages; try one call by hand."
+    else:
+        yield f"{event.points} of {event.calls} calls failed ({share:.3g} %): compare arguments of failing and working calls."
+    slow = evidence.changes.get("response_time")
+    if slow and slow.times >= 1.5 and slow.during - slow.before >= 20:
+        yield f"Calls are slower too, {_from_to(slow, 'response_time')}: look for a dependency that times out."
+    elif slow and slow.times <= 0.5:
+        change = _from_to(slow, "response_time")
+        yield f"Calls return faster, {change}: they are refused early, as by missing credentials or bad input."
+    load = _moved(evidence, "calls_per_minute")
+    if load:
+        yield f"Calls came {load.times:.2g} times as often as before: a rate limit or a retrying caller may be the cause."
+
+
+def _hungry(event: Event, evidence: Evidence) -> Iterator[str]:
+    yield f"{_WORDS.get(event.metric, event.metric).capitalize()} rose: {_TO_DO[event.metric]}"
+    load = _moved(evidence, "calls_per_minute")
+    if load:
+        yield f"Calls came {load.times:.2g} times as often as before: the load explains it, at least in part."
+    slow = _moved(evidence, "response_time")
+    if slow:
+        yield f"Calls are slower at the same time, {_from_to(slow, 'response_time')}: the resource is likely the bottleneck."
+    elif "response_time" in evidence.changes:
+        yield "Response times did not suffer so far."
+
+
+def _leaking(event: Event, evidence: Evidence) -> Iterator[str]:
+    per_hour = float(event.evidence.get("perHour", 0.0) or 0.0)
+    span = span_text(event.last_ms - event.start_ms)
+    yield (
+        f"Memory grew without cease for {span}, from {plain(event.median)} to {plain(event.value)} MB (about "
+        f"{plain(per_hour)} MB an hour): look for caches without a limit and objects kept between calls."
+    )
+    if per_hour > 0:
+        yield f"At this pace it doubles again in {span_text(event.value / per_hour * 3_600_000)}: restart the server before then."
+    load = _moved(evidence, "calls_per_minute")
+    if load:
+        yield f"Calls came {load.times:.2g} times as often as before: compare memory per call."
+
+
+def _pace(event: Event, evidence: Evidence) -> Iterator[str]:
+    if event.value == 0:
+        yield "No calls arrive any more: check that the server runs and that its caller still knows it."
+    elif event.value < event.median:
+        yield "Far fewer calls than usual: check whether callers fail before they reach this tool."
+    else:
+        yield "Far more calls than usual: check for a caller that retries or loops."
+    failures = _moved(evidence, "error_rate")
+    if failures:
+        yield f"Failures rose with it, {_from_to(failures, 'error_rate')}: retries may feed on them."
+
+
+def _company(event: Event, evidence: Evidence) -> Iterator[str]:
+    if not evidence.siblings:
+        if evidence.tools and event.type != THROUGHPUT_CHANGE:
+            yield "Only this tool of its server is affected: look at what it alone depends on."
+        return
+    first = evidence.siblings[0]
+    count = len(evidence.siblings)
+    if evidence.first:
+        yield f"{count} other tool{'s' * (count > 1)} of the server followed: start here, this one was first."
+    else:
+        began = span_text(max(1, event.start_ms - first.start_ms))
+        what = f"{quoted(first.tool)} of the same server was abnormal {began} before ({_plain_type(first.type)})"
+        yield f"Tool {what}: start there."
+
+
+def _unexplained(evidence: Evidence) -> str:
+    if any(name in evidence.changes for name in _RESOURCES):
+        return (
+            "Neither failures, resources nor load moved with it: the time is spent waiting, most likely for a network, a "
+            "database or a lock outside this process."
+        )
+    return "Neither failures nor load moved with it; resources were not measured here: record them to tell waiting from work."
+
+
+_TO_DO: Final = {
+    "cpu": "profile what the tool computes, and look for other work on the machine.",
+    "memory": "look at the size of inputs and results, and for swapping.",
+    "disk_io": "look for large files, missing caches or a full disk.",
+}
+
+
+def _moved(evidence: Evidence, name: str) -> Change | None:
+    change = evidence.changes.get(name)
+    times, least = _MOVED[name]
+    if change is None or change.times < times or change.during - change.before < least:
+        return None
+    return change
+
+
+def _from_to(change: Change, name: str) -> str:
+    return f"from {plain(change.before)} to {plain(change.during)} {_UNITS[name]}"
+
+
+def quoted(name: str) -> str:
+    """An untrusted name as part of a sentence: escaped, cut, in quotes of its own."""
+    return "“" + shown(name, 80).replace("“", "'").replace("”", "'") + "”"
+
+
+def _plain_type(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _iso_or_none(ts_ms: int | None) -> str | None:
+    return None if ts_ms is None else iso(ts_ms)
+
+
+def _same(ts_ms: int | None) -> int | None:
+    return ts_ms

@@ -1,0 +1,17 @@
+"""The one way in which a kernel is compiled: nopython, with its signature, kept in numba's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from numba import njit
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def compiled(signature: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Compile the function for exactly this signature, now; the plain function stays at `.py_func`."""
+    decorator: Callable[[Callable[P, R]], Callable[P, R]] = njit(signature, cache=True, error_model="numpy")
+    return decorator

@@ -1,0 +1,193 @@
+"""The named methods, exactly as their names say, per series and metric, debounced into events.
+
+z-score: |x − mean| > k·sd, both over the whole lookback, sd the population's. moving-avg: x > k·mean of the 20 calls before
+it (at least 5). percentile: x above the lookback's nearest-rank P99.9, P99 or P95.
+
+Where the single calls are no longer held, minutes stand in: mean and sd are still those of all calls, candidates are each
+minute's largest (and smallest) call, the moving average is that of the minutes before with at least 20 calls, percentiles are
+within 2 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.detector.core import severity
+from services.detector.core.events import Event, event_id
+from services.detector.core.kernels import query
+from services.detector.core.metrics import GAP_CALLS, GAP_MS, LEVELS, METRICS, MIN_METHOD_CALLS, MINUTE_MS
+from services.detector.core.state.series import SeriesState
+from services.detector.core.view import Float64, Int64, Minutes, Moments, Span
+
+#: By sensitivity, as users know them.
+Z_LIMITS: Final = {"low": 3.0, "medium": 2.5, "high": 2.0}
+MOVING_AVERAGE_TIMES: Final = {"low": 3.0, "medium": 2.0, "high": 1.5}
+PERCENTILES: Final = {"low": 0.999, "medium": 0.99, "high": 0.95}
+#: Calls in the moving average, and fewest.
+WINDOW_CALLS: Final = 20
+FEWEST_WINDOW_CALLS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Calls judged, ascending by time: when, what, the limits of the usual range for each, whether outside."""
+
+    ts: Int64
+    x: Float64
+    lower: Float64
+    upper: Float64
+    outside: NDArray[np.uint8]
+
+
+def find(series: SeriesState, method: str, sensitivity: str, start_ms: int, end_ms: int) -> Iterator[Event]:
+    """The events that a named method finds in a span of a series; none with fewer than MIN_METHOD_CALLS calls."""
+    for metric in range(series.metrics):
+        span = Span(series, metric, start_ms, end_ms)
+        moments = span.moments()
+        if moments.n < MIN_METHOD_CALLS:
+            continue
+        candidates = _JUDGES[method](span, moments, sensitivity)
+        if candidates.outside.any():
+            yield from _events(span, moments, candidates, method, sensitivity)
+
+
+def zscore(span: Span, moments: Moments, sensitivity: str) -> Candidates:
+    """|x − mean| > k·sd."""
+    k = Z_LIMITS[sensitivity]
+    ts, x = _with_extremes(span, both=True)
+    outside = np.zeros(len(x), np.uint8)
+    query.outside_zscore(x, moments.mean, moments.deviation, k, outside)
+    reach = k * moments.deviation
+    return Candidates(ts, x, np.full(len(x), moments.mean - reach), np.full(len(x), moments.mean + reach), outside)
+
+
+def moving_average(span: Span, _: Moments, sensitivity: str) -> Candidates:
+    """x > k·mean of the calls before."""
+    k = MOVING_AVERAGE_TIMES[sensitivity]
+    # The lookback's first calls are averaged over those before it, which the ring may still hold.
+    earlier = Span(span.series, span.metric, 0, span.end_ms)
+    average = np.empty(len(earlier.x))
+    query.trailing_mean(earlier.x, WINDOW_CALLS, FEWEST_WINDOW_CALLS, average)
+    held = (earlier.ts >= span.start_ms) & (earlier.ts > _held_after(span))
+    ts, x, average = earlier.ts[held], earlier.x[held], average[held]
+    if not span.exact:
+        minutes = _before_calls(span)
+        gone = minutes.high_at <= span.series.calls.dropped_ts
+        ts = np.concatenate([minutes.high_at[gone], ts])
+        x = np.concatenate([minutes.high[gone], x])
+        average = np.concatenate([_minutes_average(minutes)[gone], average])
+    with np.errstate(invalid="ignore"):
+        outside = (x > k * average).astype(np.uint8)
+    return Candidates(ts, x, np.zeros(len(x)), k * average, outside)
+
+
+def percentile(span: Span, _: Moments, sensitivity: str) -> Candidates:
+    """x above the lookback's percentile."""
+    limit = span.quantile(PERCENTILES[sensitivity])
+    ts, x = _with_extremes(span, both=False)
+    outside = np.zeros(len(x), np.uint8)
+    query.above(x, limit, outside)
+    lowest = float(x.min()) if span.exact else float(span.minutes().low.min())
+    return Candidates(ts, x, np.full(len(x), lowest), np.full(len(x), limit), outside)
+
+
+_JUDGES: Final = {"z-score": zscore, "moving-avg": moving_average, "percentile": percentile}
+
+
+def _held_after(span: Span) -> int:
+    """Calls after this time are all held one by one."""
+    return -1 if span.exact else span.series.calls.dropped_ts
+
+
+def _before_calls(span: Span) -> Minutes:
+    """The minutes up to the one of the latest call that is no longer held."""
+    return span.minutes(before_ms=span.series.calls.dropped_ts + MINUTE_MS)
+
+
+def _with_extremes(span: Span, *, both: bool) -> tuple[Int64, Float64]:
+    """The calls held and, before them, each minute's largest (and, of whole minutes, smallest) call."""
+    if span.exact:
+        return span.ts, span.x
+    minutes = _before_calls(span)
+    after = _held_after(span)
+    held, gone, whole = span.ts > after, minutes.high_at <= after, minutes.start + MINUTE_MS <= after
+    parts_ts, parts_x = [minutes.high_at[gone], span.ts[held]], [minutes.high[gone], span.x[held]]
+    if both:
+        parts_ts.append(minutes.start[whole])
+        parts_x.append(minutes.low[whole])
+    ts, x = np.concatenate(parts_ts), np.concatenate(parts_x)
+    order = np.argsort(ts, kind="stable")
+    return ts[order], x[order]
+
+
+def _minutes_average(minutes: Minutes) -> Float64:
+    """Mean of the minutes before each one, back to WINDOW_CALLS calls."""
+    calls = np.concatenate([[0.0], np.cumsum(minutes.n)])
+    sums = np.concatenate([[0.0], np.cumsum(minutes.n * minutes.mean)])
+    before = np.arange(len(minutes))
+    since = np.maximum(np.searchsorted(calls, calls[before] - WINDOW_CALLS, "right") - 1, 0)
+    counted = calls[before] - calls[since]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        average: Float64 = np.where(counted >= FEWEST_WINDOW_CALLS, (sums[before] - sums[since]) / counted, np.nan)
+    return average
+
+
+def _events(span: Span, moments: Moments, found: Candidates, method: str, sensitivity: str) -> Iterator[Event]:
+    over = np.maximum(found.x - found.upper, found.lower - found.x)
+    groups = np.zeros((int(found.outside.sum()), query.GROUP), np.int64)
+    count = query.group(found.ts, over, found.outside, GAP_MS, GAP_CALLS, groups)
+    for first, last, worst, points in groups[:count].tolist():
+        yield _event(span, moments, found, (first, last, worst, points), (method, sensitivity))
+
+
+def _event(
+    span: Span, moments: Moments, found: Candidates, group: tuple[int, int, int, int], named: tuple[str, str]
+) -> Event:
+    first, last, worst, points = group
+    method, sensitivity = named
+    metric = METRICS[span.metric]
+    marked = np.flatnonzero(found.outside[first : last + 1]) + first
+    typical = float(found.x[marked].mean())
+    value, upper = float(found.x[worst]), float(found.upper[worst])
+    median = span.quantile(0.5)
+    start_ms = int(found.ts[first])
+    return Event(
+        id=event_id(span.series.key, metric.spike_type, f"{metric.name}/{method}/{sensitivity}", start_ms),
+        server=span.series.key.server,
+        tool=span.series.key.tool,
+        type=metric.spike_type,
+        metric=metric.name,
+        unit=metric.unit,
+        method=method,
+        start_ms=start_ms,
+        last_ms=int(found.ts[last]),
+        end_ms=int(found.ts[last]),
+        peak_ms=int(found.ts[worst]),
+        value=value,
+        typical=typical,
+        median=median,
+        lower=max(0.0, float(found.lower[worst])),
+        upper=upper,
+        points=points,
+        calls=last - first + 1,
+        level=LEVELS[sensitivity],
+        confidence=severity.from_distance(_distance(moments, value, typical, points)),
+        severity=severity.of_deviation(metric, typical, median, upper) if value > upper else "info",
+    )
+
+
+def _distance(moments: Moments, value: float, typical: float, points: int) -> float:
+    """How many deviations of the *other* calls the worst one is off their mean."""
+    others = moments.n - points
+    if others < 2:
+        return 0.0
+    mean = (moments.n * moments.mean - points * typical) / others
+    spread = moments.n * (moments.deviation**2 + moments.mean**2) - points * typical**2
+    variance = max(spread / others - mean**2, (1e-9 * abs(mean)) ** 2)
+    return abs(value - mean) / math.sqrt(variance) if variance > 0 else math.inf

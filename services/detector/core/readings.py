@@ -1,0 +1,127 @@
+"""Events read off the kernels' tracks and the sweep's findings.
+
+Owns the translation of numbers into the fields of an event; decides nothing about its life (`watch`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.detector.core import severity
+from services.detector.core.events import SEVERITIES, Event, event_id
+from services.detector.core.kernels import errors, judge
+from services.detector.core.metrics import ERROR_RATE_SPIKE, METRICS, MINUTE_MS, RESPONSE_TIME, STORED_LEVEL
+from services.detector.core.state.series import SeriesState
+from services.detector.core.sweep import RECENT_MS, Finding
+from services.detector.core.view import combined, minutes_of
+from shared.batch import Series
+
+#: How an event ended.
+INSIDE: Final = "back inside"
+SILENT: Final = "no more calls"
+NEW_LEVEL: Final = "the new normal"
+REBUILT: Final = "lost in a rebuild"
+ENDINGS: Final = {judge.CLOSED_INSIDE: INSIDE, judge.CLOSED_QUIET: SILENT, judge.CLOSED_ADOPTED: NEW_LEVEL}
+
+#: Types and metrics that a kernel's track follows; the others are swept.
+TRACKED: Final = {ERROR_RATE_SPIKE, *(metric.spike_type for metric in METRICS)}
+TRACKED_METRICS: Final = {"error_rate", *(metric.name for metric in METRICS)}
+METRIC_NUMBER: Final = {metric.name: number for number, metric in enumerate(METRICS)}
+
+
+def place_of(series: SeriesState, event: Event) -> judge.Row | None:
+    """The track of an event while it is under way."""
+    if event.type == ERROR_RATE_SPIKE:
+        run = series.run
+        return run if run[errors.PHASE] == judge.OPEN and int(run[errors.START]) == event.start_ms else None
+    number = METRIC_NUMBER.get(event.metric)
+    if event.type not in TRACKED or number is None or number >= series.metrics:
+        return None
+    track: judge.Row = series.tracks[number]
+    return track if track[judge.PHASE] == judge.OPEN and int(track[judge.START]) == event.start_ms else None
+
+
+def from_track(key: Series, metric: int, place: judge.Row) -> Event:
+    """The event that a track (metric ≥ 0) or the failures (−1) of a series show."""
+    kind = None if metric < 0 else METRICS[metric]
+    name, unit = ("error_rate", "%") if kind is None else (kind.name, kind.unit)
+    anomaly_type = ERROR_RATE_SPIKE if kind is None else kind.spike_type
+    start_ms = int(place[errors.START] if kind is None else place[judge.START])
+    event = Event(
+        event_id(key, anomaly_type, name, start_ms), key.server, key.tool, anomaly_type, name, unit, "auto",
+        start_ms, start_ms, start_ms, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, 0, 0.0,
+    )  # fmt: skip
+    update(event, place)
+    return event
+
+
+def update(event: Event, place: judge.Row) -> None:
+    """Let an event follow its track."""
+    if event.type == ERROR_RATE_SPIKE:
+        _update_failures(event, place)
+    else:
+        _update_spike(event, place)
+
+
+def _update_spike(event: Event, track: judge.Row) -> None:
+    event.level = max(event.level, int(track[judge.LEVEL]))
+    event.last_ms = int(track[judge.LAST])
+    event.peak_ms = int(track[judge.PEAK_AT])
+    event.value = float(track[judge.PEAK])
+    event.points = int(track[judge.OUTSIDE])
+    event.calls = max(event.points, int(track[judge.CALLS] - track[judge.QUIET]))
+    event.typical = float(track[judge.TOTAL]) / max(event.points, 1)
+    if not track[judge.ADOPTED]:  # afterwards the bands are those of the new level
+        event.median, event.lower = float(track[judge.MEDIAN]), float(track[judge.LOWER])
+        event.upper = float(track[judge.BAND + min(event.level, STORED_LEVEL) - 1])
+    event.confidence = severity.from_cusum(float(track[judge.STRENGTH]), float(track[judge.RATE]))
+    metric = METRICS[METRIC_NUMBER[event.metric]]
+    event.severity = severity.of_deviation(metric, event.typical, event.median, event.upper)
+
+
+def _update_failures(event: Event, run: judge.Row) -> None:
+    event.level = max(event.level, int(run[errors.LEVEL]))
+    event.last_ms = event.peak_ms = int(run[errors.LAST])
+    event.calls, event.points = int(run[errors.NOTED_CALLS]), int(run[errors.NOTED_FAILURES])
+    event.value = event.typical = 100.0 * event.points / max(event.calls, 1)
+    if not run[errors.ADOPTED]:
+        event.median = 100.0 * float(run[errors.FAILED] / max(run[errors.SEEN], 1.0))
+        event.upper = 100.0 * float(run[errors.USUAL])
+    event.confidence = severity.from_mixture(float(run[errors.STRENGTH]), 1.0)
+    event.severity = severity.of_failures(event.points, event.calls)
+
+
+def from_finding(key: Series, finding: Finding) -> Event:
+    """The event that a finding shows."""
+    event = Event(
+        event_id(key, finding.type, finding.metric, finding.start_ms), key.server, key.tool, finding.type, finding.metric,
+        finding.unit, finding.method, finding.start_ms, finding.last_ms, finding.peak_ms, 0.0, 0.0, finding.median,
+        finding.lower, finding.upper, 0, 0, finding.level, 0.0,
+    )  # fmt: skip
+    move(event, finding)
+    return event
+
+
+def move(event: Event, finding: Finding) -> None:
+    """A lasting condition goes on: its worst stays, its baseline is that of its beginning."""
+    falls = finding.value < finding.median
+    if event.points == 0 or (finding.value < event.value if falls else finding.value > event.value):
+        event.value, event.peak_ms = finding.value, finding.peak_ms
+    event.typical = finding.typical
+    event.last_ms = max(event.last_ms, finding.last_ms)
+    event.points = max(event.points, finding.points, 1)
+    event.calls = max(event.calls, event.points)
+    event.level = max(event.level, finding.level)
+    event.confidence = max(event.confidence, finding.confidence)
+    event.severity = max(event.severity, finding.severity, key=SEVERITIES.index)
+
+
+def ending(series: SeriesState, event: Event) -> str:
+    """Why a swept event is over: it went back, fell silent, or became what is usual."""
+    if event.metric != RESPONSE_TIME.name:
+        return INSIDE
+    newest = series.newest_ts
+    now = combined(minutes_of(series, 0, (newest - RECENT_MS) // MINUTE_MS, newest // MINUTE_MS))
+    if newest - event.last_ms > 2 * RECENT_MS or not now.n:
+        return SILENT
+    return NEW_LEVEL if now.mean > (event.value * max(event.median, 1e-9)) ** 0.5 else INSIDE

@@ -1,0 +1,80 @@
+"""How bad, and how sure: severity from the deviation, confidence from a tail probability. Pure arithmetic."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from services.detector.core.events import Severity
+from services.detector.core.metrics import Metric
+
+#: Times the upper end of the usual range from which a deviation is a warning, and above which it is critical.
+WARNING_TIMES: Final = 1.5
+CRITICAL_TIMES: Final = 10.0
+#: Share of failing calls from which failures are a warning, and critical.
+WARNING_FAILURES: Final = 0.05
+CRITICAL_FAILURES: Final = 0.5
+#: Fewest failures that can be critical.
+CRITICAL_FAILURES_MIN: Final = 5
+#: Looks in the time over which a false alarm is counted: once a minute for six hours.
+LOOKS: Final = 360
+#: No finite evidence makes certain.
+MOST_CONFIDENCE: Final = 0.9999
+
+
+def of_deviation(metric: Metric, typical: float, median: float, upper: float) -> Severity:
+    """Severity of values around `typical` where `upper` was the end of the usual range; small absolute excess caps it."""
+    times = typical / upper if upper > 0 else math.inf
+    excess = typical - median
+    if times < WARNING_TIMES or excess < metric.notable_excess:
+        return "info"
+    if times <= CRITICAL_TIMES or excess < metric.grave_excess:
+        return "warning"
+    return "critical"
+
+
+def of_failures(failures: int, calls: int) -> Severity:
+    """Severity of a burst of failures."""
+    share = failures / max(calls, 1)
+    if share >= CRITICAL_FAILURES and failures >= CRITICAL_FAILURES_MIN:
+        return "critical"
+    return "warning" if share >= WARNING_FAILURES else "info"
+
+
+def from_cusum(strength: float, calls_a_minute: float) -> float:
+    """1 − min(1, p·N) with p = rate·e^−strength a minute (Lundberg's bound for a CUSUM) and N the minutes of six hours."""
+    return bounded(1.0 - min(1.0, LOOKS * max(1.0, calls_a_minute) * math.exp(-min(strength, 700.0))))
+
+
+def from_mixture(log_mean: float, calls_a_minute: float) -> float:
+    """1 − min(1, N/R): a Shiryaev–Roberts statistic reaches R by chance at most once in R calls; N the calls of six hours."""
+    return bounded(1.0 - min(1.0, LOOKS * max(1.0, calls_a_minute) * math.exp(-min(log_mean, 700.0))))
+
+
+def from_tail(p: float, looks: float) -> float:
+    """1 − min(1, p·N)."""
+    return bounded(1.0 - min(1.0, p * looks))
+
+
+def from_distance(z: float) -> float:
+    """1 − 1/(1 + z²), Cantelli's inequality: holds whatever the distribution, for one call z deviations off the others."""
+    return bounded(1.0 - 1.0 / (1.0 + z * z)) if math.isfinite(z) else MOST_CONFIDENCE
+
+
+def bounded(confidence: float) -> float:
+    """A confidence in 0 … MOST_CONFIDENCE, to four places."""
+    return round(min(max(confidence, 0.0), MOST_CONFIDENCE), 4)
+
+
+def normal_tail(z: float) -> float:
+    """P(Z ≥ z) for a standard normal Z."""
+    return 0.5 * math.erfc(z / math.sqrt(2.0))
+
+
+def binomial_tail(k: int, n: int, p: float) -> float:
+    """P(K ≥ k) for K ~ Binomial(n, p), by Chernoff's bound: exp(−n·KL(k/n ‖ p)); 1 when k/n ≤ p."""
+    if n <= 0 or k <= n * p:
+        return 1.0
+    q = k / n
+    divergence = q * math.log(q / p) + ((1 - q) * math.log((1 - q) / (1 - p)) if q < 1 else 0.0)
+    return math.exp(-n * divergence)

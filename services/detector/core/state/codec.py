@@ -1,0 +1,197 @@
+"""A series as bytes, and back: plain arrays in msgpack, never pickled.
+
+What comes back is checked: a data directory may have come with someone's clone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfmon.wire import pack, unpack
+from services.detector.core.kernels import errors, judge
+from services.detector.core.kernels.bins import BINS
+from services.detector.core.kernels.fold import MOMENTS
+from services.detector.core.metrics import METRICS, MINUTE_MS, QUARTER_MS
+from services.detector.core.state.budget import Budget
+from services.detector.core.state.calls import MAX_CALLS
+from services.detector.core.state.histograms import MAX_QUARTERS, edges
+from services.detector.core.state.series import CHUNK_MINUTES, CHUNK_MS, MAX_MINUTES, SeriesState
+from shared.batch import Series
+
+#: The layout of the bytes; another number is not read but rebuilt.
+LAYOUT: Final = 1
+
+
+class BadState(ValueError):
+    """Bytes that are not a series of this layout."""
+
+
+def encode_series(series: SeriesState) -> bytes:
+    """All but the history: names, calls, baseline, tracks."""
+    calls, hists = series.calls, series.histograms
+    n = calls.filled
+    return pack(
+        {
+            "layout": LAYOUT,
+            "metrics": series.metrics,
+            "first": series.first_ts,
+            "newest": series.newest_ts,
+            "total": series.calls_total,
+            "forgotten": series.minutes.forgotten,
+            "dropped": calls.dropped_ts,
+            "ts": calls.ts[:n].tobytes(),
+            "x": calls.x[:, :n].tobytes(),
+            "ok": calls.ok[:n].tobytes(),
+            "lows": hists.lows.tolist(),
+            "starts": hists.starts.tolist(),
+            "base": hists.base.tobytes(),
+            "tracks": series.tracks.tobytes(),
+            "run": series.run.tobytes(),
+        }
+    )
+
+
+def encode_chunk(series: SeriesState, chunk: int) -> bytes | None:
+    """The minutes and quarter hours of one chunk of time; None when it has none."""
+    first = chunk * CHUNK_MINUTES
+    rows = series.minutes.between(first, first + CHUNK_MINUTES - 1)
+    if rows.start == rows.stop:
+        return None
+    hists = series.histograms
+    quarters = hists.quarters.between(chunk * CHUNK_MS // QUARTER_MS, ((chunk + 1) * CHUNK_MS - 1) // QUARTER_MS)
+    return pack(
+        {
+            "minutes": series.minutes.index[rows].tobytes(),
+            "moments": series.moments[rows].tobytes(),
+            "failures": series.failures[rows].tobytes(),
+            "quarters": hists.quarters.index[quarters].tobytes(),
+            "lows": hists.lows.tolist(),
+            "starts": hists.starts.tolist(),
+            "counts": hists.counts[quarters].tobytes(),
+            "metrics": series.metrics,
+        }
+    )
+
+
+def decode_series(key: Series, number: int, data: bytes, budget: Budget) -> SeriesState:
+    """A series without its history.
+
+    Raises: BadState.
+    """
+    body = _body(data)
+    if body.get("layout") != LAYOUT:
+        raise BadState(f"layout {body.get('layout')}, this program knows {LAYOUT}")
+    metrics = _int(body, "metrics")
+    if metrics not in (1, len(METRICS)):
+        raise BadState("metrics")
+    series = SeriesState(key, number, budget, metrics)
+    series.first_ts, series.newest_ts = _int(body, "first"), _int(body, "newest")
+    series.calls_total, series.minutes.forgotten = _int(body, "total"), _int(body, "forgotten")
+    ts = _array(body, "ts", np.int64)
+    if len(ts) > MAX_CALLS:
+        raise BadState("calls")
+    series.calls.append(ts, _array(body, "x", np.float64, (metrics, len(ts))), _array(body, "ok", np.uint8, (len(ts),)))
+    series.calls.dropped_ts = _int(body, "dropped")
+    lows, starts = _windows(body, metrics)
+    hists = series.histograms
+    hists.lows[:], hists.starts[:] = lows, starts
+    hists.fits[:] = [_fit(low, size) for low, size in zip(lows, np.diff(starts), strict=True)]
+    hists.base = _array(body, "base", np.float64, (int(starts[-1]),))
+    hists.quarters.columns[0] = np.zeros((len(hists.quarters.index), int(starts[-1])), np.uint32)
+    series.tracks[:] = _array(body, "tracks", np.float64, (metrics, judge.SIZE))
+    series.run[:] = _array(body, "run", np.float64, (errors.SIZE,))
+    series.dirty = False
+    return series
+
+
+def decode_chunk(series: SeriesState, data: bytes) -> None:
+    """Put a chunk of history back, chunks in ascending order.
+
+    Raises: BadState.
+    """
+    body = _body(data)
+    metrics = _int(body, "metrics")
+    minutes, quarters = _array(body, "minutes", np.int64), _array(body, "quarters", np.int64)
+    if not 1 <= metrics <= series.metrics or len(minutes) > MAX_MINUTES or len(quarters) > MAX_QUARTERS:
+        raise BadState("chunk")
+    if not len(minutes) or np.any(np.diff(minutes) <= 0) or np.any(np.diff(quarters) <= 0):
+        raise BadState("order")
+    moments = _array(body, "moments", np.float64, (len(minutes), metrics, MOMENTS))
+    failures = _array(body, "failures", np.float64, (len(minutes),))
+    series.minutes.make_room(minutes)
+    kept = np.isin(minutes, series.minutes.index[: series.minutes.filled])
+    rows = np.searchsorted(series.minutes.index[: series.minutes.filled], minutes[kept])
+    series.minutes.columns[0][rows, :metrics] = moments[kept]
+    series.minutes.columns[1][rows] = failures[kept]
+    if len(quarters):
+        _put_quarters(series, body, metrics, quarters)
+
+
+def oldest_chunk(series: SeriesState) -> int:
+    """Chunks before this one are no longer needed."""
+    keep = (series.newest_ts // MINUTE_MS - MAX_MINUTES) // CHUNK_MINUTES
+    return max(keep, (series.minutes.forgotten + 1) // CHUNK_MINUTES)
+
+
+def _put_quarters(series: SeriesState, body: dict[str, Any], metrics: int, quarters: NDArray[np.int64]) -> None:
+    lows, starts = _windows(body, metrics)
+    counts = _array(body, "counts", np.uint32, (len(quarters), int(starts[-1])))
+    hists = series.histograms
+    hists.quarters.make_room(quarters)
+    present = hists.quarters.index[: hists.quarters.filled]
+    kept = np.isin(quarters, present)
+    rows = np.searchsorted(present, quarters[kept])
+    for metric in range(metrics):
+        size = int(starts[metric + 1] - starts[metric])
+        at = int(hists.starts[metric] + lows[metric] - hists.lows[metric])
+        if size and not hists.starts[metric] <= at <= at + size <= hists.starts[metric + 1]:
+            raise BadState("bins")
+        part = counts[kept][:, starts[metric] : starts[metric + 1]]
+        hists.counts[rows[:, None], np.arange(at, at + size)[None, :]] = part
+
+
+def _fit(low: int, size: int) -> tuple[float, float]:
+    return edges(low, size) if size else (0.0, 0.0)
+
+
+def _windows(body: dict[str, Any], metrics: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    try:
+        lows, starts = np.asarray(body["lows"], np.int64), np.asarray(body["starts"], np.int64)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise BadState("windows") from error
+    lows, starts = lows[:metrics], starts[: metrics + 1]
+    good = lows.shape == (metrics,) and starts.shape == (metrics + 1,) and starts[0] == 0
+    if not good or np.any(np.diff(starts) < 0) or np.any(lows < -1) or np.any(lows + np.diff(starts) > BINS):
+        raise BadState("windows")
+    return lows, starts
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    try:
+        body = unpack(data)
+    except ValueError as error:
+        raise BadState("not msgpack") from error
+    if not isinstance(body, dict):
+        raise BadState("not a map")
+    return body
+
+
+def _int(body: dict[str, Any], name: str) -> int:
+    value = body.get(name)
+    if type(value) is not int or abs(value) > 2**62:
+        raise BadState(name)
+    return value
+
+
+def _array(body: dict[str, Any], name: str, dtype: type, shape: tuple[int, ...] | None = None) -> NDArray[Any]:
+    raw = body.get(name)
+    if not isinstance(raw, bytes):
+        raise BadState(name)
+    try:
+        array: NDArray[Any] = np.frombuffer(raw, dtype)
+        return array.copy() if shape is None else array.reshape(shape).copy()
+    except ValueError as error:
+        raise BadState(name) from error

@@ -1,0 +1,119 @@
+"""Rows in ascending order of an integer key, in arrays that grow: minutes and quarter hours of a series.
+
+Rows are contiguous from index 0 to `filled`, so kernels and queries take plain slices. Late keys are inserted where they
+belong. Knows nothing of what the columns mean.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.detector.core.state.budget import Budget
+
+Int64 = NDArray[np.int64]
+
+#: A table that cannot grow forgets this share of its rows at once, so that it is not done for every row.
+_FORGOTTEN_SHARE: Final = 0.25
+
+
+class SortedRows:
+    """`index` i64[capacity] and `columns`, arrays whose first axis is the row."""
+
+    __slots__ = ("budget", "columns", "filled", "forgotten", "index", "keep", "limit")
+
+    def __init__(self, columns: list[NDArray[Any]], limit: int, keep: int, budget: Budget) -> None:
+        """`limit`: most rows; `keep`: how far behind the newest key a row is still wanted."""
+        self.columns = columns
+        self.index: Int64 = np.zeros(len(columns[0]), np.int64)
+        self.filled = 0
+        self.limit = limit
+        self.keep = keep
+        self.budget = budget
+        #: Rows up to this key were forgotten for want of room.
+        self.forgotten = -1
+
+    @property
+    def newest(self) -> int:
+        """The largest key, −1 without rows."""
+        return int(self.index[self.filled - 1]) if self.filled else -1
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.index.nbytes + sum(column.nbytes for column in self.columns)
+
+    def between(self, first: int, last: int) -> slice:
+        """The rows with first ≤ key ≤ last."""
+        keys = self.index[: self.filled]
+        return slice(int(np.searchsorted(keys, first, "left")), int(np.searchsorted(keys, last, "right")))
+
+    def make_room(self, keys: Int64) -> None:
+        """Give every key (ascending, unique) a row of zeros unless it has one or is too old to be wanted."""
+        newest = max(self.newest, int(keys[-1]))
+        wanted = keys[keys > newest - self.keep]
+        present = self.index[: self.filled]
+        new = wanted[~np.isin(wanted, present)] if self.filled else wanted
+        if not len(new):
+            return
+        self._reserve(len(new), newest)
+        room = len(self.index) - self.filled
+        new = new[-room:] if room else new[:0]
+        if len(new):
+            self._insert(new)
+
+    def drop_before(self, key: int) -> None:
+        """Forget the rows with smaller keys."""
+        cut = int(np.searchsorted(self.index[: self.filled], key, "left"))
+        if not cut:
+            return
+        left = self.filled - cut
+        for array in (self.index, *self.columns):
+            array[:left] = array[cut : self.filled].copy()
+            array[left : self.filled] = 0
+        self.filled = left
+
+    def _reserve(self, more: int, newest: int) -> None:
+        if self.filled + more <= len(self.index):
+            return
+        self.drop_before(newest - self.keep + 1)
+        needed = self.filled + more
+        if needed <= len(self.index):
+            return
+        capacity = min(self.limit, max(needed, 2 * len(self.index)))
+        growth = (capacity - len(self.index)) * (self.size_bytes // len(self.index))
+        if capacity > len(self.index) and self.budget.take(growth):
+            self._resize(capacity)
+        if needed > len(self.index):
+            self._forget(max(needed - len(self.index), int(len(self.index) * _FORGOTTEN_SHARE)))
+
+    def _forget(self, rows: int) -> None:
+        if not self.filled:
+            return
+        rows = min(rows, self.filled)
+        self.forgotten = int(self.index[rows - 1])
+        self.drop_before(self.forgotten + 1)
+
+    def _resize(self, capacity: int) -> None:
+        self.index = _resized(self.index, capacity)
+        self.columns[:] = [_resized(column, capacity) for column in self.columns]
+
+    def _insert(self, new: Int64) -> None:
+        end = self.filled + len(new)
+        if not self.filled or new[0] > self.newest:
+            self.index[self.filled : end] = new
+        else:
+            places = np.searchsorted(self.index[: self.filled], new)
+            for array in (self.index, *self.columns):
+                array[:end] = np.insert(array[: self.filled], places, 0, axis=0)
+            self.index[places + np.arange(len(new))] = new
+        self.filled = end
+
+
+def _resized(array: NDArray[Any], capacity: int) -> NDArray[Any]:
+    larger = np.zeros((capacity, *array.shape[1:]), array.dtype)
+    kept = min(capacity, len(array))
+    larger[:kept] = array[:kept]
+    return larger

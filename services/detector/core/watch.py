@@ -1,0 +1,245 @@
+"""From what kernels and sweep see to events: opens, moves and closes them, and says what is to be written and told.
+
+Owns those decisions. Nothing is done here: `take_lines` and `take_raises` hand over what the shell does once the state is on
+disk. Which events the alerter is told of: those of severity warning and above; again when one becomes critical. What was found
+in a replay and is long over is stored, not told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from services.detector.core.engine import Engine, Happening
+from services.detector.core.events import SEVERITIES, Book, Event
+from services.detector.core.evidence import gather
+from services.detector.core.explain import recommendations
+from services.detector.core.kernels import judge
+from services.detector.core.metrics import METRICS, MINUTE_MS, RESPONSE_TIME_SHIFT, RESPONSE_TIME_SPIKE
+from services.detector.core.readings import (
+    ENDINGS,
+    REBUILT,
+    TRACKED,
+    TRACKED_METRICS,
+    ending,
+    from_finding,
+    from_track,
+    move,
+    place_of,
+    update,
+)
+from services.detector.core.state.series import SeriesState
+from services.detector.core.sweep import Finding, sweep
+from shared.batch import Batch, Series
+
+#: What a replay finds that ended longer ago makes no alert.
+STALE_MS: Final = 10 * MINUTE_MS
+
+
+class Line(NamedTuple):
+    """A line owed to the anomaly file of the day an event began."""
+
+    event: Event
+    phase: str
+
+
+class Watch:
+    """Engine and book together."""
+
+    def __init__(self, engine: Engine, book: Book) -> None:
+        self.engine = engine
+        self.book = book
+        self._lines: list[Line] = []
+        self._raises: list[Event] = []
+        #: Events of a replay whose telling waits until it is over.
+        self._undecided = {e.id for e in book.events.values() if e.stored and _is_worse(e.severity, e.raised)}
+
+    # --- what comes in ----------------------------------------------------------------------------------------------
+
+    def apply(self, batch: Batch, *, live: bool) -> bool:
+        """Fold a batch in; whether an event opened, rose or closed."""
+        happenings = self.engine.apply(batch)
+        return self._take(happenings, live=live)
+
+    def tick(self, now_ms: int) -> bool:
+        """Close by the clock, and let open events follow their numbers; whether there is something to write or tell."""
+        happenings = [
+            happening
+            for series in {event.series for event in self._open()}
+            if series in self.engine.series
+            for happening in self.engine.close_silent(self.engine.series[series], now_ms)
+        ]
+        moved = self._take(happenings, live=True)
+        return self.follow() or moved
+
+    def follow(self) -> bool:
+        """Bring open events up to date with their tracks; whether one became worse."""
+        worse = False
+        for event in list(self._open()):
+            series = self.engine.series.get(event.series)
+            place = None if series is None else place_of(series, event)
+            if series is None or place is None:
+                continue
+            before = (event.last_ms, event.points, event.severity)
+            update(event, place)
+            if before != (event.last_ms, event.points, event.severity):
+                self.book.dirty.add(event.id)
+            worse = self._tell(event, live=True) or worse
+        return worse
+
+    def sweep(self, all_series: Iterable[SeriesState], now_ms: int) -> bool:
+        """Look for what a look at single calls cannot see; whether something is to be written or told."""
+        changed = False
+        for series in all_series:
+            findings = {(f.type, f.metric): f for f in sweep(series, now_ms)}
+            changed = self._settle(series, findings) or changed
+            for finding in findings.values():
+                changed = self._found(series, finding) or changed
+        return changed
+
+    def caught_up(self, now_ms: int) -> None:
+        """The replay is over: tell what it found if it is still news."""
+        for name in sorted(self._undecided):
+            event = self.book.events.get(name)
+            if event is not None and (event.end_ms is None or event.end_ms >= now_ms - STALE_MS):
+                self._tell(event, live=True)
+        self._undecided.clear()
+
+    def reconcile(self) -> None:
+        """After a rebuild: end the events that the rebuilt tracks know nothing of."""
+        for event in list(self._open()):
+            series = self.engine.series.get(event.series)
+            tracked = event.type in TRACKED and event.metric in TRACKED_METRICS
+            if series is None or (tracked and place_of(series, event) is None):
+                self._close(event, event.last_ms, REBUILT)
+
+    # --- what goes out ----------------------------------------------------------------------------------------------
+
+    def take_lines(self) -> list[Line]:
+        """The lines owed since the last time."""
+        lines, self._lines = self._lines, []
+        return lines
+
+    def take_raises(self) -> list[Event]:
+        """The events to tell the alerter of since the last time."""
+        raises, self._raises = self._raises, []
+        return raises
+
+    def preview(self, series: SeriesState, end_ms: int) -> Iterator[Event]:
+        """What a sweep now would add, without adding it."""
+        for finding in sweep(series, end_ms):
+            if not self._known(series.key, finding):
+                event = from_finding(series.key, finding)
+                evidence = gather(event, series, self.book.events.values(), self.engine.series)
+                event.evidence = evidence.as_map() | ({"perHour": finding.per_hour} if finding.per_hour else {})
+                event.recommendations = recommendations(event, evidence)
+                yield event
+
+    # --- decisions --------------------------------------------------------------------------------------------------
+
+    def _open(self) -> Iterator[Event]:
+        return (self.book.events[name] for name in list(self.book.open.values()))
+
+    def _take(self, happenings: list[Happening], *, live: bool) -> bool:
+        for happening in happenings:
+            metric = "error_rate" if happening.metric < 0 else METRICS[happening.metric].name
+            event = self.book.open_event(happening.series.key, happening.type, metric)
+            if happening.kind == judge.OPENED:
+                self._opened(event, happening, metric, live=live)
+            elif event is not None:
+                update(event, happening.place)
+                self._close(event, event.last_ms, ENDINGS[happening.kind])
+        return bool(happenings)
+
+    def _opened(self, event: Event | None, happening: Happening, metric: str, *, live: bool) -> None:
+        if event is None:
+            event = from_track(happening.series.key, happening.metric, happening.place)
+            if self.book.same(event.series, event.type, metric, event.start_ms, event.last_ms) is not None:
+                return  # found before, and still in the book: replayed or rebuilt
+            event.opened_live = live
+            self.book.add(event)
+        else:
+            update(event, happening.place)
+            self.book.dirty.add(event.id)
+        self._explain(event)
+        self._write(event)
+        self._tell(event, live=live)
+
+    def _found(self, series: SeriesState, finding: Finding) -> bool:
+        event = self.book.open_event(series.key, finding.type, finding.metric)
+        if event is None:
+            if self._known(series.key, finding):
+                return False
+            event = from_finding(series.key, finding)
+            event.opened_live = True
+            self.book.add(event)
+        else:
+            move(event, finding)
+            self.book.dirty.add(event.id)
+        if finding.per_hour:
+            event.evidence["perHour"] = finding.per_hour
+        self._explain(event)
+        written, raised = event.written, event.raised
+        self._write(event)
+        self._tell(event, live=True)
+        return (written, raised) != (event.written, event.raised)
+
+    def _known(self, key: Series, finding: Finding) -> bool:
+        """Whether the book has this already: itself, or as a spike that lasts."""
+        types = [finding.type] + [RESPONSE_TIME_SPIKE] * (finding.type == RESPONSE_TIME_SHIFT)
+        return any(
+            event.level >= finding.level
+            for name in types
+            if (event := self.book.same(key, name, finding.metric, finding.start_ms, finding.last_ms)) is not None
+        )
+
+    def _settle(self, series: SeriesState, findings: dict[tuple[str, str], Finding]) -> bool:
+        """Close the swept events of a series that are no longer found."""
+        closed = False
+        for event in list(self._open()):
+            swept = event.type not in TRACKED and event.series == series.key
+            if swept and (event.type, event.metric) not in findings:
+                self._close(event, event.last_ms, ending(series, event))
+                closed = True
+        return closed
+
+    def _close(self, event: Event, end_ms: int, ended: str) -> None:
+        self._explain(event)
+        self.book.close(event, end_ms, ended)
+        self._write(event)
+
+    def _write(self, event: Event) -> None:
+        if not event.stored:
+            return
+        if not event.written:
+            event.written = "open"
+            self._lines.append(Line(event, "open"))
+        if event.end_ms is not None and event.written == "open":
+            event.written = "close"
+            self._lines.append(Line(event, "close"))
+
+    def _tell(self, event: Event, *, live: bool) -> bool:
+        if not event.stored or not _is_worse(event.severity, event.raised):
+            return False
+        if not live:
+            self._undecided.add(event.id)
+            return False
+        event.raised = event.severity
+        self.book.dirty.add(event.id)
+        self._raises.append(event)
+        return True
+
+    def _explain(self, event: Event) -> None:
+        series = self.engine.series.get(event.series)
+        if series is None:
+            return
+        evidence = gather(event, series, self.book.events.values(), self.engine.series)
+        kept = {name: event.evidence[name] for name in ("perHour",) if name in event.evidence}
+        event.evidence = evidence.as_map() | kept
+        event.recommendations = recommendations(event, evidence)
+        self.book.dirty.add(event.id)
+
+
+def _is_worse(found: str, told: str) -> bool:
+    rank = SEVERITIES.index(found)
+    return rank >= 1 and (told not in SEVERITIES or rank > SEVERITIES.index(told))
