@@ -1,8 +1,9 @@
 """A real MCP server over stdio with the tool schemas of communications-mcp 1.0.0, that writes down what it was sent.
 
 FAKE_COMMUNICATIONS_OUT names the file that gets one JSON line a call: {"tool", "arguments"}.
-FAKE_COMMUNICATIONS_MODE is `ok`, `fail` (an error that echoes the arguments, as the real one may), `hang` (never answers) or
-`die` (ends at the first call); FAKE_COMMUNICATIONS_MODE_FILE names a file that holds it, read at each call, so that it can change.
+FAKE_COMMUNICATIONS_MODE is `ok`, `fail` (an error that echoes the arguments, as the real one may), `hang` (never answers)
+or `die` (ends at the first call); FAKE_COMMUNICATIONS_MODE_FILE names a file that holds it, read at each call, so that it
+can change.
 """
 
 from __future__ import annotations

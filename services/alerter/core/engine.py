@@ -78,7 +78,10 @@ class AnomalyOutcome:
 
 
 class Core:
-    """All state of the alerter. `decided_total` counts every decision by its reason since the start."""
+    """All state of the alerter.
+
+    decided_total: every decision by its reason since the start. released_ms: when what is old was last forgotten.
+    """
 
     def __init__(self, limits: Limits, thresholds: Iterable[Threshold] = ()) -> None:
         self.limits = limits
@@ -92,7 +95,7 @@ class Core:
         self.anomalies: dict[str, AnomalyOutcome] = {}
         self.anomalies_changed: set[str] = set()
         self.decided_total: dict[str, int] = {}
-        self._released_ms = 0
+        self.released_ms = 0
 
     def handle(self, event: Event, now_ms: int) -> list[Action]:
         """Let something happen; what is to be done about it.
@@ -267,8 +270,8 @@ class Core:
                 self._change(lifecycle.escalated(alert, now_ms), Told.ESCALATED, now_ms, actions)
         if self.outbox.tick(now_ms):
             actions.append(SaveSoon())
-        if now_ms - self._released_ms >= RELEASE_EVERY_MS:
-            self._released_ms = now_ms
+        if now_ms - self.released_ms >= RELEASE_EVERY_MS:
+            self.released_ms = now_ms
             self._forget_old(now_ms, actions)
         return actions
 

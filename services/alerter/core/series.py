@@ -12,8 +12,8 @@ from shared.batch import Series
 
 #: Ids are handed out in steps of doubling capacity from here.
 FIRST_CAPACITY: Final = 64
-#: More ids than any setting allows series.
-MAX_ID: Final = 4_000_000
+#: Where keys of `core.slot` (i32) would end; the ingest's cap on series is far below.
+MAX_ID: Final = 1_000_000
 
 
 class SeriesTable:

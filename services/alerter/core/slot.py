@@ -1,6 +1,6 @@
 """What a window keeps of one slot's histograms, so that they can be taken out again when the slot leaves the window.
 
-Sparse: (series · BUCKETS + bucket) → count, gathered batch by batch and merged now and then.
+Sparse: (series id · BINS + bin of `shared.sketch`) → count, gathered batch by batch and added up now and then.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-Keys = NDArray[np.int64]
-Counts = NDArray[np.int64]
+from shared.sketch import add_up
 
-#: Batches after which a slot's parts are merged into one.
+Keys = NDArray[np.int32]
+Counts = NDArray[np.float64]
+
+#: Batches after which a slot's parts are added up.
 MERGE_AFTER: Final = 32
 
 
@@ -36,10 +38,10 @@ class SparseCounts:
     def merged(self) -> tuple[Keys, Counts]:
         """Distinct ascending keys and their counts."""
         if not self._keys:
-            return np.empty(0, np.int64), np.empty(0, np.int64)
+            return np.empty(0, np.int32), np.empty(0)
         if len(self._keys) > 1:
-            keys, places = np.unique(np.concatenate(self._keys), return_inverse=True)
-            counts = np.bincount(places, weights=np.concatenate(self._counts), minlength=len(keys)).astype(np.int64)
+            every = np.concatenate(self._keys)
+            keys, counts = add_up(every, np.concatenate(self._counts), int(every.max(initial=0)) + 1)
             self._keys, self._counts = [keys], [counts]
         return self._keys[0], self._counts[0]
 

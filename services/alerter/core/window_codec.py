@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfmon.wire import WireError, pack, unpack
-from services.alerter.core.buckets import BUCKETS
+from services.alerter.core.slot import Keys
 from services.alerter.core.windows import ColumnRing, SlidingWindow
+from shared.sketch import BINS
 
 Ids = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -77,19 +78,19 @@ def _decode(window: SlidingWindow, slot: int, body: Any, last_ts: Ids) -> None:
 def _ring_out(ring: ColumnRing, place: int, ids: Ids) -> dict[str, bytes]:
     keys, counts = ring.parts[place].merged()
     moments = np.stack([array[ids, place] for array in (ring.count, ring.total, ring.least, ring.most)])
-    return {"moments": _bytes(moments, "<f8"), "keys": _bytes(keys, "<i8"), "counts": _bytes(counts, "<i8")}
+    return {"moments": _bytes(moments, "<f8"), "keys": _bytes(keys, "<i4"), "counts": _bytes(counts, "<f8")}
 
 
-def _ring_in(ring: ColumnRing, raw: Any, n: int, size: int) -> tuple[Values, Ids, Ids]:
+def _ring_in(ring: ColumnRing, raw: Any, n: int, size: int) -> tuple[Values, Keys, Values]:
     moments = _array(raw["moments"], "<f8", 4 * n).reshape(4, n)
     if np.isnan(moments).any() or not np.isfinite(moments[:2]).all():
         raise BadSlot("a moment is not a number")
-    keys, counts = _array(raw["keys"], "<i8", None), _array(raw["counts"], "<i8", None)
+    keys, counts = _array(raw["keys"], "<i4", None), _finite(_array(raw["counts"], "<f8", None))
     if not ring.distribution:
         return moments, keys[:0], counts[:0]
-    if len(keys) != len(counts) or (len(counts) and counts.min() < 0):
+    if len(keys) != len(counts):
         raise BadSlot("keys and counts do not fit")
-    if len(keys) and (keys.min() < 0 or keys.max() >= size * BUCKETS or (np.diff(keys) <= 0).any()):
+    if len(keys) and (keys.min() < 0 or keys.max() >= size * BINS or (np.diff(keys) <= 0).any()):
         raise BadSlot("keys are ascending and known")
     return moments, keys, counts
 
@@ -99,7 +100,8 @@ def _bytes(array: NDArray[Any], dtype: str) -> bytes:
 
 
 def _array(raw: object, dtype: str, n: int | None) -> NDArray[Any]:
-    if not isinstance(raw, bytes) or len(raw) % 8 or (n is not None and len(raw) != 8 * n):
+    size = np.dtype(dtype).itemsize
+    if not isinstance(raw, bytes) or len(raw) % size or (n is not None and len(raw) != size * n):
         raise BadSlot("a column has another length")
     return np.frombuffer(raw, dtype).astype(dtype[1:])
 

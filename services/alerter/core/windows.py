@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.alerter.core.buckets import BUCKETS, buckets_of, values_of
-from services.alerter.core.slot import SparseCounts
+from services.alerter.core.slot import Keys, SparseCounts
+from shared.sketch import BINS, add_up, bin_of, ranks, value_of
 
 Ids = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -24,8 +24,6 @@ SLOTS: Final = 60
 LEAST_SLOT_MS: Final = 1_000
 #: No slot: a ring that has seen nothing.
 NOTHING: Final = -1
-#: Largest dense histogram that is counted at once (8 MB); beyond it keys are sorted instead.
-DENSE_CELLS: Final = 1_048_576
 
 
 class Rows(NamedTuple):
@@ -46,7 +44,7 @@ class ColumnRing:
         self.total = np.zeros((0, slots))
         self.least = np.full((0, slots), np.inf)
         self.most = np.full((0, slots), -np.inf)
-        self.histogram = np.zeros((0, BUCKETS), np.int32)
+        self.histogram = np.zeros((0, BINS), np.int32)
         self.parts = [SparseCounts() for _ in range(slots)]
 
     def grow(self, capacity: int) -> None:
@@ -56,7 +54,7 @@ class ColumnRing:
         self.least = _grown(self.least, capacity, np.inf)
         self.most = _grown(self.most, capacity, -np.inf)
         if self.distribution and len(self.histogram) < capacity:
-            added = np.zeros((capacity - len(self.histogram), BUCKETS), np.int32)
+            added = np.zeros((capacity - len(self.histogram), BINS), np.int32)
             self.histogram = np.concatenate([self.histogram, added])
 
     def add(self, place: int, ids: Ids, values: Values) -> None:
@@ -72,12 +70,12 @@ class ColumnRing:
         np.minimum.at(self.least[:, place], ids, values)
         np.maximum.at(self.most[:, place], ids, values)
         if self.distribution:
-            keys, counts = _counted(ids * BUCKETS + buckets_of(values), size * BUCKETS)
+            keys, counts = add_up(ids * BINS + bin_of(values), None, size * BINS)
             self.put(place, keys, counts)
 
-    def put(self, place: int, keys: Ids, counts: Ids) -> None:
-        """Add histogram counts to a slot and to the window's total."""
-        self.histogram.reshape(-1)[keys] += counts
+    def put(self, place: int, keys: Keys, counts: Values) -> None:
+        """Add counts by distinct key (id · BINS + bin) to a slot and to the window's total."""
+        self.histogram.reshape(-1)[keys] += counts.astype(np.int32)
         self.parts[place].add(keys, counts)
 
     def clear(self, place: int) -> None:
@@ -88,7 +86,7 @@ class ColumnRing:
         self.most[:, place] = -np.inf
         if self.distribution:
             keys, counts = self.parts[place].merged()
-            self.histogram.reshape(-1)[keys] -= counts
+            self.histogram.reshape(-1)[keys] -= counts.astype(np.int32)
             self.parts[place].clear()
 
 
@@ -189,9 +187,8 @@ class SlidingWindow:
         ring = self.columns[column]
         running = np.cumsum(ring.histogram[ids], axis=1)
         count = running[:, -1]
-        rank = np.maximum(1, np.ceil(quantile * count - 1e-9)).astype(np.int64)
-        bucket = (running < rank[:, None]).sum(axis=1)
-        value = values_of(np.minimum(bucket, BUCKETS - 1))
+        bins = (running < ranks(count, quantile)[:, None]).sum(axis=1)
+        value = value_of(np.minimum(bins, BINS - 1))
         clamped = np.minimum(np.maximum(value, self.least_of(column, ids)), self.most_of(column, ids))
         return np.asarray(np.where(count > 0, clamped, np.nan))
 
@@ -218,16 +215,6 @@ class SlidingWindow:
         self.failures[:, place] = 0
         for ring in self.columns.values():
             ring.clear(place)
-
-
-def _counted(keys: Ids, cells: int) -> tuple[Ids, Ids]:
-    """Distinct keys and how often each occurs."""
-    if cells <= DENSE_CELLS and len(keys) > 512:
-        counts = np.bincount(keys, minlength=cells)
-        found = np.flatnonzero(counts)
-        return found, counts[found]
-    found, counts = np.unique(keys, return_counts=True)
-    return found, counts
 
 
 def _grown(array: NDArray[np.float64], capacity: int, empty: float) -> NDArray[np.float64]:

@@ -151,15 +151,12 @@ class AlerterDatabase:
         query = "SELECT window_ms, slot, body FROM slot ORDER BY window_ms, slot"
         for window_ms, slot, body in self._connection.execute(query).fetchall():
             self._windows.add(window_ms)
-            window = evaluator.windows.get(window_ms)
-            if window is None or slot * window.slot_ms > now_ms + FUTURE_MS:
-                continue
             try:
-                decode_slot(window, slot, body, evaluator.last_ts)
-            except BadSlot as error:
-                self._log.error("slot_unreadable", window_ms=window_ms, slot=slot, reason=str(error))
-            except (TypeError, OverflowError) as error:  # a number of another kind in a planted row
-                self._log.error("slot_unreadable", reason=type(error).__name__)
+                window = evaluator.windows.get(window_ms)
+                if window is not None and slot * window.slot_ms <= now_ms + FUTURE_MS:
+                    decode_slot(window, slot, body, evaluator.last_ts)
+            except (BadSlot, TypeError, OverflowError) as error:  # a planted row may hold values of any kind
+                self._log.error("slot_unreadable", window_ms=window_ms, reason=f"{type(error).__name__}: {error}")
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
@@ -221,6 +218,7 @@ def _documents(core: Core, notes: dict[str, Any]) -> dict[str, str]:
         "suppression": _json(codec.suppression_out(core.suppression)),
         "outbox": _json(codec.outbox_out(core.outbox)),
         "pending": _json(sorted(core.evaluator.pending)),
+        "released": _json(core.released_ms),
         "notes": _json(notes),
     }
 
@@ -229,6 +227,7 @@ def _read_documents(core: Core, documents: dict[str, Any]) -> None:
     core.thresholds.replace([codec.threshold_in(raw) for raw in documents["thresholds"]])
     core.evaluator.replan()
     core.ids.last.update({str(day): int(last) for day, last in documents["ids"].items()})
+    core.released_ms = int(documents["released"])
     codec.rate_in(core.rate, documents["rate"])
     codec.suppression_in(core.suppression, documents["suppression"])
     codec.outbox_in(core.outbox, documents["outbox"])

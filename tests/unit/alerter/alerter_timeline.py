@@ -1,7 +1,7 @@
 """A timeline for the alerter's core, in the manner of Alertmanager's acceptance tests: push at t, expect at t.
 
-Times are plain seconds after `T0`; the clock goes with them. No mocks: the real core, optionally saved to a real database and loaded
-again after every step.
+Times are plain seconds after `T0`; the clock goes with them. No mocks: the real core, optionally saved to a real database and
+loaded again before every step.
 """
 
 from __future__ import annotations

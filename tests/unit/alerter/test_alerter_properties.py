@@ -12,7 +12,6 @@ from alerter_timeline import T0, Timeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.alerter.core.buckets import ACCURACY, BUCKETS, buckets_of, values_of
 from services.alerter.core.events import Announce
 from services.alerter.core.model import Severity, Told
 from services.alerter.core.rate_limit import RATE_SPAN_MS, RateLimit
@@ -115,15 +114,6 @@ def test_the_rate_limit_lets_five_through_in_any_hour_and_at_most_five_critical_
         hour = [severity for t, severity in passed if end - RATE_SPAN_MS < t <= end]
         assert hour.count(Severity.WARNING) <= 5
         assert hour.count(Severity.CRITICAL) <= 5
-
-
-@given(st.lists(st.floats(0, 1e9), min_size=1))
-def test_a_bucket_stands_for_its_values_within_one_percent(values):
-    array = np.asarray(values)
-    buckets = buckets_of(array)
-    assert ((buckets >= 0) & (buckets < BUCKETS)).all()
-    known = array >= 0.011
-    assert (np.abs(values_of(buckets) - array)[known] <= array[known] * (ACCURACY + 1e-9)).all()
 
 
 @settings(max_examples=60, deadline=None)

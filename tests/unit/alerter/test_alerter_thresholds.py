@@ -189,8 +189,7 @@ def test_a_crash_between_the_database_and_the_file_is_no_edit(tmp_path):
         b'{"thresholds": [{"metric": "cpu", "threshold": NaN, "severity": "warning"}]}',
         b'{"thresholds": [{"metric": "cpu", "threshold": 1e999, "severity": "warning"}]}',
         b'{"thresholds": [{"metric": "cpu", "threshold": 1, "severity": "warning", "command": "rm"}]}',
-        b'{"thresholds": [{"metric": "cpu", "threshold": 1, "severity": "warning"},'
-        b' {"metric": "cpu", "threshold": 2, "severity": "warning"}]}',
+        json.dumps({"thresholds": [GOOD, GOOD | {"threshold": 2}]}).encode(),
         b"[" * 100_000,
     ],
 )
