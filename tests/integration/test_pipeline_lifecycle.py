@@ -301,3 +301,12 @@ def test_a_data_directory_that_is_not_ours_alone_is_refused(fake: FakePipeline, 
     (other / "state" / "locks").symlink_to(tmp_path)
     with pytest.raises(UnsafeDirectory, match="symbolic link"):
         pipeline.ensure_running(DataDirectory(other.resolve()))
+
+
+def test_a_pipeline_whose_sockets_were_swept_away_is_replaced(fake: FakePipeline) -> None:
+    first = pipeline.ensure_running(fake.data)
+    for socket in fake.data.runtime.iterdir():
+        socket.unlink()
+    second = pipeline.ensure_running(fake.data)
+    assert second.state == "restarted"
+    assert second.pid != first.pid

@@ -38,7 +38,10 @@ def run(
     """Run the pipeline in the foreground and say what changes; Ctrl-C stops it."""
     directory = chosen(data)
     stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it on purpose
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         signal.signal(number, lambda *_: stopping.set())
     _say(f"data directory {directory.root}")
     with told():

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from perfmon.cli.options import Data, chosen, told
-from perfmon.paths import WORKSPACE_DIRECTORY, DataDirectory
+from perfmon.paths import SERVICES, WORKSPACE_DIRECTORY, DataDirectory
 from perfmon.pipeline.launch import READY_TIMEOUT_S, ensure_running
 from perfmon.pipeline.readiness import Progress
 from perfmon.pipeline.report import Answer, PipelineReport
@@ -83,12 +83,20 @@ def init(
 def described(report: PipelineReport, took_s: float) -> list[str]:
     """What `up` says: what was started, where, and where it listens."""
     pid = "" if report.pid is None else f" (supervisord pid {report.pid})"
+    ready = sum(answer.ready for answer in report.services.values())
+    when = (
+        f"ready in {took_s:.1f} s"
+        if ready == len(SERVICES)
+        else f"{ready} of {len(SERVICES)} services are ready so far"
+    )
     first = {
-        "started": f"Started the pipeline{pid}, ready in {took_s:.1f} s.",
-        "restarted": f"Restarted the pipeline as version {report.version}{pid}, ready in {took_s:.1f} s.",
+        "started": f"Started the pipeline{pid}, {when}.",
+        "restarted": f"Restarted the pipeline as version {report.version}{pid}, {when}.",
         "running": f"The pipeline runs already{pid}.",
     }[report.state]
-    services = ", ".join(f"{name} {answer.pid}" for name, answer in report.services.items())
+    services = (
+        "–" if not report.services else ", ".join(f"{name} {answer.pid}" for name, answer in report.services.items())
+    )
     lines = [first, f"  data      {report.data_root}", f"  services  {services}"]
     if report.http is not None:
         lines.append(f"  HTTP      {report.http}")

@@ -15,6 +15,7 @@ from perfmon.pipeline.address import http_address
 from perfmon.pipeline.ask import ask_all
 from perfmon.pipeline.launch import died
 from perfmon.pipeline.locks import holder, is_held, supervisor_lock
+from perfmon.pipeline.observe import parked_in
 from perfmon.pipeline.processes import command_of
 from perfmon.pipeline.report import Answer, Check
 from perfmon.wire import PROTOCOL_MAJOR
@@ -99,8 +100,8 @@ def check_http(data: DataDirectory, answers: Mapping[str, Answer]) -> Check:
 def check_counters(data: DataDirectory, answers: Mapping[str, Answer]) -> Iterator[Check]:
     """What was parked or dropped since the services started."""
     for service, stats in ask_all(data, "stats", answers).items():
-        parked = stats.get("parked")
-        if isinstance(parked, int) and parked:
+        parked = parked_in(stats)
+        if parked:
             advice = f"a batch that the {service} could not take was passed over: its log says why"
             yield Check("parked", "warning", f"{service} parked {parked}", advice)
 

@@ -20,7 +20,7 @@ from perfmon.pipeline.readiness import Progress, wait_ready
 from perfmon.pipeline.record import Record, read_record, write_record
 from perfmon.pipeline.report import Answer, PipelineReport
 from perfmon.pipeline.shutdown import STOP_TIMEOUT_S, stop_locked
-from perfmon.pipeline.spawn import spawn
+from perfmon.pipeline.spawn import socket_path, spawn
 from perfmon.pipeline.versions import Verdict, judge
 from perfmon.wire import PROTOCOL_MAJOR
 
@@ -70,11 +70,12 @@ def _start_if_needed(data: DataDirectory, started_by: str) -> str:
     verdict = _verdict(answers) if answers else _recorded_verdict(data) if ours else "same"
     if verdict == "refuse":
         raise _incompatible(answers)
-    if ours and verdict != "restart":
+    if ours and verdict != "restart" and socket_path(data).exists():
         return "running"
     if not ours and len(answers) == len(SERVICES) and _supervised(data, answers):
         return "running"  # under a supervisord that somebody started by hand: theirs to restart
     if ours:
+        # Older than we are, or its sockets were swept away with the rest of /tmp: nobody could ever reach it again.
         stop_locked(data, timeout_s=STOP_TIMEOUT_S)
         spawn(data, started_by=started_by)
         return "restarted"

@@ -18,6 +18,8 @@ from perfmon.pipeline.spawn import supervisor_of
 #: Names that stand beside the services in the table.
 SUPERVISORD = "supervisord"
 WATCHDOG = "watchdog"
+#: What marks a counter of `stats` as rows or entries that were not taken: refused at the door, dropped, a place lost.
+DROP_WORDS = ("dropped", "lost", "rejected_total")
 
 
 class _Seen(NamedTuple):
@@ -74,8 +76,8 @@ def _service(name: str, seen: _Seen, head: Answer | None) -> ServiceStatus:
         cpu_percent=None if usage is None else usage.cpu_percent,
         seq=None if answer is None else answer.seq,
         lag=_lag(name, answer, head),
-        drops=_sum(stats, "drop", "lost"),
-        parked=_sum(stats, "parked"),
+        drops=_sum(stats, DROP_WORDS),
+        parked=parked_in(stats),
         version=None if answer is None else answer.version,
         epoch=None if answer is None else answer.epoch,
     )
@@ -108,6 +110,17 @@ def _lag(name: str, answer: Answer | None, head: Answer | None) -> int | None:
     return max(0, head.seq - answer.seq) if answer.epoch == head.epoch else None
 
 
-def _sum(stats: Mapping[str, Any], *words: str) -> int | None:
-    found = [value for key, value in stats.items() if type(value) is int and any(word in key for word in words)]
+def parked_in(stats: Mapping[str, Any]) -> int | None:
+    """Entries that the service passed over because they made it fail; None when it keeps no such count."""
+    return _sum(stats, ("parked",))
+
+
+def _sum(stats: Mapping[str, Any], words: tuple[str, ...]) -> int | None:
+    """The counters whose names hold one of the words, one level of nesting deep, together."""
+    found = []
+    for key, value in stats.items():
+        if isinstance(value, Mapping):
+            found += [count for count in [_sum(value, words)] if count is not None]
+        elif type(value) is int and any(word in key for word in words):
+            found.append(value)
     return sum(found) if found else None

@@ -18,6 +18,8 @@ from perfmon.pipeline.errors import UnrenderablePath
 
 #: The user name on supervisord's socket; the password is what matters.
 USERNAME: Final = "perfmon"
+#: supervisord's socket in the runtime directory.
+SOCKET_NAME: Final = "supervisor.sock"
 #: Sections whose programs get the data directory.
 _PROGRAM: Final = "program:"
 _LISTENER: Final = "eventlistener:"
@@ -38,7 +40,7 @@ class Places:
     @property
     def socket(self) -> Path:
         """supervisord's own socket."""
-        return self.runtime / "supervisor.sock"
+        return self.runtime / SOCKET_NAME
 
 
 def render(template: str, places: Places) -> str:

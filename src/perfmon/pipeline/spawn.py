@@ -28,26 +28,15 @@ from perfmon.pipeline.errors import ControlError, LaunchFailed
 from perfmon.pipeline.locks import is_held, supervisor_lock
 from perfmon.pipeline.logs import tail
 from perfmon.pipeline.record import IDLE_STOP_S, Record, read_record, remove_record, write_record
-from perfmon.pipeline.render import USERNAME, Places, render
+from perfmon.pipeline.render import SOCKET_NAME, USERNAME, Places, render
 from perfmon.private_file import write_whole
 
 #: How long supervisord may take from its start to its first answer; it takes 0.2 s on an idle machine.
 LAUNCH_TIMEOUT_S: Final = 15.0
 #: Pause between two looks while waiting for it.
 _LOOK_EVERY_S: Final = 0.03
-#: The caller's variables that would change what our interpreter runs.
-HOSTILE_VARIABLES: Final = frozenset(
-    {
-        "PYTHONHOME",
-        "PYTHONINSPECT",
-        "PYTHONPATH",
-        "PYTHONPLATLIBDIR",
-        "PYTHONSAFEPATH",
-        "PYTHONSTARTUP",
-        "PYTHONUSERBASE",
-        "PYTHONWARNINGS",
-    }
-)
+#: The caller's variables about Python that are kept; all others could change what our interpreter runs or how it ends.
+KEPT_PYTHON_VARIABLES: Final = frozenset({"PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"})
 #: What the launched process itself complains about before its own log is open.
 LAUNCH_LOG: Final = "launch.log"
 
@@ -55,6 +44,11 @@ LAUNCH_LOG: Final = "launch.log"
 def config_path(data: DataDirectory) -> Path:
     """The rendered configuration: `supervisorctl -c` takes it. Written anew for every start, never read before."""
     return data.state / "supervisord.conf"
+
+
+def socket_path(data: DataDirectory) -> Path:
+    """supervisord's own socket."""
+    return data.runtime / SOCKET_NAME
 
 
 def places_of(data: DataDirectory, password: str) -> Places:
@@ -104,9 +98,14 @@ def spawn(data: DataDirectory, *, started_by: str, foreground: bool = False) -> 
 
 def clean_environment(environment: dict[str, str], application: Path) -> dict[str, str]:
     """The environment of supervisord: the caller's, with our own import path and nothing that changes the interpreter."""
-    kept = {key: value for key, value in environment.items() if key not in HOSTILE_VARIABLES}
+    kept = {key: value for key, value in environment.items() if key in KEPT_PYTHON_VARIABLES or not _is_pythons(key)}
     kept.pop(DATA_DIRECTORY_VARIABLE, None)
-    return kept | {"PYTHONPATH": str(application)}
+    # supervisord reads its configuration in the locale's encoding; ours is UTF-8 whatever the locale says.
+    return kept | {"PYTHONPATH": str(application), "PYTHONUTF8": "1"}
+
+
+def _is_pythons(variable: str) -> bool:
+    return variable.startswith("PYTHON") or variable == "__PYVENV_LAUNCHER__"
 
 
 def _kernel_cache(data: DataDirectory) -> Path:

@@ -99,11 +99,15 @@ def test_the_environment_keeps_the_callers_settings_but_nothing_that_changes_the
         "PYTHONWARNINGS": "error",
         "PYTHONSAFEPATH": "1",
         "PYTHONHOME": "/hostile",
+        "PYTHONOPTIMIZE": "2",
+        "PYTHONPYCACHEPREFIX": "/cache",
     }
     assert clean_environment(environment, Path("/app")) == {
         "HOME": "/home/x",
         "PERFMON_HTTP_PORT": "7000",
+        "PYTHONPYCACHEPREFIX": "/cache",
         "PYTHONPATH": "/app",
+        "PYTHONUTF8": "1",
     }
 
 
