@@ -62,6 +62,10 @@ def _both(answer: Answer) -> list[Content]:
 async def _latest(context: ToolContext) -> list[Content]:
     reply: Any = await context.backends.ask("reporter", "latest")
     report = reply.get("report")
+    if report is None and reply.get("path"):
+        digest = reply.get("digest") or {}
+        words = digest.get("text", "") if isinstance(digest, dict) else str(digest)
+        return [Content("text/markdown", multiline(f"{words}\nThe page is in {reply['path']}"))]
     if report is None:
         return [Content("text/markdown", "No report has been written yet: generate_report writes one.")]
     if isinstance(report, str):

@@ -128,7 +128,7 @@ def healthy_replies() -> dict[tuple[str, str], Reply]:
         ("reporter", "report"): {
             "report": "# Report\n\nEverything that matters.\n",
             "path": "/data/reports/report.md",
-            "digest": "120 calls, 2.5 % errors.",
+            "digest": {"sha256": "00", "bytes": 34, "text": "120 calls, 2.5 % errors."},
             "summary": {"totalCalls": 120},
             "recommendations": ["Look at github / get_issue first"],
         },

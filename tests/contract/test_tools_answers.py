@@ -363,7 +363,7 @@ def test_a_long_markdown_report_is_cut_and_says_where_the_rest_is():
     backends.replies["reporter", "report"] = {**backends.replies["reporter", "report"], "report": report}
     result = call(backends, "generate_report")
     inline = result.structured_content["report"]
-    assert len(inline) < 4_200
+    assert len(inline) < 6_400
     assert "the whole report is in /data/reports/report.md" in inline
 
 

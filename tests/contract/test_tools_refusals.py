@@ -236,7 +236,8 @@ def test_a_services_refusal_comes_with_its_words_and_an_example():
 
 def test_acknowledging_an_unknown_alert_names_the_nearest_open_ones():
     backends = FakeBackends()
-    backends.replies["alerter", "alerts.acknowledge"] = refusal_of("unknown_alert", "no such alert")
+    text = "no alert has this id; open alerts with the nearest ids: alert-20251031-001"
+    backends.replies["alerter", "alerts.acknowledge"] = refusal_of("unknown_alert", text)
     text = refused(backends, "acknowledge_alert", {"alertId": "alert-20251031-009", "acknowledgedBy": "ana"})
     assert "alert-20251031-001" in text
 

@@ -32,10 +32,17 @@ def test_no_report_yet_says_how_to_get_one():
     assert "generate_report" in read("perf://reports/latest", backends)[0].text
 
 
+def test_a_latest_report_that_is_a_page_is_its_digest_and_path():
+    page = {"path": "/data/reports/r.html", "report": None, "digest": {"text": "120 calls"}}
+    text = read("perf://reports/latest", FakeBackends(reporter__latest=page))[0].text
+    assert "120 calls" in text
+    assert "/data/reports/r.html" in text
+
+
 def test_one_server_has_an_address():
     backends = FakeBackends(aggregator__series={"series": [["a b", "tool", NOW_MS]], "overflow": 0})
     assert len(read("perf://servers/a%20b", backends)) == 2
-    assert ("reporter", "dashboard", {"mcpServer": "a b"}) in backends.asked
+    assert ("reporter", "dashboard", {"limit": 20, "mcpServer": "a b"}) in backends.asked
 
 
 @pytest.mark.parametrize("uri", ["perf://nothing", "perf://servers/", "file:///etc/passwd", "perf://servers/gitub"])

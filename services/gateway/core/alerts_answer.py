@@ -26,6 +26,7 @@ from services.gateway.core.shaping import (
     printed,
     table,
 )
+from shared.names import shown
 from shared.timespan import iso
 
 UNITS: Final = {"response_time": "ms", "error_rate": "%", "cpu": "%", "memory": "MB", "disk_io": "KB"}
@@ -72,10 +73,10 @@ def threshold_answer(arguments: SetAlertThreshold, reply: Data, note: str | None
     }
     if note is not None:
         data["message"] = note
-    state = "set" if arguments.enabled else "switched off"
     scope = " / ".join(quoted(name) for name in (arguments.mcp_server, arguments.tool_name) if name) or "every tool"
     value = printed(arguments.threshold, UNITS[arguments.metric])
-    text = f"Threshold {state}: {arguments.severity} when {arguments.metric} > {value}, for {scope}."
+    meaning = shown(str(reply.get("meaning") or f"{arguments.severity} when {arguments.metric} > {value}"), 400)
+    text = f"Threshold {'set' if arguments.enabled else 'switched off'} for {scope}: {meaning}."
     also = len(data["alsoApply"])
     if also:
         text += f" {also} narrower or wider thresholds apply too; the most specific wins."
@@ -113,6 +114,8 @@ def alerts_answer(arguments: GetActiveAlerts, reply: Data, known: Known | None) 
         },
         "cut": max(total - len(fitted.rows), 0),
     }
+    if full:
+        data["heldBack"] = harmless(list(reply.get("heldBack") or []))
     if known is not None:
         data["message"] = _quiet(known)
     return Answer(_text(data, chosen=chosen), data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from services.gateway.core.arguments import GetDashboard
+from services.gateway.core.arguments import DEFAULT_LIMIT, GetDashboard
 from services.gateway.core.shaping import (
     COMPACT_TEXT_CHARS,
     TABLE_NAME_CHARS,
@@ -38,7 +38,8 @@ _LISTS: Final = tuple(_TITLES)
 
 def dashboard_request(arguments: GetDashboard) -> Data:
     """The parameters of the reporter's `dashboard`."""
-    return {} if arguments.mcp_server is None else {"mcpServer": arguments.mcp_server}
+    request: Data = {"limit": DEFAULT_LIMIT}
+    return request if arguments.mcp_server is None else request | {"mcpServer": arguments.mcp_server}
 
 
 def dashboard_answer(arguments: GetDashboard, reply: Data, timestamp: str) -> Answer:
@@ -52,8 +53,10 @@ def dashboard_answer(arguments: GetDashboard, reply: Data, timestamp: str) -> An
         if isinstance(value, list | tuple):
             fitted = fit(shaped, SERVERS_CHARS if name == "mcpServers" else LIST_CHARS)
             shaped = fitted.rows
-            if fitted.cut:
-                cut[name] = fitted.cut
+            total = reply.get(f"{name}Total")
+            left_out = (total if isinstance(total, int) else len(shaped) + fitted.cut) - len(shaped)
+            if left_out > 0:
+                cut[name] = left_out
         elif isinstance(shaped, dict) and len(json.dumps(shaped, ensure_ascii=False)) > MAP_CHARS:
             shaped = {key: item for key, item in shaped.items() if not isinstance(item, dict | list)}
         data[name] = shaped
@@ -70,11 +73,13 @@ def _text(data: Data) -> str:
         cells = [_server(one) for one in data["mcpServers"] if isinstance(one, dict)]
         parts.append(table(["status", "score", "calls", "p95 ms", "err %", "alerts", "server"], cells, TABLE_CHARS))
     for name in _LISTS:
-        rows = [one for one in data[name] if isinstance(one, dict)]
+        rows = [one for one in data[name] or [] if isinstance(one, dict)]
         if rows:
             more = len(rows) - NAMED + data["cut"].get(name, 0)
             rest = f", {more} more in the structured content" if more > 0 else ""
             parts.append(f"{_TITLES[name]}{rest}:\n{fenced(chr(10).join(_line(one) for one in rows[:NAMED]))}")
+    if data.get("missing"):
+        parts.append("Missing: " + "; ".join(_inline(str(one)) for one in data["missing"]))
     next_step = data.get("nextStep")
     if isinstance(next_step, str) and next_step:
         parts.append(f"Next: {_inline(next_step)}")

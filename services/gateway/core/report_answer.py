@@ -10,8 +10,8 @@ from services.gateway.core.ranges import Range
 from services.gateway.core.shaping import Answer, Data, cut_text, harmless
 from shared.names import shown
 
-#: Characters of a report that are given inline; the whole of it is in its file.
-INLINE_CHARS: Final = 4_000
+#: Characters of a report that are given inline: about 1,500 tokens, which the reporter aims at. The whole is in its file.
+INLINE_CHARS: Final = 6_200
 #: Characters of the digest, the summary and the recommendations of an answer.
 MAX_DIGEST_CHARS: Final = 1_500
 MAX_RECOMMENDATIONS: Final = 10
@@ -19,7 +19,7 @@ MAX_RECOMMENDATIONS: Final = 10
 _LIST_LENGTHS: Final = (20, 10, 5, 3, 1, 0)
 
 
-def report_request(arguments: GenerateReport, found: Range) -> Data:
+def report_request(arguments: GenerateReport, found: Range, after_seq: int | None) -> Data:
     """The parameters of the reporter's `report`."""
     request: Data = {
         "startMs": found.start_ms,
@@ -27,13 +27,14 @@ def report_request(arguments: GenerateReport, found: Range) -> Data:
         "format": arguments.format,
         "includeRecommendations": arguments.include_recommendations,
     }
-    return request if arguments.mcp_server is None else request | {"mcpServer": arguments.mcp_server}
+    optional = {"mcpServer": arguments.mcp_server, "afterSeq": after_seq}
+    return request | {name: value for name, value in optional.items() if value is not None}
 
 
 def report_answer(arguments: GenerateReport, found: Range, reply: Data) -> Answer:
     """The answer; `report` is the text, the JSON object, or null for HTML, which is only in its file."""
-    path = shown(str(reply.get("path") or ""), 1_000)
-    where = f"cut here; the whole report is in {path}"
+    path = None if reply.get("path") is None else shown(str(reply["path"]), 1_000)
+    where = "cut here" if path is None else f"cut here; the whole report is in {path}"
     report = reply.get("report")
     inline: Any = None
     if arguments.format == "json":
@@ -48,13 +49,15 @@ def report_answer(arguments: GenerateReport, found: Range, reply: Data) -> Answe
         "digest": _digest(reply.get("digest")),
         "summary": _pruned(reply.get("summary") or {}, MAX_DIGEST_CHARS),
         "recommendations": advice[:MAX_RECOMMENDATIONS],
+        "gaps": harmless(list(reply.get("gaps") or []), 300),
         "range": found.echo(),
     }
     return Answer(_text(data), data)
 
 
 def _text(data: Data) -> str:
-    head = f"Report {data['range']['startTime']} to {data['range']['endTime']}, written to {data['path']}."
+    written = "which could not be written to a file" if data["path"] is None else f"written to {data['path']}"
+    head = f"Report {data['range']['startTime']} to {data['range']['endTime']}, {written}."
     if data["format"] == "markdown":
         return f"{head}\n\n{data['report']}"
     advice = "".join(f"\n- {one if isinstance(one, str) else json.dumps(one)}" for one in data["recommendations"])
@@ -63,6 +66,8 @@ def _text(data: Data) -> str:
 
 
 def _digest(digest: object) -> str:
+    if isinstance(digest, dict):
+        digest = digest.get("text") or digest
     if digest is None:
         return ""
     text = digest if isinstance(digest, str) else json.dumps(harmless(digest), ensure_ascii=False)

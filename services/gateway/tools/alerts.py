@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from perfmon.rpc import RpcError, Unavailable
+from perfmon.rpc import RpcError
 from services.gateway.core.alerts_answer import (
     acknowledged_answer,
     alerts_answer,
@@ -15,13 +13,9 @@ from services.gateway.core.alerts_answer import (
 from services.gateway.core.arguments import AcknowledgeAlert, GetActiveAlerts, SetAlertThreshold
 from services.gateway.core.known_names import look_up
 from services.gateway.core.ranges import span_ms
-from services.gateway.core.refusals import did_you_mean, quoted
 from services.gateway.core.schema import anything, counts, flag, listing, number, record, text, whole
 from services.gateway.core.shaping import Answer
 from services.gateway.tools.spec import ToolContext, ToolSpec
-
-#: Open alerts that are looked through for a name near to one that is not known.
-CANDIDATES: Final = 500
 
 ALERT = record(
     {
@@ -75,22 +69,8 @@ async def _acknowledge(arguments: AcknowledgeAlert, context: ToolContext) -> Ans
     request = {"alertId": arguments.alert_id, "acknowledgedBy": arguments.acknowledged_by}
     if arguments.notes is not None:
         request["notes"] = arguments.notes
-    try:
-        reply = await context.backends.ask("alerter", "alerts.acknowledge", request, mutation=True)
-    except Unavailable:
-        raise
-    except RpcError as error:
-        raise ACKNOWLEDGE_ALERT.refuse(await _no_such_alert(arguments.alert_id, error, context)) from error
+    reply = await context.backends.ask("alerter", "alerts.acknowledge", request, mutation=True)
     return acknowledged_answer(arguments, reply)
-
-
-async def _no_such_alert(alert_id: str, error: RpcError, context: ToolContext) -> str:
-    reply = await context.backends.ask("alerter", "alerts.list", {"limit": CANDIDATES})
-    known = [str(alert.get("alertId")) for alert in reply.get("alerts", [])]
-    if alert_id in known:
-        return f"alert {quoted(alert_id)}: {quoted(error.message)}"
-    nearest = f"Nearest open ones: {did_you_mean(alert_id, known)}" if known else "There are no open alerts."
-    return f"alertId {quoted(alert_id)} is no open alert. {nearest}"
 
 
 SET_ALERT_THRESHOLD = ToolSpec(
@@ -136,6 +116,7 @@ GET_ACTIVE_ALERTS = ToolSpec(
             "cut": whole("Alerts that were left out of this answer."),
         },
         message=text("Tells quiet from no data."),
+        heldBack=listing(anything("With detail=full: a condition that would be an alert, and why it is not.")),
     ),
     example={"severity": "critical"},
     run=_active_alerts,

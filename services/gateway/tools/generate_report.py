@@ -24,7 +24,7 @@ async def _run(arguments: GenerateReport, context: ToolContext) -> Answer:
         if known.problem:
             raise SPEC.refuse(known.problem)
     reply: Any = await context.backends.ask(
-        "reporter", "report", report_request(arguments, found), patience_s=PATIENCE_S
+        "reporter", "report", report_request(arguments, found, context.backends.after_seq), patience_s=PATIENCE_S
     )
     return report_answer(arguments, found, reply)
 
@@ -50,10 +50,11 @@ SPEC = ToolSpec(
                 "type": ["string", "object", "array", "null"],
                 "description": "Markdown text or the JSON report, cut when long; null for html.",
             },
-            "path": text("The file with the whole report."),
+            "path": text("The file with the whole report; null when it could not be written.", null=True),
             "digest": text("What it says, in a few lines."),
             "summary": anything("Its main figures."),
             "recommendations": listing({"description": "What to do, and why."}),
+            "gaps": listing(text("What could not be asked for.")),
             "range": RANGE,
         }
     ),

@@ -7,7 +7,7 @@ from typing import Any, Final
 from services.gateway.core.arguments import GetDashboard
 from services.gateway.core.dashboard_answer import dashboard_answer, dashboard_request
 from services.gateway.core.known_names import look_up
-from services.gateway.core.schema import anything, counts, listing, number, record, text, whole
+from services.gateway.core.schema import Schema, anything, counts, listing, number, record, text, whole
 from services.gateway.core.shaping import Answer
 from services.gateway.tools.spec import ToolContext, ToolSpec
 from shared.timespan import iso
@@ -25,6 +25,14 @@ async def _run(arguments: GetDashboard, context: ToolContext) -> Answer:
         "reporter", "dashboard", dashboard_request(arguments), patience_s=PATIENCE_S
     )
     return dashboard_answer(arguments, reply, iso(context.now_ms()))
+
+
+def _entries(description: str) -> Schema:
+    return {
+        "type": ["array", "null"],
+        "items": anything(),
+        "description": f"{description} null when its service did not answer.",
+    }
 
 
 SPEC = ToolSpec(
@@ -51,9 +59,9 @@ SPEC = ToolSpec(
                     activeAlerts=number(null=True),
                 )
             ),
-            "worstTools": listing(anything()),
-            "activeAlerts": {"description": "Open alerts, worst first."},
-            "recentAnomalies": listing(anything()),
+            "worstTools": _entries("Failing most, then slowest."),
+            "activeAlerts": _entries("Worst first."),
+            "recentAnomalies": _entries("Those that go on first."),
             "refreshInterval": whole("Seconds until asking again makes sense."),
             "cut": counts("list → entries left out of this answer"),
         },
