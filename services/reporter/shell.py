@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from services.reporter.asking import Asker
-from services.reporter.core import dashboard
 from services.reporter.core.answered import Answered, read
 from services.reporter.core.compose import all_tools_came, compose, failing_tools, server_names
+from services.reporter.core.dashboard import Window, first_window, wider_window
+from services.reporter.core.dashboard import build as build_dashboard
 from services.reporter.core.model import Report
 from services.reporter.core.questions import (
     Question,
@@ -102,16 +103,15 @@ class Reporter:
             raise Refusal("bad_request", str(error)) from error
         deadline_s = time.monotonic() + DASHBOARD_BUDGET_S
         now, server = now_ms(), wanted.server
-        window: dashboard.Window | None = dashboard.first_window(now)
-        shown = dashboard.first_window(now)
+        shown = first_window(now)
         answered = self._baseline(shown, server, for_dashboard(shown.span, now, server), deadline_s)
         _known(answered, server)
-        while (window := dashboard.wider_window(shown, answered, now, server)) is not None:
-            shown = window
+        while (wider := wider_window(shown, answered, now, server)) is not None:
+            shown = wider
             questions = for_window(shown.span, server) | _without_series(for_baseline(shown.span, server))
             answered = answered | self._ask(questions, deadline_s)
         self.dashboards_total += 1
-        return dashboard.build(answered, shown, now, server, wanted.limit)
+        return build_dashboard(answered, shown, now, server, wanted.limit)
 
     def latest(self, _: Mapping[str, Any]) -> dict[str, Any]:
         """The last report that was written, as it was answered."""
@@ -139,7 +139,7 @@ class Reporter:
         return read(questions, self._asker.ask(questions, deadline_s))
 
     def _baseline(
-        self, window: dashboard.Window, server: str | None, questions: dict[str, Question], deadline_s: float
+        self, window: Window, server: str | None, questions: dict[str, Question], deadline_s: float
     ) -> Answered:
         """The answers, with the day before from memory when it is fresh enough."""
         asked_s, known = self._baselines.get(server, (0.0, None))

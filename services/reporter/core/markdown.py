@@ -14,12 +14,12 @@ from services.reporter.core.text import Text, join, visible
 
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;"}
 #: What can open markup anywhere: code, emphasis, links, images, strike-through, maths, cells, schemes; `www.` of autolinks.
-_SPECIAL: Final = re.compile(r"[\\`*\[\](){}~|$:!#^>]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])|(?<=[wW]{3})\.")
+_SPECIAL: Final = re.compile(r"[\\`*\[\](){}~|$:!#^>]|(?<![0-9A-Za-z_])_+|_+(?![0-9A-Za-z_])|(?<=[wW]{3})\.")
 
 
 def escaped(value: str) -> str:
     """Untrusted text for a sentence or a table cell: one line, no markup."""
-    cleaned = _SPECIAL.sub(lambda match: "\\" + match.group(), visible(value))
+    cleaned = _SPECIAL.sub(lambda match: "".join("\\" + c for c in match.group()), visible(value))
     return "".join(_ENTITIES.get(c, c) for c in cleaned)
 
 

@@ -71,11 +71,17 @@ def more_for_report(span: Range, server: str | None, servers: Sequence[str], all
     asked = {
         f"timeline {name}": _rollup(now | {"by": "server", "mcpServer": name, "groupBy": bucket_of(span)[0]})
         for name in servers[:MAX_TIMELINES]
+        if is_sendable(name)
     }
     if not all_tools:
         asked["slowest"] = _rollup(now | _only(server) | {"by": "tool", "sort": "p95", "limit": DASHBOARD_TOOLS})
         asked["busiest"] = _rollup(now | _only(server) | {"by": "tool", "sort": "count", "limit": DASHBOARD_TOOLS})
     return asked
+
+
+def is_sendable(name: str) -> bool:
+    """Whether a name can be asked about: lone surrogates cannot be sent."""
+    return not any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def for_dashboard(span: Range, now_ms: int, server: str | None) -> dict[str, Question]:

@@ -50,6 +50,7 @@ def as_object(report: Report, limits: Limits) -> dict[str, Any]:
         "errors": [_error(group) for group in report.errors[: limits.errors]],
         "errorsTotal": len(report.errors),
         "recommendations": recommendation_objects(report, limits),
+        "recommendationsTotal": len(report.recommendations or ()),
         "gaps": [plain(gap) for gap in report.gaps],
         "sources": [{"service": s.service, "answered": s.answered, "detail": s.detail} for s in report.sources],
         "freshness": {

@@ -10,6 +10,7 @@ from perfmon.wire.limits import MAX_NAME_BYTES
 from services.reporter.core.answers import MAX_TS_MS
 from services.reporter.core.dashboard import MAX_LISTED, SERVERS
 from services.reporter.core.model import FORMATS, Format, Range
+from services.reporter.core.questions import is_sendable
 from shared.timespan import DAY_MS
 
 #: The longest range that is reported on.
@@ -76,7 +77,7 @@ def _server(params: Mapping[str, Any]) -> str | None:
     name = params.get("mcpServer")
     if name is None:
         return None
-    if not isinstance(name, str) or not name or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+    if not isinstance(name, str) or not name or not is_sendable(name) or len(name.encode()) > MAX_NAME_BYTES:
         raise BadRequest(f"mcpServer is a name of 1 to {MAX_NAME_BYTES} bytes, or left out for all")
     return name
 

@@ -1,0 +1,135 @@
+"""Recommendations follow from the evidence, and there are none when nothing is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import reporter_samples as samples
+
+from services.reporter.core.answers import Alert, Anomaly, ErrorGroup, Stats
+from services.reporter.core.compose import compose
+from services.reporter.core.evidence import Evidence
+from services.reporter.core.recommendations import MAX_RECOMMENDATIONS, Recommendation, recommend
+from services.reporter.core.text import plain
+
+GOOD = Stats(server="s", tool="t", count=1000, errors=0, avg=20, p50=18, p95=60, p99=90, cpu=10, memory=100)
+
+
+def evidence(now: Stats, before: Stats | None = GOOD, **more: object) -> Evidence:
+    earlier = {} if before is None else {(before.server, before.tool): before}
+    return replace(Evidence((now,), earlier), **more)  # type: ignore[arg-type]
+
+
+def words(found: Recommendation) -> str:
+    return " | ".join([plain(found.title), *(plain(said) for said in found.evidence), plain(found.action)])
+
+
+def test_nothing_wrong_gives_no_recommendation() -> None:
+    assert recommend(evidence(GOOD)) == ()
+    assert recommend(Evidence()) == ()
+
+
+def test_a_failing_tool_is_named_with_counts_the_rate_before_and_since_when() -> None:
+    bad = replace(GOOD, errors=340)
+    spike = Anomaly(
+        "a", "s", "t", "error_rate_spike", "critical", 5_000, None, 34, "0-1", "", "error_rate", "%", "z", 0.9, ()
+    )
+    (found,) = recommend(evidence(bad, anomalies=(spike,)))
+    assert (found.severity, found.metric, found.server, found.tool) == ("critical", "error_rate", "s", "t")
+    assert found.since_ms == 5_000
+    assert '"t" of "s" fails 34 % of its calls' in words(found)
+    assert "340 of 1,000 calls failed" in words(found)
+    assert "0 % failed in the window before" in words(found)
+
+
+def test_two_failures_are_no_pattern() -> None:
+    assert recommend(evidence(replace(GOOD, count=10, errors=2))) == ()
+
+
+def test_one_message_behind_most_failures_is_given_as_the_place_to_start() -> None:
+    bad = replace(GOOD, errors=100)
+    said = (ErrorGroup("s", "t", "connection refused", 90, 1, 2), ErrorGroup("s", "t", "other", 10, 1, 2))
+    (found,) = recommend(evidence(bad, errors=said))
+    assert found.message == "connection refused"
+    assert found.since_ms == 1
+    assert "90 % of the failures that were read give the message below, one of 2" in words(found)
+    assert "one cause" in plain(found.action)
+
+
+def test_failing_at_once_and_failing_by_time_out_are_told_apart() -> None:
+    quick = replace(GOOD, errors=1000, p50=1, p95=3)
+    slow = replace(GOOD, errors=1000, p50=30_000, p95=30_010)
+    assert "before doing any work" in words(recommend(evidence(quick))[0])
+    assert "time-out" in words(recommend(evidence(slow))[0])
+
+
+def test_a_slower_tool_is_told_with_what_moved_beside_it() -> None:
+    slow = replace(GOOD, avg=80, p50=70, p95=260, memory=300, count=2500)
+    (found,) = recommend(evidence(slow))
+    assert found.metric == "response_time"
+    assert "every call is slower" in words(found)
+    assert "memory went from 100 MB to 300 MB" in words(found)
+    assert "calls +150 % (1k → 2.5k)" in words(found)
+    assert "memory" in plain(found.action)
+
+
+def test_a_slow_tail_is_told_from_a_slow_middle() -> None:
+    (found,) = recommend(evidence(replace(GOOD, p95=260)))
+    assert "only some calls are slow" in words(found)
+    assert "have in common" in plain(found.action)
+
+
+def test_slowness_is_not_claimed_against_too_few_calls_before() -> None:
+    assert recommend(evidence(replace(GOOD, p95=260), replace(GOOD, count=10))) == ()
+
+
+def test_tools_of_one_server_in_the_same_trouble_are_one_recommendation() -> None:
+    bad = tuple(replace(GOOD, tool=f"t{n}", errors=500) for n in range(4))
+    found = recommend(Evidence(bad, {}))
+    assert len(found) == 1
+    assert found[0].tool == ""
+    assert "fails as a whole: 4 of its tools, 50 % of their calls" in words(found[0])
+
+
+def test_a_leak_is_recommended_on_once_a_tool() -> None:
+    leak = Anomaly(
+        "a", "s", "t", "resource_leak", "warning", 7, None, 410, "100-160", "3x", "memory", "MB", "x", 0.9, ()
+    )
+    found = recommend(evidence(GOOD, anomalies=(leak, replace(leak, anomaly_id="b"))))
+    assert len(found) == 1
+    assert "410" in words(found[0])
+    assert "100-160" in words(found[0])
+    assert "restart" in plain(found[0].action)
+
+
+def test_an_anomaly_of_what_is_spoken_of_already_is_not_said_twice() -> None:
+    bad = replace(GOOD, errors=340)
+    spike = Anomaly(
+        "a", "s", "t", "error_rate_spike", "critical", 5_000, None, 34, "0-1", "", "error_rate", "%", "z", 0.9, ()
+    )
+    assert len(recommend(evidence(bad, anomalies=(spike,)))) == 1
+
+
+def test_a_critical_alert_that_nobody_took_is_last_but_there() -> None:
+    waits = Alert("alert-20251031-007", "s", "t", "critical", "escalated", "cpu > 90", 95, 90, 1, None, "")
+    (found,) = recommend(evidence(GOOD, alerts=(waits,)))
+    assert "acknowledge_alert" in plain(found.action)
+    assert "alert-20251031-007" in plain(found.action)
+    assert recommend(evidence(GOOD, alerts=(replace(waits, status="acknowledged"),))) == ()
+
+
+def test_recommendations_are_few_and_the_severe_ones_come_first() -> None:
+    tools = tuple(replace(GOOD, server=f"s{n}", tool="t", errors=20 + n * 10) for n in range(30))
+    found = recommend(Evidence(tools, {}))
+    assert len(found) == MAX_RECOMMENDATIONS
+    severities = [item.severity for item in found]
+    assert severities == sorted(severities)  # critical before warning
+    assert found[0].server == "s29"
+
+
+def test_the_sample_day_leads_with_the_tool_that_fails() -> None:
+    report = compose(samples.answered(), samples.SPAN, samples.END_MS, errors=samples.errors())
+    assert report.recommendations is not None
+    first = report.recommendations[0]
+    assert (first.tool, first.metric, first.severity) == ("deploy_application", "error_rate", "critical")
+    assert first.since_ms == samples.END_MS - 3 * 3_600_000
