@@ -46,7 +46,11 @@ def _log_lines(error: BaseException) -> list[str]:
     if isinstance(error, LaunchFailed):
         return [f"  {line}" for line in error.log]
     if isinstance(error, NotReady):
-        return [line for name, lines in error.logs.items() for line in [f"last lines of {name}:", *_indented(lines)]]
+        told = [line for name, lines in error.logs.items() for line in [f"last lines of {name}:", *_indented(lines)]]
+        return [
+            *told,
+            "The others run, and the watchdog keeps trying: `perfmon status` shows them, `perfmon down` stops them.",
+        ]
     return []
 
 

@@ -45,17 +45,18 @@ def check_locks(data: DataDirectory) -> Check:
     return Check("locks", "ok", ", ".join(f"{name} {pid}" for name, pid in held.items()) or "none held")
 
 
-def check_services(answers: Mapping[str, Answer]) -> Check:
+def check_services(data: DataDirectory, answers: Mapping[str, Answer]) -> Check:
     """All ready, or none running."""
     if not answers:
-        return Check(
-            "services", "problem", "none answers", "`perfmon up`; then `perfmon status` and the logs below state/logs"
-        )
+        return Check("services", "problem", "none answers", f"`perfmon up`; what went wrong before is in {data.logs}")
     silent = [name for name in SERVICES if name not in answers]
     waiting = [name for name, answer in answers.items() if not answer.ready]
     if silent:
         return Check(
-            "services", "problem", f"no answer from {', '.join(silent)}", "see state/logs; the watchdog restarts them"
+            "services",
+            "problem",
+            f"no answer from {', '.join(silent)}",
+            f"the watchdog restarts them; the logs say why: {data.logs}",
         )
     if waiting:
         return Check(
@@ -88,13 +89,15 @@ def check_http(data: DataDirectory, answers: Mapping[str, Answer]) -> Check:
     """The gateway's port accepts connections."""
     url = http_address(data, answers)
     if url is None:
-        return Check("HTTP", "warning", "no gateway listens", "`perfmon up`; see state/logs/gateway.log")
+        return Check("HTTP", "warning", "no gateway listens", f"`perfmon up`; see {data.logs / 'gateway.log'}")
     host, _, port = url.removeprefix("http://").rstrip("/").rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S):
             return Check("HTTP", "ok", url)
     except (OSError, ValueError) as error:
-        return Check("HTTP", "problem", f"{url} does not accept connections: {error}", "see state/logs/gateway.log")
+        return Check(
+            "HTTP", "problem", f"{url} does not accept connections: {error}", f"see {data.logs / 'gateway.log'}"
+        )
 
 
 def check_counters(data: DataDirectory, answers: Mapping[str, Answer]) -> Iterator[Check]:

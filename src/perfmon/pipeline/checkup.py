@@ -23,7 +23,7 @@ def examine(data: DataDirectory) -> Iterator[Check]:
     yield files.check_runtime(data)
     yield processes.check_supervisord(data)
     yield processes.check_locks(data)
-    yield processes.check_services(answers)
+    yield processes.check_services(data, answers)
     yield processes.check_versions(answers)
     yield processes.check_http(data, answers)
     yield files.check_clock(data)

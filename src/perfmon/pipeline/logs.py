@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ _LINE_CHARS: Final = 300
 
 
 def tail(path: Path, lines: int = TAIL_LINES) -> list[str]:
-    """The last lines of a file without its blank ones; none when it cannot be read or is a link."""
+    """The last lines of a file; none when it cannot be read or is a link. Blank lines and repetitions are left out."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -23,7 +24,7 @@ def tail(path: Path, lines: int = TAIL_LINES) -> list[str]:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL_BYTES))
         text = file.read(_TAIL_BYTES).decode(errors="replace")
-    found = [line for line in text.splitlines() if line.strip()]
+    found = [line for line, _ in groupby(text.splitlines()) if line.strip()]
     return [_printable(line) for line in found[-lines:]]
 
 
