@@ -65,8 +65,8 @@ class Services:
         asked = asyncio.ensure_future(client.call(method, params, timeout_s=patience_s, request_id=request_id))
         try:
             done, _ = await asyncio.wait({asked}, timeout=QUICK_S)
-            if not done:
-                await client.call("ping", timeout_s=PING_S)
+            if not done and not await _answers(client):
+                raise Unavailable(client.endpoint, method, QUICK_S + PING_S)
             return await asked
         except Unavailable:
             if not mutation or not asked.done():
@@ -111,6 +111,14 @@ class Services:
             name = "ingest.write" if service == "ingest" else service
             self._clients[service] = AsyncRpcClient(self._data.endpoint(name))
         return self._clients[service]
+
+
+async def _answers(client: AsyncRpcClient) -> bool:
+    try:
+        await client.call("ping", timeout_s=PING_S)
+    except Unavailable:
+        return False
+    return True
 
 
 async def _dropped(task: asyncio.Future[Any]) -> None:

@@ -153,7 +153,7 @@ def healthy_replies() -> dict[tuple[str, str], Reply]:
             "freshness": {"lastMetric": "2025-10-31T12:59:59.000Z", "lagEntries": 0},
             "ingestLag": 0,
             "dropped": 0,
-            "nextStep": "detect_anomalies for github",
+            "nextStep": {"tool": "detect_anomalies", "arguments": {"mcpServer": "github"}, "why": "github is slow."},
         },
         ("reporter", "latest"): {"path": "/data/reports/report.md", "report": "# Report\n"},
     }

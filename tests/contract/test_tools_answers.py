@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from gateway_fakes import HOUR_MS, NOW_MS, FakeBackends, alert, anomaly, call, rollup, stats
+from gateway_fakes import HOUR_MS, NOW_MS, FakeBackends, alert, anomaly, call, rollup, stats, unavailable
 
 from services.gateway.tools import Stored
 
@@ -464,3 +464,34 @@ def test_a_name_that_was_never_valid_unicode_does_not_break_the_answer():
 def test_figures_that_are_no_numbers_are_null():
     backends = FakeBackends(aggregator__rollup=rollup([{**stats(), "avg": float("nan")}]))
     assert call(backends, "get_metrics").structured_content["metrics"][0]["value"] is None
+
+
+# with one service away
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("detect_anomalies", {"mcpServer": "github"}),
+        ("get_active_alerts", {"mcpServer": "github"}),
+        ("set_alert_threshold", {"metric": "cpu", "threshold": 80, "severity": "warning", "mcpServer": "github"}),
+        ("generate_report", {"mcpServer": "github"}),
+        ("get_dashboard", {"mcpServer": "github"}),
+    ],
+)
+def test_what_does_not_need_the_aggregator_is_answered_without_it(tool, arguments):
+    backends = FakeBackends(
+        aggregator__series=unavailable("aggregator", "series"),
+        detector__anomalies={"anomalies": [], "summary": {"total": 0}, "freshness": {"lastMetricMs": NOW_MS - 1}},
+        alerter__alerts_dot_list={"alerts": [], "total": 0, "summary": {}},
+    )
+    assert not call(backends, tool, arguments).is_error
+
+
+def test_a_dashboard_with_parts_missing_says_which():
+    backends = FakeBackends()
+    parts = {"worstTools": None, "recentAnomalies": None, "missing": ["the detector did not answer"]}
+    backends.replies["reporter", "dashboard"] = {**backends.replies["reporter", "dashboard"], **parts}
+    result = call(backends, "get_dashboard")
+    assert "the detector did not answer" in result.content[0].text
+    assert result.structured_content["recentAnomalies"] is None

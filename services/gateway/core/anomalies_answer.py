@@ -28,7 +28,7 @@ _COMPACT_KEYS: Final = ("timestamp", "mcpServer", "toolName", "anomalyType", "se
 _COMPACT_DETAILS: Final = ("currentValue", "expectedRange", "deviation", "confidence", "method", "metric", "unit")
 
 
-def anomalies_request(arguments: DetectAnomalies, found: Range, after_seq: int | None) -> Data:
+def anomalies_request(arguments: DetectAnomalies, found: Range) -> Data:
     """The parameters of the detector's `anomalies`."""
     full = arguments.detail == "full"
     request: Data = {
@@ -39,7 +39,7 @@ def anomalies_request(arguments: DetectAnomalies, found: Range, after_seq: int |
         "limit": arguments.limit or (FULL_LIMIT if full else DEFAULT_LIMIT),
         "detail": "full" if full else "compact",
     }
-    optional = {"mcpServer": arguments.mcp_server, "toolName": arguments.tool_name, "afterSeq": after_seq}
+    optional = {"mcpServer": arguments.mcp_server, "toolName": arguments.tool_name}
     return request | {name: value for name, value in optional.items() if value is not None}
 
 

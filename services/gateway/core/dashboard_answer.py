@@ -80,10 +80,15 @@ def _text(data: Data) -> str:
             parts.append(f"{_TITLES[name]}{rest}:\n{fenced(chr(10).join(_line(one) for one in rows[:NAMED]))}")
     if data.get("missing"):
         parts.append("Missing: " + "; ".join(_inline(str(one)) for one in data["missing"]))
-    next_step = data.get("nextStep")
-    if isinstance(next_step, str) and next_step:
-        parts.append(f"Next: {_inline(next_step)}")
+    parts.extend(_next_step(data.get("nextStep")))
     return "\n".join(parts)
+
+
+def _next_step(step: object) -> list[str]:
+    if not isinstance(step, dict) or not step.get("why"):
+        return [f"Next: {_inline(step)}"] if isinstance(step, str) and step else []
+    call = f" {step['tool']}({json.dumps(step.get('arguments') or {}, ensure_ascii=False)})" if step.get("tool") else ""
+    return [_inline(f"Next: {step['why']}{call}")]
 
 
 def _headline(data: Data) -> str:

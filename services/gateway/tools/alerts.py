@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from perfmon.rpc import RpcError
 from services.gateway.core.alerts_answer import (
     acknowledged_answer,
     alerts_answer,
@@ -11,7 +10,6 @@ from services.gateway.core.alerts_answer import (
     threshold_request,
 )
 from services.gateway.core.arguments import AcknowledgeAlert, GetActiveAlerts, SetAlertThreshold
-from services.gateway.core.known_names import look_up
 from services.gateway.core.ranges import span_ms
 from services.gateway.core.schema import anything, counts, flag, listing, number, record, text, whole
 from services.gateway.core.shaping import Answer
@@ -42,25 +40,18 @@ async def _set_threshold(arguments: SetAlertThreshold, context: ToolContext) -> 
     reply = await context.backends.ask("alerter", "thresholds.set", request, mutation=True)
     note = None
     if arguments.mcp_server is not None or arguments.tool_name is not None:
-        note = await _unseen(arguments, context)
+        # A threshold may come before the first metric; a misspelt name should still be noticed.
+        known = await context.look_up_or_none(arguments.mcp_server, arguments.tool_name)
+        note = None if known is None else known.problem
     return threshold_answer(arguments, reply, note)
-
-
-async def _unseen(arguments: SetAlertThreshold, context: ToolContext) -> str | None:
-    """A threshold may come before the first metric; a misspelt name should still be noticed."""
-    try:
-        series = await context.series()
-    except RpcError:
-        return None  # the threshold is set; this was only advice
-    return look_up(series, arguments.mcp_server, arguments.tool_name).problem
 
 
 async def _active_alerts(arguments: GetActiveAlerts, context: ToolContext) -> Answer:
     reply = await context.backends.ask("alerter", "alerts.list", alerts_request(arguments))
     if reply.get("alerts"):
         return alerts_answer(arguments, reply, None)
-    known = look_up(await context.series(), arguments.mcp_server, None)
-    if known.problem:
+    known = await context.look_up_or_none(arguments.mcp_server, None)
+    if known is not None and known.problem:
         raise GET_ACTIVE_ALERTS.refuse(known.problem)
     return alerts_answer(arguments, reply, known)
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from services.gateway.core.anomalies_answer import anomalies_answer, anomalies_request
 from services.gateway.core.arguments import DetectAnomalies
-from services.gateway.core.known_names import look_up
+from services.gateway.core.known_names import Known
 from services.gateway.core.ranges import LOOKBACKS_MS, Range
 from services.gateway.core.schema import anything, counts, listing, number, record, text, whole
 from services.gateway.core.shaping import Answer
@@ -20,11 +20,13 @@ PATIENCE_S: Final = 20.0
 async def _run(arguments: DetectAnomalies, context: ToolContext) -> Answer:
     now_ms = context.now_ms()
     found = Range(now_ms - LOOKBACKS_MS[arguments.lookback_window], now_ms)
-    request = anomalies_request(arguments, found, context.backends.after_seq)
+    request = anomalies_request(arguments, found)
     reply = await context.backends.ask("detector", "anomalies", request, patience_s=PATIENCE_S)
     if reply.get("anomalies"):
         return anomalies_answer(arguments, found, reply, None)
-    known = look_up(await context.series(), arguments.mcp_server, arguments.tool_name)
+    known = await context.look_up_or_none(arguments.mcp_server, arguments.tool_name)
+    if known is None:
+        known = Known(None, (reply.get("freshness") or {}).get("lastMetricMs"))
     if known.problem:
         raise SPEC.refuse(known.problem)
     return anomalies_answer(arguments, found, reply, known)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from services.gateway.core.arguments import GenerateReport
-from services.gateway.core.known_names import look_up
 from services.gateway.core.ranges import PERIODS_MS, Range, resolve_range
 from services.gateway.core.report_answer import report_answer, report_request
 from services.gateway.core.schema import anything, listing, record, text
@@ -20,8 +19,8 @@ PATIENCE_S: Final = 30.0
 async def _run(arguments: GenerateReport, context: ToolContext) -> Answer:
     found = _range(arguments, context.now_ms())
     if arguments.mcp_server is not None:
-        known = look_up(await context.series(), arguments.mcp_server, None)
-        if known.problem:
+        known = await context.look_up_or_none(arguments.mcp_server, None)
+        if known is not None and known.problem:
             raise SPEC.refuse(known.problem)
     reply: Any = await context.backends.ask(
         "reporter", "report", report_request(arguments, found, context.backends.after_seq), patience_s=PATIENCE_S

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from services.gateway.core.arguments import GetDashboard
 from services.gateway.core.dashboard_answer import dashboard_answer, dashboard_request
-from services.gateway.core.known_names import look_up
 from services.gateway.core.schema import Schema, anything, counts, listing, number, record, text, whole
 from services.gateway.core.shaping import Answer
 from services.gateway.tools.spec import ToolContext, ToolSpec
@@ -18,8 +17,8 @@ PATIENCE_S: Final = 10.0
 
 async def _run(arguments: GetDashboard, context: ToolContext) -> Answer:
     if arguments.mcp_server is not None:
-        known = look_up(await context.series(), arguments.mcp_server, None)
-        if known.problem:
+        known = await context.look_up_or_none(arguments.mcp_server, None)
+        if known is not None and known.problem:
             raise SPEC.refuse(known.problem)
     reply: Any = await context.backends.ask(
         "reporter", "dashboard", dashboard_request(arguments), patience_s=PATIENCE_S

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from services.gateway.core.arguments import GetMetrics
-from services.gateway.core.known_names import look_up
 from services.gateway.core.metrics_answer import FIELDS, metrics_answer, no_metrics_answer, rollup_request
 from services.gateway.core.ranges import resolve_range
 from services.gateway.core.schema import listing, number, record, text, whole
@@ -17,7 +16,7 @@ async def _run(arguments: GetMetrics, context: ToolContext) -> Answer:
     reply = await context.backends.ask("aggregator", "rollup", request)
     if reply.get("rows"):
         return metrics_answer(arguments, found, reply)
-    known = look_up(await context.series(), arguments.mcp_server, arguments.tool_name)
+    known = await context.look_up(arguments.mcp_server, arguments.tool_name)
     if known.problem:
         raise SPEC.refuse(known.problem)
     return no_metrics_answer(arguments, found, reply, known)

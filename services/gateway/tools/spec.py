@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
+from perfmon.rpc import RpcError
 from services.gateway.core.arguments import Arguments
+from services.gateway.core.known_names import Known, look_up
 from services.gateway.core.refusals import ToolRefusal, refusal
 from services.gateway.core.schema import Schema, input_schema
 from services.gateway.core.shaping import Answer
@@ -55,11 +57,21 @@ class ToolContext:
     backends: Backends
     now_ms: Callable[[], int]
 
-    async def series(self) -> list[Any]:
-        """`[[server, tool, lastTs], …]` of everything that has metrics."""
+    async def look_up(self, server: str | None, tool: str | None) -> Known:
+        """Names that were asked for against all that have metrics.
+
+        Raises: perfmon.rpc.Unavailable, perfmon.rpc.RpcError.
+        """
         found = await self.backends.ask("aggregator", "series")
         series = found.get("series") if isinstance(found, dict) else None
-        return series if isinstance(series, list) else []
+        return look_up(series if isinstance(series, list) else [], server, tool)
+
+    async def look_up_or_none(self, server: str | None, tool: str | None) -> Known | None:
+        """The same where the answer is only advice: None when the aggregator cannot be asked."""
+        try:
+            return await self.look_up(server, tool)
+        except RpcError:
+            return None
 
 
 Run = Callable[[Any, ToolContext], Awaitable[Answer]]
