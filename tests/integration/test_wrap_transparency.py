@@ -32,7 +32,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 def _command(data_dir: Path, *child: str) -> list[str]:
     server = [sys.executable, str(CHILD), *child]
-    return [sys.executable, "-P", "-m", "perfmon.wrap", "--data-dir", str(data_dir), "--", *server]
+    return [sys.executable, "-P", "-m", "perfmon.wrap", "--data", str(data_dir), "--", *server]
 
 
 @contextlib.contextmanager
@@ -222,7 +222,7 @@ def test_command_line_environment_and_directory_are_the_servers_own(
     # The server ignores the arguments it does not know: only `tell` takes none.
     script = f"import sys; sys.argv = sys.argv[:2]; exec(compile(open({str(CHILD)!r}).read(), 'child', 'exec'))"
     server = [sys.executable, "-c", script, *odd]
-    wrapped = [sys.executable, "-P", "-m", "perfmon.wrap", "--data-dir", str(data_dir), "--", *server]
+    wrapped = [sys.executable, "-P", "-m", "perfmon.wrap", "--data", str(data_dir), "--", *server]
     told = [
         ast.literal_eval(subprocess.run(one, capture_output=True, check=True, env=given, cwd=tmp_path).stdout.decode())
         for one in (server, wrapped)

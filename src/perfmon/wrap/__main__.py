@@ -1,4 +1,4 @@
-"""`python -P -m perfmon.wrap [--name N] [--data-dir DIR] -- <command…>`."""
+"""`python -P -m perfmon.wrap [--name N] [--data DIR] -- <command…>`."""
 
 import sys
 

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Final, NoReturn
 
 import perfmon
-from perfmon.wrap.arguments import USAGE, UsageError, WrapOptions, parse
+from perfmon.wrap.arguments import HELP, USAGE, HelpWanted, UsageError, WrapOptions, parse
 from perfmon.wrap.environment import original_environment
 from perfmon.wrap.frames import FrameKind
 from perfmon.wrap.pump import Pump
@@ -42,6 +42,9 @@ def main(argv: Sequence[str]) -> NoReturn:
     """Run, and leave the process with the server's exit code without waiting for threads that block in a read."""
     try:
         code = run(parse(argv))
+    except HelpWanted:
+        os.write(1, HELP.encode())
+        code = 0
     except UsageError as error:
         _say(f"{error}\n{USAGE}")
         code = USAGE_EXIT

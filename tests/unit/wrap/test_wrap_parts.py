@@ -26,7 +26,7 @@ MB = 1024 * 1024
         (["--", "cmd", "-x"], WrapOptions(("cmd", "-x"))),
         (["cmd", "--name", "theirs"], WrapOptions(("cmd", "--name", "theirs"))),
         (["--name", "n", "--", "cmd", "--", "x"], WrapOptions(("cmd", "--", "x"), "n")),
-        (["--name=a=b", "--data-dir", "/d", "cmd"], WrapOptions(("cmd",), "a=b", "/d")),
+        (["--name=a=b", "--data", "/d", "cmd"], WrapOptions(("cmd",), "a=b", "/d")),
         (["--", "--odd"], WrapOptions(("--odd",))),
     ],
 )
