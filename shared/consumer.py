@@ -86,6 +86,8 @@ class Consumer:
         self.rows_total = 0
         self.gaps_total = 0
         self.rebuilds_total = 0
+        #: During `rebuild`: path below `metrics/` → the bytes that hold everything up to its position, and nothing after.
+        self.snapshot_files: dict[str, int] = {}
         self._applied = threading.Condition(self.lock)
         self._log = structlog.get_logger()
         self._reader = JournalReader(service.data.journal)
@@ -258,6 +260,7 @@ class Consumer:
             with self.lock:
                 snapshot = self._snapshot()
                 position = Position(str(snapshot["epoch"]), int(snapshot["seq"]))
+                self.snapshot_files = dict(snapshot.get("files") or {})
                 self.state.rebuild(position, reason)
                 self.position, self.head = position, position.seq
                 self._save(force=True)

@@ -23,6 +23,7 @@ from shared.timespan import DAY_MS, BadTime, day_of, parse_iso
 #: Bytes read from a file at once.
 CHUNK_BYTES: Final = 4 * 1024 * 1024
 
+_END_OF_TIME_MS: Final = 1 << 62
 _NAN: Final = float("nan")
 
 
@@ -83,6 +84,21 @@ def read_raw(
             if max_rows is not None and len(columns.codes) > max_rows:
                 raise TooManyRows(f"more than {max_rows} rows")
     return RawRows(columns.batch(), columns.unparsable)
+
+
+def read_batches(data: DataDirectory, sizes: Mapping[str, int], *, rows: int = 50_000) -> Iterator[RawRows]:
+    """All rows of some files (path below `metrics/` → bytes that are read of it), oldest day first, at most `rows` at once."""
+    columns = _Columns()
+    for relative in sorted(sizes):
+        path = data.metrics / relative
+        if path.parent.is_symlink() or path.parent.parent.is_symlink():
+            continue
+        for line in _lines(path, sizes[relative]):
+            columns.take(line, 0, _END_OF_TIME_MS, None, None)
+            if len(columns.codes) >= rows:
+                yield RawRows(columns.batch(), columns.unparsable)
+                columns = _Columns()
+    yield RawRows(columns.batch(), columns.unparsable)
 
 
 def metric_files(
