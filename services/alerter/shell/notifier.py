@@ -38,6 +38,7 @@ class Notifier:
         self._channels = channels
         self._results: deque[tuple[str, list[Result]]] = deque()
         self._threads: list[threading.Thread] = []
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._send = send or self._through_server
         self._secrets = channels.secrets()
         self._queues: dict[str, queue.SimpleQueue[list[Entry] | None]] = {}
@@ -65,12 +66,14 @@ class Notifier:
         return found
 
     def close(self, wait_s: float) -> None:
-        """End the threads, waiting at most so long for what they are sending."""
+        """End the threads, waiting at most so long for what they are sending; then that is ended too."""
         for orders in self._queues.values():
             orders.put(None)
         until = time.monotonic() + wait_s
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
+        for process in list(self._running):
+            _end(process)
 
     def _work(self, name: str, channel: Channel, orders: queue.SimpleQueue[list[Entry] | None]) -> None:
         while (entries := orders.get()) is not None:
@@ -98,11 +101,14 @@ class Notifier:
             "timeout_s": server.timeout_s,
             "calls": [[key, call.tool, call.arguments] for key, call in calls],
         }
-        yield from run_delivery(order, server.timeout_s + KILL_GRACE_S)
+        yield from run_delivery(order, server.timeout_s + KILL_GRACE_S, self._running)
 
 
-def run_delivery(order: dict[str, Any], timeout_s: float) -> Iterable[Result]:
-    """Run `services.alerter.deliver` and yield its answers; it and its children are dead afterwards.
+def run_delivery(
+    order: dict[str, Any], timeout_s: float, running: set[subprocess.Popen[bytes]] | None = None
+) -> Iterable[Result]:
+    """Run `services.alerter.deliver` and yield its answers; it and its children are dead afterwards. While it runs it is in
+    `running`.
 
     Raises: OSError, subprocess.SubprocessError, ValueError.
     """
@@ -117,12 +123,15 @@ def run_delivery(order: dict[str, Any], timeout_s: float) -> Iterable[Result]:
         env=environment,
         start_new_session=True,
     )
+    running = set() if running is None else running
+    running.add(process)
     try:
         answers, _ = process.communicate(json.dumps(order).encode(), timeout=timeout_s)
     except subprocess.TimeoutExpired as expired:
         answers = expired.stdout or b""
     finally:
         _end(process)
+        running.discard(process)
     for line in answers.splitlines():
         answer = json.loads(line)
         yield str(answer["key"]), answer["error"]
@@ -144,4 +153,4 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             child.kill()
         except psutil.Error:
             pass  # gone already
-    process.communicate()
+    process.wait()
