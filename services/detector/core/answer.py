@@ -7,10 +7,12 @@ at the series' past anew.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final
+
+import numpy as np
 
 from services.detector.core import methods
 from services.detector.core.events import SEVERITIES, Event
@@ -20,6 +22,7 @@ from services.detector.core.kernels.fold import N
 from services.detector.core.metrics import (
     HISTORY_MS,
     METHODS,
+    METRICS,
     MIN_BASELINE_CALLS,
     MIN_METHOD_CALLS,
     MINUTE_MS,
@@ -29,6 +32,8 @@ from services.detector.core.metrics import (
 from services.detector.core.state.series import SeriesState
 from services.detector.core.watch import Watch
 from shared.timespan import iso
+
+Lock = Callable[[], AbstractContextManager[object]]
 
 #: Longest list of anomalies in one answer.
 MAX_LIMIT: Final = 1_000
@@ -75,26 +80,64 @@ def parse_query(params: dict[str, Any], now_ms: int) -> Query:
     return Query(end_ms - lookback_ms, end_ms, sensitivity, method, server, tool, limit, params.get("detail") == "full")
 
 
-def answer(watch: Watch, query: Query, lock: Callable[[], AbstractContextManager[object]]) -> dict[str, Any]:
+def answer(watch: Watch, query: Query, lock: Lock) -> dict[str, Any]:
     """The answer, without freshness. The lock is taken a series at a time, so that the stream never waits for long."""
     with lock():
         chosen = [s for s in watch.engine.series.values() if query.concerns(*s.key)]
-        events = list(_booked(watch, query)) if query.method == "auto" else []
     coverage = _Coverage(query)
+    find = _find_auto if query.method == "auto" else _find_named
+    shown, figures = find(watch, query, chosen, coverage, lock)
+    with lock():
+        for event in shown:
+            if event.end_ms is None or query.method != "auto":
+                _explain(watch, event, shown)
+        rows = [anomaly(event, full=query.full) for event in shown]
+    return {"anomalies": rows, "summary": figures, "coverage": coverage.as_map()}
+
+
+def _find_auto(
+    watch: Watch, query: Query, chosen: list[SeriesState], coverage: _Coverage, lock: Lock
+) -> tuple[list[Event], dict[str, Any]]:
+    """The worst events of the book and of a sweep now, and figures about all."""
+    with lock():
+        booked = watch.book.select(query.start_ms, query.end_ms, query.sensitivity)
+        events = [event for event in booked if query.concerns(event.server, event.tool)]
     for series in chosen:
         with lock():
             coverage.add(series)
-            if query.method == "auto":
-                events += [e for e in watch.preview(series, query.end_ms) if not is_below(e.level, query.sensitivity)]
-            else:
-                events += methods.find(series, query.method, query.sensitivity, query.start_ms, query.end_ms)
+            events += [e for e in watch.preview(series, query.end_ms) if not is_below(e.level, query.sensitivity)]
     events.sort(key=badness, reverse=True)
-    shown = events[: query.limit]
-    with lock():
-        for event in shown if query.method != "auto" else ():
-            _explain(watch, event, events)
-        rows = [anomaly(event, full=query.full) for event in shown]
-    return {"anomalies": rows, "summary": summary(events), "coverage": coverage.as_map()}
+    return events[: query.limit], summary(events)
+
+
+def _find_named(
+    _: Watch, query: Query, chosen: list[SeriesState], coverage: _Coverage, lock: Lock
+) -> tuple[list[Event], dict[str, Any]]:
+    """The worst events that a named method finds, and figures about all; only the worst are written out."""
+    found: list[methods.Found] = []
+    for series in chosen:
+        with lock():
+            coverage.add(series)
+            found += methods.find(series, query.method, query.sensitivity, query.start_ms, query.end_ms)
+    sizes = [len(f.groups) for f in found]
+    grave = np.concatenate([f.severity for f in found]) if found else np.empty(0, np.int64)
+    by_type: Counter[str] = Counter()
+    for f, size in zip(found, sizes, strict=True):
+        by_type[METRICS[f.span.metric].spike_type] += size
+    counts = np.bincount(grave, minlength=len(SEVERITIES)).tolist()
+    figures = {
+        "total": len(grave),
+        "bySeverity": dict(zip(SEVERITIES, counts, strict=True)),
+        "byType": dict(sorted(by_type.items())),
+    }
+    if not found:
+        return [], figures
+    starts, times = np.concatenate([f.start_ms for f in found]), np.concatenate([f.times for f in found])
+    worst = np.lexsort((starts, times, grave))[::-1][: query.limit]
+    offsets = np.cumsum([0, *sizes])
+    owner = np.searchsorted(offsets, worst, "right") - 1
+    events = [found[f].event(int(i - offsets[f])) for f, i in zip(owner.tolist(), worst.tolist(), strict=True)]
+    return events, figures
 
 
 def badness(event: Event) -> tuple[int, bool, float, int]:
@@ -152,17 +195,11 @@ class _Coverage:
         }
 
 
-def _booked(watch: Watch, query: Query) -> Iterator[Event]:
-    for event in watch.book.select(query.start_ms, query.end_ms, query.sensitivity):
-        if query.concerns(event.server, event.tool):
-            yield event
-
-
 def _explain(watch: Watch, event: Event, events: list[Event]) -> None:
     series = watch.engine.series.get(event.series)
     if series is not None:
         evidence = gather(event, series, events, watch.engine.series)
-        event.evidence = evidence.as_map()
+        event.evidence = event.evidence | evidence.as_map()
         event.recommendations = recommendations(event, evidence)
 
 

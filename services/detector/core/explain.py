@@ -132,7 +132,7 @@ def _slow(event: Event, evidence: Evidence) -> Iterator[str]:
         )
     moved = [name for name in _RESOURCES if _moved(evidence, name)]
     for name in moved:
-        yield f"{_WORDS[name].capitalize()} rose in the same calls, {_from_to(evidence.changes[name], name)}: {_TO_DO[name]}"
+        yield f"{_start(_WORDS[name])} rose in the same calls, {_from_to(evidence.changes[name], name)}: {_TO_DO[name]}"
     load = _moved(evidence, "calls_per_minute")
     if load:
         yield f"Calls came {load.times:.2g} times as often as before: check for a caller that retries or loops."
@@ -161,7 +161,7 @@ def _failing(event: Event, evidence: Evidence) -> Iterator[str]:
 
 
 def _hungry(event: Event, evidence: Evidence) -> Iterator[str]:
-    yield f"{_WORDS.get(event.metric, event.metric).capitalize()} rose: {_TO_DO[event.metric]}"
+    yield f"{_start(_WORDS.get(event.metric, event.metric))} rose: {_TO_DO[event.metric]}"
     load = _moved(evidence, "calls_per_minute")
     if load:
         yield f"Calls came {load.times:.2g} times as often as before: the load explains it, at least in part."
@@ -244,6 +244,10 @@ def _from_to(change: Change, name: str) -> str:
 def quoted(name: str) -> str:
     """An untrusted name as part of a sentence: escaped, cut, in quotes of its own."""
     return "“" + shown(name, 80).replace("“", "'").replace("”", "'") + "”"
+
+
+def _start(word: str) -> str:
+    return word[:1].upper() + word[1:]
 
 
 def _plain_type(name: str) -> str:

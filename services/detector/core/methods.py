@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.detector.core import severity
-from services.detector.core.events import Event, event_id
+from services.detector.core.events import SEVERITIES, Event, event_id
 from services.detector.core.kernels import query
 from services.detector.core.metrics import GAP_CALLS, GAP_MS, LEVELS, METRICS, MIN_METHOD_CALLS, MINUTE_MS
 from services.detector.core.state.series import SeriesState
@@ -45,16 +45,42 @@ class Candidates:
     outside: NDArray[np.uint8]
 
 
-def find(series: SeriesState, method: str, sensitivity: str, start_ms: int, end_ms: int) -> Iterator[Event]:
-    """The events that a named method finds in a span of a series; none with fewer than MIN_METHOD_CALLS calls."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The events of one metric of one series, as arrays over events; `event(i)` makes one of them.
+
+    groups i64[n, 4] as `query.group` writes them; severity: index into events.SEVERITIES; times: the worst value over the end of
+    the usual range.
+    """
+
+    span: Span
+    moments: Moments
+    candidates: Candidates
+    groups: NDArray[np.int64]
+    typical: Float64
+    median: float
+    severity: NDArray[np.int64]
+    times: Float64
+    start_ms: Int64
+    method: str
+    sensitivity: str
+
+    def event(self, i: int) -> Event:
+        """One event in full."""
+        return _event(self, i)
+
+
+def find(series: SeriesState, method: str, sensitivity: str, start_ms: int, end_ms: int) -> Iterator[Found]:
+    """What a named method finds in a span of a series; nothing with fewer than MIN_METHOD_CALLS calls."""
+    held = series.calls.between(start_ms, end_ms)[:2]
     for metric in range(series.metrics):
-        span = Span(series, metric, start_ms, end_ms)
+        span = Span(series, metric, start_ms, end_ms, held)
         moments = span.moments()
         if moments.n < MIN_METHOD_CALLS:
             continue
         candidates = _JUDGES[method](span, moments, sensitivity)
         if candidates.outside.any():
-            yield from _events(span, moments, candidates, method, sensitivity)
+            yield _grouped(span, moments, candidates, method, sensitivity)
 
 
 def zscore(span: Span, moments: Moments, sensitivity: str) -> Candidates:
@@ -138,47 +164,53 @@ def _minutes_average(minutes: Minutes) -> Float64:
     return average
 
 
-def _events(span: Span, moments: Moments, found: Candidates, method: str, sensitivity: str) -> Iterator[Event]:
+def _grouped(span: Span, moments: Moments, found: Candidates, method: str, sensitivity: str) -> Found:
     over = np.maximum(found.x - found.upper, found.lower - found.x)
     groups = np.zeros((int(found.outside.sum()), query.GROUP), np.int64)
-    count = query.group(found.ts, over, found.outside, GAP_MS, GAP_CALLS, groups)
-    for first, last, worst, points in groups[:count].tolist():
-        yield _event(span, moments, found, (first, last, worst, points), (method, sensitivity))
-
-
-def _event(
-    span: Span, moments: Moments, found: Candidates, group: tuple[int, int, int, int], named: tuple[str, str]
-) -> Event:
-    first, last, worst, points = group
-    method, sensitivity = named
-    metric = METRICS[span.metric]
-    marked = np.flatnonzero(found.outside[first : last + 1]) + first
-    typical = float(found.x[marked].mean())
-    value, upper = float(found.x[worst]), float(found.upper[worst])
+    groups = groups[: query.group(found.ts, over, found.outside, GAP_MS, GAP_CALLS, groups)]
+    points = groups[:, 3]
+    marked = found.x[np.flatnonzero(found.outside)]
+    typical = np.add.reduceat(marked, np.cumsum(points) - points) / points
+    value, upper = found.x[groups[:, 2]], found.upper[groups[:, 2]]
     median = span.quantile(0.5)
-    start_ms = int(found.ts[first])
+    grave = severity.of_deviations(METRICS[span.metric], typical, median, upper)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = np.where(upper > 0, value / upper, value)
+    below = value <= upper
+    grave[below] = 0
+    start_ms = found.ts[groups[:, 0]]
+    return Found(span, moments, found, groups, typical, median, grave, times, start_ms, method, sensitivity)
+
+
+def _event(found: Found, i: int) -> Event:
+    first, last, worst, points = found.groups[i].tolist()
+    span, calls = found.span, found.candidates
+    metric = METRICS[span.metric]
+    value = float(calls.x[worst])
+    start_ms = int(calls.ts[first])
+    name = f"{metric.name}/{found.method}/{found.sensitivity}"
     return Event(
-        id=event_id(span.series.key, metric.spike_type, f"{metric.name}/{method}/{sensitivity}", start_ms),
+        id=event_id(span.series.key, metric.spike_type, name, start_ms),
         server=span.series.key.server,
         tool=span.series.key.tool,
         type=metric.spike_type,
         metric=metric.name,
         unit=metric.unit,
-        method=method,
+        method=found.method,
         start_ms=start_ms,
-        last_ms=int(found.ts[last]),
-        end_ms=int(found.ts[last]),
-        peak_ms=int(found.ts[worst]),
+        last_ms=int(calls.ts[last]),
+        end_ms=int(calls.ts[last]),
+        peak_ms=int(calls.ts[worst]),
         value=value,
-        typical=typical,
-        median=median,
-        lower=max(0.0, float(found.lower[worst])),
-        upper=upper,
+        typical=float(found.typical[i]),
+        median=found.median,
+        lower=max(0.0, float(calls.lower[worst])),
+        upper=float(calls.upper[worst]),
         points=points,
         calls=last - first + 1,
-        level=LEVELS[sensitivity],
-        confidence=severity.from_distance(_distance(moments, value, typical, points)),
-        severity=severity.of_deviation(metric, typical, median, upper) if value > upper else "info",
+        level=LEVELS[found.sensitivity],
+        confidence=severity.from_distance(_distance(found.moments, value, float(found.typical[i]), points)),
+        severity=SEVERITIES[found.severity[i]],
     )
 
 

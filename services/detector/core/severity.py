@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from services.detector.core.events import Severity
 from services.detector.core.metrics import Metric
 
@@ -31,6 +34,18 @@ def of_deviation(metric: Metric, typical: float, median: float, upper: float) ->
     if times <= CRITICAL_TIMES or excess < metric.grave_excess:
         return "warning"
     return "critical"
+
+
+def of_deviations(
+    metric: Metric, typical: NDArray[np.float64], median: float, upper: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """`of_deviation` of many, as indices into events.SEVERITIES."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = np.where(upper > 0, typical / upper, np.inf)
+    excess = typical - median
+    warning = (times >= WARNING_TIMES) & (excess >= metric.notable_excess)
+    critical = warning & (times > CRITICAL_TIMES) & (excess >= metric.grave_excess)
+    return warning.astype(np.int64) + critical
 
 
 def of_failures(failures: int, calls: int) -> Severity:

@@ -44,29 +44,43 @@ class Minutes:
     def __len__(self) -> int:
         return len(self.start)
 
+    def before(self, start_ms: int) -> Minutes:
+        """The minutes that begin before a time."""
+        n = int(np.searchsorted(self.start, start_ms))
+        if n == len(self):
+            return self
+        return Minutes(
+            self.start[:n], self.n[:n], self.mean[:n], self.m2[:n], self.low[:n], self.high[:n], self.high_at[:n]
+        )
+
 
 class Span:
     """One metric of one series from `start_ms` to `end_ms`. `exact`: every call of it is in `ts` and `x` (ascending)."""
 
-    __slots__ = ("end_ms", "exact", "metric", "ok", "series", "start_ms", "ts", "x")
+    __slots__ = ("_minutes", "end_ms", "exact", "metric", "series", "start_ms", "ts", "x")
 
-    def __init__(self, series: SeriesState, metric: int, start_ms: int, end_ms: int) -> None:
+    def __init__(
+        self, series: SeriesState, metric: int, start_ms: int, end_ms: int, held: tuple[Int64, Float64] | None = None
+    ) -> None:
+        """`held`: (ts, x[metrics, n]) of the calls from start to end, if they were looked up before."""
         self.series = series
         self.metric = metric
         self.start_ms = start_ms
         self.end_ms = end_ms
         self.exact = series.calls.covers(start_ms)
-        ts, x, ok = series.calls.between(start_ms, end_ms)
+        self._minutes: Minutes | None = None
+        ts, x = series.calls.between(start_ms, end_ms)[:2] if held is None else held
         measured = np.isfinite(x[metric])
         whole = bool(measured.all())
         self.ts: Int64 = ts if whole else ts[measured]
         self.x: Float64 = np.ascontiguousarray(x[metric]) if whole else x[metric][measured]
-        self.ok: NDArray[np.uint8] = ok if whole else ok[measured]
 
     def minutes(self, before_ms: int | None = None) -> Minutes:
         """The minutes of the span, or only those that end before `before_ms`."""
-        last = self.end_ms // MINUTE_MS if before_ms is None else before_ms // MINUTE_MS - 1
-        return minutes_of(self.series, self.metric, -(-self.start_ms // MINUTE_MS), min(last, self.end_ms // MINUTE_MS))
+        if self._minutes is None:
+            first, last = -(-self.start_ms // MINUTE_MS), self.end_ms // MINUTE_MS
+            self._minutes = minutes_of(self.series, self.metric, first, last)
+        return self._minutes if before_ms is None else self._minutes.before(before_ms // MINUTE_MS * MINUTE_MS)
 
     def moments(self) -> Moments:
         """Count, mean and deviation of all calls of the span."""
@@ -86,10 +100,11 @@ class Span:
 def minutes_of(series: SeriesState, metric: int, first_minute: int, last_minute: int) -> Minutes:
     """The minutes first … last in which the metric was measured."""
     rows = series.minutes.between(first_minute, last_minute)
-    summary = series.moments[rows, metric]
-    some = summary[:, N] > 0
-    start = series.minutes.index[rows][some] * MINUTE_MS
-    part = summary[some]
+    part = series.moments[rows, metric]
+    start = series.minutes.index[rows] * MINUTE_MS
+    some = part[:, N] > 0
+    if not some.all():
+        start, part = start[some], part[some]
     return Minutes(
         start, part[:, N], part[:, MEAN], part[:, M2], part[:, LOW], part[:, HIGH], part[:, AT].astype(np.int64)
     )

@@ -36,6 +36,15 @@ from shared.batch import Batch, Series
 STALE_MS: Final = 10 * MINUTE_MS
 
 
+class Telling(NamedTuple):
+    """News for the alerter. `name` is the event's id, or another when it became worse after it had been told of, so that the
+    worse news is not taken for a repetition.
+    """
+
+    name: str
+    event: Event
+
+
 class Line(NamedTuple):
     """A line owed to the anomaly file of the day an event began."""
 
@@ -50,7 +59,7 @@ class Watch:
         self.engine = engine
         self.book = book
         self._lines: list[Line] = []
-        self._raises: list[Event] = []
+        self._raises: list[Telling] = []
         #: Events of a replay whose telling waits until it is over.
         self._undecided = {e.id for e in book.events.values() if e.stored and _is_worse(e.severity, e.raised)}
 
@@ -120,7 +129,7 @@ class Watch:
         lines, self._lines = self._lines, []
         return lines
 
-    def take_raises(self) -> list[Event]:
+    def take_raises(self) -> list[Telling]:
         """The events to tell the alerter of since the last time."""
         raises, self._raises = self._raises, []
         return raises
@@ -224,9 +233,10 @@ class Watch:
         if not live:
             self._undecided.add(event.id)
             return False
+        name = f"{event.id}-{event.severity}" if event.raised else event.id
         event.raised = event.severity
         self.book.dirty.add(event.id)
-        self._raises.append(event)
+        self._raises.append(Telling(name, event))
         return True
 
     def _explain(self, event: Event) -> None:
@@ -234,8 +244,7 @@ class Watch:
         if series is None:
             return
         evidence = gather(event, series, self.book.events.values(), self.engine.series)
-        kept = {name: event.evidence[name] for name in ("perHour",) if name in event.evidence}
-        event.evidence = evidence.as_map() | kept
+        event.evidence = event.evidence | evidence.as_map()
         event.recommendations = recommendations(event, evidence)
         self.book.dirty.add(event.id)
 

@@ -6,6 +6,7 @@ recognises an id. The loop never waits for it.
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -55,7 +56,8 @@ class Courier:
             self._queue.append((name, anomaly))
             self._changed.notify()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+                run = contextvars.copy_context().run  # so that its log lines name the service
+                self._thread = threading.Thread(target=run, args=(self._run,), name="courier", daemon=True)
                 self._thread.start()
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ import structlog
 
 from perfmon.paths import DataDirectory
 from services.detector.core.engine import Engine
-from services.detector.core.events import BOOK_MS, Book, Event
+from services.detector.core.events import BOOK_MS, Book
 from services.detector.core.explain import anomaly
 from services.detector.core.metrics import HISTORY_MS
 from services.detector.core.state.series import SeriesState
@@ -106,8 +106,8 @@ class DetectorState:
         for line in self.watch.take_lines():
             owed = line_of(line.event, line.phase)
             self._owed[owed[0], owed[1]] = owed
-        for event in self.watch.take_raises():
-            self._raises[_raise_id(event)] = anomaly(event) | {"id": _raise_id(event)}
+        for name, event in self.watch.take_raises():
+            self._raises[name] = anomaly(event) | {"id": name}
         debts = Debts(self._owed.values(), self._raises.items(), self._done, self._delivered)
         self.database.save(position, self.watch.engine, self.watch.book, debts)
         self._done.clear()
@@ -185,10 +185,3 @@ class DetectorState:
                 book.add(event)
         except OSError as error:
             self._log.warning("anomalies_not_read", reason=str(error))
-
-
-def _raise_id(event: Event) -> str:
-    """What the alerter knows the telling by: the event's id, and another when it became critical after it had been told of, so
-    that the worse news is not taken for a repetition.
-    """
-    return event.id if event.raised != "critical" else f"{event.id}-critical"

@@ -32,7 +32,13 @@ OUTSIDE, SUM = 19, 22  # three places each: calls outside, CUSUM
 PEAK, PEAK_AT, TOTAL, FRACTION, LEVEL, STRENGTH, ADOPTED, HELD = 25, 26, 27, 28, 29, 30, 31, 32
 HELD_VALUES = 33  # HELD_MAX places: values not learned yet
 HELD_MAX: Final = 8
-SIZE: Final = 48
+PAIRS, PREVIOUS = (
+    41,
+    44,
+)  # three places: calls outside that followed another; levels that the call before was outside of
+# What is known of how calls outside come together, fading like the baseline; three places each.
+RUNS, FOLLOWED = 48, 51
+SIZE: Final = 54
 
 IDLE, PENDING, OPEN = 0.0, 1.0, 2.0
 #: Happenings: a new event or a higher level of one; its end inside the band, in silence, or at a new level.
@@ -49,6 +55,11 @@ _LISTEN = (0.5, 0.2, 0.1)
 _LIMIT = (6.0, 8.0, 11.0)
 #: Most that the size of one call may add to the evidence: ln 10, a Pareto tail of index 1 up to ten times the limit.
 _MAX_BOOST = 2.302585092994046
+#: Calls of baseline at which the alarm limits stand ln 2 higher than for a long one: young bands are rough guesses.
+_DAMPING = 200.0
+#: Calls outside, none in a row, that are taken as known beforehand; and how many an episode can add.
+_COMPANY_PRIOR = 10.0
+_MOST_COMPANY = 5.0
 _MIN_OUTSIDE = 3.0
 _MIN_WEIGHT = 20.0
 _GAP_MS = 120_000.0
@@ -89,6 +100,8 @@ def refresh(t: float, base: Row, low: int, track: Row, ratio: float, excess: flo
         for i in range(len(base)):
             base[i] *= fade
         track[WEIGHT] *= fade
+        for i in range(RUNS, SIZE):
+            track[i] *= fade
         track[DECAYED_AT] = t
     passed = max((t - track[REFRESHED_AT]) / 60_000.0, 1.0 / 60.0)
     now = track[SINCE] / passed
@@ -131,11 +144,21 @@ def refresh_due(track: Row) -> bool:
 @compiled("void(float64, float64[:])")
 def begin(t: float, track: Row) -> None:
     """Start to watch a possible event at the first call outside."""
-    for i in range(PHASE, SIZE):
+    for i in range(PHASE, RUNS):
         track[i] = 0.0
     track[PHASE] = PENDING
     track[START] = t
     track[LAST] = t
+
+
+@compiled("void(float64[:])")
+def learn_company(track: Row) -> None:
+    """Remember whether calls outside came alone or in a row; of one episode no more than a few, so that one long incident does
+    not make the next one ordinary.
+    """
+    for level in range(_LEVELS):
+        track[RUNS + level] += min(track[OUTSIDE + level], _MOST_COMPANY)
+        track[FOLLOWED + level] += min(track[PAIRS + level], _MOST_COMPANY)
 
 
 @compiled("void(float64[:], int64, float64[:])")
@@ -144,20 +167,28 @@ def dismiss(base: Row, low: int, track: Row) -> None:
     for i in range(int(track[HELD])):
         learn(track[HELD_VALUES + i], 1.0, base, low, track)
     track[HELD] = 0.0
+    learn_company(track)
     track[PHASE] = IDLE
 
 
 @compiled("void(float64, float64[:])")
 def weigh(value: float, track: Row) -> None:
-    """Move every level's CUSUM by one call."""
+    """Move every level's CUSUM by one call. A call outside that follows another says less when they are known to come in rows."""
+    before = track[PREVIOUS]
+    track[PREVIOUS] = 0.0
     for level in range(_LEVELS):
         chance = track[CHANCE + level]
-        listen = min(max(_LISTEN[level], 5.0 * chance), 0.9)
+        if before > level:
+            known = _COMPANY_PRIOR * chance + track[FOLLOWED + level]
+            chance = max(chance, known / (_COMPANY_PRIOR + track[RUNS + level]))
+        listen = max(min(max(_LISTEN[level], 5.0 * chance), 0.9), 0.5 + 0.5 * chance if before > level else 0.0)
         limit = track[BAND + level]
         if value > limit:
             boost = min(math.log(value / limit), _MAX_BOOST) if limit > 0.0 else 0.0
             track[SUM + level] = min(track[SUM + level] + math.log(listen / chance) + boost, 700.0)
             track[OUTSIDE + level] += 1.0
+            track[PAIRS + level] += 1.0 if before > level else 0.0
+            track[PREVIOUS] = level + 1.0
         else:
             track[SUM + level] = max(0.0, track[SUM + level] + math.log((1.0 - listen) / (1.0 - chance)))
 
@@ -165,7 +196,7 @@ def weigh(value: float, track: Row) -> None:
 @compiled("float64(float64[:])")
 def level_reached(track: Row) -> float:
     """The least sensitive level at which the evidence suffices, 0 for none."""
-    slack = math.log(max(1.0, track[RATE]))
+    slack = math.log(max(1.0, track[RATE])) + math.log(1.0 + _DAMPING / max(track[WEIGHT], 1.0))
     for level in range(_LEVELS - 1, -1, -1):
         if track[OUTSIDE + level] >= _MIN_OUTSIDE and track[SUM + level] >= _LIMIT[level] + slack:
             return level + 1.0
@@ -185,6 +216,7 @@ def end_if_silent(t: float, base: Row, low: int, track: Row) -> float:
     """Close what nothing was heard of for long; the happening's kind, or 0. The track is idle after it."""
     silent = t - track[LAST]
     if track[PHASE] == OPEN and silent >= _QUIET_MS:
+        learn_company(track)
         track[PHASE] = IDLE
         return CLOSED_QUIET
     if track[PHASE] == PENDING and silent >= _PENDING_MS:
@@ -225,6 +257,7 @@ def follow(t: float, outside: bool, track: Row) -> float:
         track[STRENGTH] = track[SUM + int(level) - 1]
         return OPENED
     if track[QUIET] >= _GAP_CALLS and t - track[LAST] >= _GAP_MS:
+        learn_company(track)
         track[PHASE] = IDLE
         return CLOSED_ADOPTED if track[ADOPTED] > 0.0 else CLOSED_INSIDE
     return 0.0
