@@ -12,6 +12,8 @@ import pytest
 
 from perfmon import pipeline
 from perfmon.paths import SERVICES
+from perfmon.pipeline.errors import NotReady
+from perfmon.pipeline.locks import is_held, supervisor_lock
 from tests.fakes.application import build
 from tests.fakes.pipelines import FakePipeline, eventually
 
@@ -71,6 +73,17 @@ def test_it_is_found_used_shown_and_stopped_by_the_commands(fake: FakePipeline, 
     assert all(row.ready for row in pipeline.status(fake.data))
     assert pipeline.stop(fake.data, 30).how == "stopped"
     assert not fake.answers()
+
+
+def test_it_is_recognised_also_while_a_service_of_it_is_missing(fake: FakePipeline, ctl: Ctl) -> None:
+    eventually(lambda: len(fake.answers()) == len(SERVICES))
+    ctl("stop", "aggregator")
+    with pytest.raises(NotReady, match="aggregator"):
+        pipeline.ensure_running(fake.data, wait_ready_s=1)
+    assert not is_held(supervisor_lock(fake.data))
+    assert set(fake.answers()) == set(SERVICES) - {"aggregator"}
+    told = fake.command("run")
+    assert "a pipeline already runs" in told.communicate(timeout=40)[1]
 
 
 def test_what_it_writes_is_for_its_owner_and_git_sees_none_of_it(fake: FakePipeline, ctl: Ctl) -> None:

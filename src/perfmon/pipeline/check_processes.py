@@ -13,6 +13,7 @@ from perfmon import __version__
 from perfmon.paths import SERVICES, DataDirectory
 from perfmon.pipeline.address import http_address
 from perfmon.pipeline.ask import ask_all
+from perfmon.pipeline.by_hand import supervisord_by_hand
 from perfmon.pipeline.launch import died
 from perfmon.pipeline.locks import holder, is_held, supervisor_lock
 from perfmon.pipeline.observe import parked_in
@@ -28,6 +29,9 @@ def check_supervisord(data: DataDirectory) -> Check:
     """Alive, or stopped on purpose."""
     if is_held(supervisor_lock(data)):
         return Check("supervisord", "ok", f"pid {holder(supervisor_lock(data))}")
+    by_hand = supervisord_by_hand(data)
+    if by_hand is not None:
+        return Check("supervisord", "ok", f"pid {by_hand}, started by hand")
     if died(data):
         return Check(
             "supervisord", "problem", "it was killed", "`perfmon up` starts it again; nothing acknowledged is lost"

@@ -13,6 +13,7 @@ from typing import Final
 
 from perfmon.paths import SERVICES, DataDirectory
 from perfmon.pipeline.ask import ping_all
+from perfmon.pipeline.by_hand import supervisord_by_hand
 from perfmon.pipeline.errors import ControlError, PipelineError
 from perfmon.pipeline.launch import died
 from perfmon.pipeline.locks import held, holder, is_held, launch_lock, supervisor_lock
@@ -33,11 +34,10 @@ Say = Callable[[str], None]
 
 
 class AlreadyRunning(PipelineError):
-    """A pipeline runs on this data directory already; `pid` is its supervisord's, None when started by hand."""
+    """A pipeline runs on this data directory already; `pid` is its supervisord's."""
 
     def __init__(self, data: DataDirectory, pid: int | None) -> None:
-        who = "under a supervisord started by hand" if pid is None else f"supervisord pid {pid}"
-        super().__init__(f"a pipeline already runs on {data.root} ({who})")
+        super().__init__(f"a pipeline already runs on {data.root} (supervisord pid {pid})")
         self.pid = pid
 
 
@@ -101,11 +101,11 @@ class Foreground:
 
     def _start(self) -> None:
         with held(launch_lock(self._data), 30.0):
-            answers = ping_all(self._data)
             ours = is_held(supervisor_lock(self._data))
-            if ours or len(answers) == len(SERVICES):
+            by_hand = supervisord_by_hand(self._data)
+            if ours or by_hand is not None:
                 if not self._attach:
-                    raise AlreadyRunning(self._data, holder(supervisor_lock(self._data)) if ours else None)
+                    raise AlreadyRunning(self._data, holder(supervisor_lock(self._data)) if ours else by_hand)
                 self._attached = True
                 return
             self._process = spawn(self._data, started_by="run", foreground=True)

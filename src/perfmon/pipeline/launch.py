@@ -13,9 +13,9 @@ from perfmon import __version__
 from perfmon.paths import SERVICES, DataDirectory
 from perfmon.pipeline.address import http_address
 from perfmon.pipeline.ask import ping_all
+from perfmon.pipeline.by_hand import supervisord_by_hand
 from perfmon.pipeline.errors import IncompatiblePipeline
 from perfmon.pipeline.locks import held, holder, is_held, launch_lock, supervisor_lock
-from perfmon.pipeline.processes import children_of_supervisord
 from perfmon.pipeline.readiness import Progress, wait_ready
 from perfmon.pipeline.record import Record, read_record, write_record
 from perfmon.pipeline.report import Answer, PipelineReport
@@ -45,7 +45,7 @@ def ensure_running(
     """
     data.create()
     answers = ping_all(data)
-    if _all_ready(answers) and _verdict(answers) == "same" and _supervised(data, answers):
+    if _all_ready(answers) and _verdict(answers) == "same" and _supervised(data):
         _keep_running(data, started_by)
         return _report(data, "running", answers)
     with held(launch_lock(data), LAUNCH_LOCK_WAIT_S):
@@ -72,8 +72,8 @@ def _start_if_needed(data: DataDirectory, started_by: str) -> str:
         raise _incompatible(answers)
     if ours and verdict != "restart" and socket_path(data).exists():
         return "running"
-    if not ours and len(answers) == len(SERVICES) and _supervised(data, answers):
-        return "running"  # under a supervisord that somebody started by hand: theirs to restart
+    if supervisord_by_hand(data) is not None:
+        return "running"  # theirs to restart, also when a service of it is missing
     if ours:
         # Older than we are, or its sockets were swept away with the rest of /tmp: nobody could ever reach it again.
         stop_locked(data, timeout_s=STOP_TIMEOUT_S)
@@ -88,9 +88,9 @@ def _all_ready(answers: Mapping[str, Answer]) -> bool:
     return len(answers) == len(SERVICES) and all(answer.ready for answer in answers.values())
 
 
-def _supervised(data: DataDirectory, answers: Mapping[str, Answer]) -> bool:
+def _supervised(data: DataDirectory) -> bool:
     """Whether a supervisord looks after those that answer; the orphans of a killed one will be gone in a moment."""
-    return is_held(supervisor_lock(data)) or children_of_supervisord(answer.pid for answer in answers.values())
+    return is_held(supervisor_lock(data)) or supervisord_by_hand(data) is not None
 
 
 def _verdict(answers: Mapping[str, Answer]) -> Verdict:
@@ -128,8 +128,9 @@ def _report(data: DataDirectory, state: str, answers: Mapping[str, Answer]) -> P
     notes = []
     if versions and state == "running":
         notes.append(f"the pipeline is version {', '.join(sorted(versions))}, this client {__version__}")
-    if pid is None and answers:
-        notes.append("its services run under a supervisord that was started by hand")
+    by_hand = supervisord_by_hand(data) if pid is None else None
+    if by_hand is not None:
+        notes.append(f"its services run under a supervisord that was started by hand (pid {by_hand})")
     return PipelineReport(
         state="restarted" if state == "restarted" else "started" if state == "started" else "running",
         data_root=data.root,

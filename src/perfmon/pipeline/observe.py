@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from perfmon.paths import CONSUMERS, SERVICES, DataDirectory
 from perfmon.pipeline.ask import ask_all, ping_all
+from perfmon.pipeline.by_hand import supervisord_by_hand
 from perfmon.pipeline.control import ProcessInfo
 from perfmon.pipeline.errors import ControlError
 from perfmon.pipeline.locks import holder, is_held, supervisor_lock
@@ -39,7 +40,8 @@ def status(data: DataDirectory) -> list[ServiceStatus]:
     states = _states(data)
     pids = {name: answer.pid for name, answer in answers.items()}
     pids |= {name: info.pid for name, info in states.items() if info.pid and name not in pids}
-    if is_held(supervisor_lock(data)) and (pid := holder(supervisor_lock(data))):
+    pid = holder(supervisor_lock(data)) if is_held(supervisor_lock(data)) else supervisord_by_hand(data)
+    if pid is not None:
         pids[SUPERVISORD] = pid
     usage = usage_of(pids.values(), time.time())
     head = answers.get("ingest")

@@ -48,12 +48,6 @@ def is_supervisord(pid: int) -> bool:
     return any("supervisord" in Path(word).name or word == "perfmon.pipeline.daemon" for word in command_of(pid)[:4])
 
 
-def children_of_supervisord(pids: Iterable[int]) -> bool:
-    """Whether all of these processes, at least one, live under a supervisord: orphans of a killed one do not."""
-    parents = {parent_of(pid) for pid in pids}
-    return bool(parents) and all(parent is not None and is_supervisord(parent) for parent in parents)
-
-
 def usage_of(pids: Iterable[int], now_s: float) -> dict[int, Usage]:
     """The use of several processes, measured over the same window; those that are gone are left out."""
     import time

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from perfmon.paths import DataDirectory
-from perfmon.pipeline.ask import ping_all
+from perfmon.pipeline.by_hand import supervisord_by_hand
 from perfmon.pipeline.control import Supervisor
 from perfmon.pipeline.errors import ControlError
 from perfmon.pipeline.locks import RETRY_S, held, holder, is_held, launch_lock, supervisor_lock
-from perfmon.pipeline.processes import is_supervisord, parent_of
 from perfmon.pipeline.record import remove_record
 from perfmon.pipeline.spawn import supervisor_of
 
@@ -108,18 +107,16 @@ def _kill_all(data: DataDirectory, pid: int | None) -> None:
 
 
 def _stop_by_hand(data: DataDirectory, timeout_s: float) -> StopReport:
-    parents = {parent_of(answer.pid) for answer in ping_all(data).values()}
-    found = [pid for pid in parents if pid is not None and is_supervisord(pid)]
-    if not found:
+    pid = supervisord_by_hand(data)
+    if pid is None:
         return StopReport("not running", None)
-    for pid in found:
-        _signal(pid, signal.SIGTERM)
+    _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout_s
-    while ping_all(data):
+    while supervisord_by_hand(data) is not None:
         if time.monotonic() >= deadline:
-            return StopReport("still running", found[0])
+            return StopReport("still running", pid)
         time.sleep(RETRY_S)
-    return StopReport("stopped", found[0])
+    return StopReport("stopped", pid)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
