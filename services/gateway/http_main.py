@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from perfmon.http_access import HttpAccess, load, load_or_create
+from perfmon.http_access import DEFAULT_HOST, HttpAccess, load, load_or_create
 from perfmon.paths import DataDirectory
 from shared.runtime import Service, main
 
@@ -31,7 +31,8 @@ def start_http() -> int:
 
 
 def _build(service: Service) -> None:
-    listener, access = listen(service.data, service.settings.http_port)
+    chosen = "http_port" in service.settings.model_fields_set
+    listener, access = listen(service.data, service.settings.http_port, chosen=chosen)
     service.log.info("listening", url=access.base_url)
     http = _HttpThread(service, listener, access.token)
     service.stats["http"] = http.figures
@@ -40,15 +41,17 @@ def _build(service: Service) -> None:
     http.start()
 
 
-def listen(data: DataDirectory, preferred_port: int) -> tuple[socket.socket, HttpAccess]:
-    """A listening socket on the remembered port, else the preferred one, else any; what it became is written down.
+def listen(data: DataDirectory, preferred_port: int, *, chosen: bool = False) -> tuple[socket.socket, HttpAccess]:
+    """A listening socket on the remembered port, else the preferred one (which comes first when someone chose it), else any
+    free one; what it became is written down.
 
     Raises: OSError when not even a free port can be had.
     """
     known = load(data)
-    candidates = [known.port] if known is not None else []
-    host = known.host if known is not None else "127.0.0.1"
-    for port in (*candidates, preferred_port, 0):
+    remembered = [known.port] if known is not None else []
+    host = known.host if known is not None else DEFAULT_HOST
+    candidates = [preferred_port, *remembered] if chosen else [*remembered, preferred_port]
+    for port in (*candidates, 0):
         try:
             found = _bind(host, port)
         except OSError:

@@ -28,7 +28,7 @@ RECONNECT_MS: Final = 50
 RECONNECT_MAX_MS: Final = 500
 #: How long after a write a query asks to see it; later every consumer has it, or the journal has begun a new epoch.
 FRESH_S: Final = 10.0
-#: Frames that wait for an answer before a new one is refused.
+#: Frames that wait for an answer before the next one waits for room.
 MAX_IN_FLIGHT: Final = 1_000
 
 
@@ -62,11 +62,13 @@ class IngestWriter:
         self._patience_s = patience_s
         self._seq = 0
         self._flights: dict[int, _Flight] = {}
+        self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._loop = asyncio.get_running_loop()
         self._socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.MAXMSGSIZE, MAX_FRAME_BYTES),
+            (zmq.SNDHWM, 2 * MAX_IN_FLIGHT),
             (zmq.RECONNECT_IVL, RECONNECT_MS),
             (zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS),
         ):
@@ -86,8 +88,13 @@ class IngestWriter:
         Raises: Unavailable when ingest did not answer in time, RpcError when it stored nothing of the message.
         """
         wait_s = self._patience_s if patience_s is None else patience_s
-        if len(self._flights) >= MAX_IN_FLIGHT:
-            raise RpcError("busy", "too many writes are waiting for the ingest; try again")
+        try:
+            async with asyncio.timeout(wait_s), self._room:
+                return await self._fly(rows)
+        except TimeoutError:
+            raise Unavailable(self.endpoint, "write", wait_s) from None
+
+    async def _fly(self, rows: Sequence[Mapping[str, Any]]) -> Ack:
         self._seq += 1
         seq = self._seq
         frame = encode_rows(rows, producer=self.producer, seq=seq)
@@ -97,10 +104,7 @@ class IngestWriter:
         timer = self._loop.call_later(RESEND_AFTER_S, self._resend, seq)
         try:
             self._send(frame)
-            async with asyncio.timeout(wait_s):
-                body = await flight.answered
-        except TimeoutError:
-            raise Unavailable(self.endpoint, "write", wait_s) from None
+            body = await flight.answered
         finally:
             timer.cancel()
             del self._flights[seq]

@@ -57,6 +57,7 @@ class McpServer:
             title="Performance Monitor",
             description="Records every MCP tool call, spots what is abnormal, raises alerts, answers questions.",
             instructions=INSTRUCTIONS,
+            get_tool_input_schema=lambda name: _TOOLS[name].input if name in _TOOLS else None,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
             on_list_resources=self._list_resources,

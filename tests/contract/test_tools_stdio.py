@@ -360,3 +360,20 @@ def test_a_client_that_does_not_read_is_not_buffered_for_without_end(data):
         seen = {client.read()["id"] for _ in range(300)}
         written.join(PATIENCE_S)
         assert len(seen) == 300
+
+
+def test_thousands_of_calls_written_at_once_are_all_stored(data):
+    count = 3_000
+    with ingest(data) as rows, gateway(data.root) as client:
+        client.open()
+
+        def write() -> None:
+            for _ in range(count):
+                client.request("tools/call", {"name": "track_performance", "arguments": METRIC})
+
+        written = threading.Thread(target=write)
+        written.start()
+        stored = [client.read()["result"]["structuredContent"]["stored"] for _ in range(count)]
+        written.join(PATIENCE_S)
+    assert all(stored)
+    assert len(rows) == count
