@@ -1,0 +1,204 @@
+"""A report is composed of what was answered, and says what was not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import reporter_samples as samples
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.reporter.core.answers import Failure, read_alerts, read_anomalies, read_rollup, read_series
+from services.reporter.core.compose import compose
+from services.reporter.core.model import IN_FILE, Range
+from services.reporter.core.questions import MAX_TIMELINES, bucket_of, for_report, more_for_report
+from services.reporter.core.render_html import render as render_html
+from services.reporter.core.render_json import render as render_json
+from services.reporter.core.render_markdown import render as render_markdown
+from services.reporter.core.reply import MAX_INLINE_CHARS, answer, inline
+from services.reporter.core.requests import BadRequest, parse_dashboard, parse_report
+from services.reporter.core.text import plain
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+
+JSONISH = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def sample(**raw: Any) -> Any:
+    return compose(samples.answered(samples.raw_answers() | raw), samples.SPAN, samples.END_MS, errors=samples.errors())
+
+
+def gaps(**raw: Any) -> list[str]:
+    return [plain(gap) for gap in sample(**raw).gaps]
+
+
+@given(JSONISH)
+def test_whatever_a_service_answers_reading_it_does_not_fail(raw: object) -> None:
+    for reader in (read_rollup, read_alerts, read_anomalies, read_series):
+        reader(raw)
+
+
+@given(st.data())
+def test_odd_fields_cost_themselves_and_not_the_report(data: st.DataObject) -> None:
+    raw = samples.raw_answers()
+    for _ in range(3):
+        name = data.draw(
+            st.sampled_from(["tools", "servers", "timeline", "anomalies", "alerts", "history", "series", "ingest"])
+        )
+        found = raw[name] if isinstance(raw[name], dict) else {}
+        rows = next((value for value in found.values() if isinstance(value, list) and value), None)
+        if rows and isinstance(rows[0], dict) and data.draw(st.booleans()):
+            row = data.draw(st.sampled_from(rows))
+            row[data.draw(st.sampled_from(sorted(row)))] = data.draw(JSONISH)
+        else:
+            raw[name] = data.draw(JSONISH)
+    report = compose(samples.answered(raw), samples.SPAN, samples.END_MS)
+    for render in (render_html, render_json, render_markdown):
+        assert render(report, IN_FILE)
+
+
+def test_worst_tools_are_ranked_by_what_their_sample_supports() -> None:
+    rows = [
+        samples.stats("s", "once", 1, 1.0, 5, 5),
+        samples.stats("s", "often", 1000, 0.9, 5, 5),
+        samples.stats("s", "ok", 9, 0, 1, 1),
+    ]
+    report = sample(tools=samples.rollup(rows))
+    assert [row.stats.tool for row in report.by_errors.rows] == ["often", "once"]
+
+
+def test_anomalies_after_the_range_are_left_out_and_the_severe_come_first() -> None:
+    later = samples.anomaly("x", "s", "t", "critical", samples.END_MS + 5, None)
+    listed = samples.anomalies()
+    report = sample(anomalies={"anomalies": [*listed["anomalies"], later], "total": 5})
+    assert len(report.anomalies) == report.anomalies_total == 4
+    assert report.anomalies[0].severity == "critical"
+
+
+def test_alerts_are_active_raised_and_resolved() -> None:
+    section = sample().alerts
+    assert [alert.alert_id[-1] for alert in section.active] == ["2", "1"]
+    assert len(section.raised) == 3
+    assert [alert.alert_id[-1] for alert in section.resolved] == ["3"]
+    assert dict(section.suppressed) == {"deduplicated": 41, "rate_limited": 2}
+
+
+def test_gaps_are_said_plainly() -> None:
+    assert gaps(ingest={}) == []
+    assert any("12 rows refused" in gap for gap in gaps())
+    late = samples.together(samples.tool_rows()) | {"firstTs": samples.SPAN.start_ms + 6 * HOUR}
+    assert any(
+        "Calls begin at 2025-10-30 22:00 UTC" in gap for gap in gaps(timeline=samples.rollup(samples.hours(), late))
+    )
+    early = samples.together(samples.tool_rows()) | {"lastTs": samples.END_MS - 6 * HOUR}
+    assert any(
+        "Calls end at 2025-10-31 10:00 UTC" in gap for gap in gaps(timeline=samples.rollup(samples.hours(), early))
+    )
+    lag = samples.rollup(samples.hours(), freshness={"lastMetricMs": 1, "seq": 1, "lagEntries": 9})
+    assert any("9 journal entries" in gap for gap in gaps(timeline=lag))
+    part = samples.rollup(samples.tool_rows(), rowsTotal=9000)
+    assert any("ranked over the 13 that fail" in gap and "of 9,000" in gap for gap in gaps(tools=part))
+    empty = samples.rollup([], {"count": 0})
+    assert any("no calls in this range" in gap for gap in gaps(timeline=empty, servers=empty, tools=empty))
+
+
+def test_a_refusal_is_told_from_silence() -> None:
+    found = gaps(anomalies=Failure("detector", "unknown_method", "unknown method; known: ping"))
+    assert any(
+        'The detector refused ("unknown method; known: ping"); missing here: the anomalies.' in gap for gap in found
+    )
+
+
+def test_one_sentence_names_all_that_one_service_did_not_answer() -> None:
+    silent = Failure("alerter", "unavailable", "x")
+    found = [gap for gap in gaps(alerts=silent, history=silent, thresholds=silent) if "alerter" in gap]
+    assert len(found) == 1
+    assert "the active alerts, the alerts raised and resolved, the thresholds" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("span_ms", "bucket", "period"),
+    [
+        (HOUR, "minute", "hour"),
+        (DAY, "hour", "day"),
+        (7 * DAY, "hour", "week"),
+        (30 * DAY, "day", "month"),
+        (5 * HOUR, "hour", "range"),
+    ],
+)
+def test_ranges_are_drawn_by_the_minute_the_hour_or_the_day(span_ms: int, bucket: str, period: str) -> None:
+    span = Range(0, span_ms)
+    assert bucket_of(span)[0] == bucket
+    assert span.period == period
+
+
+def test_the_window_before_is_as_long_and_ends_where_the_range_starts() -> None:
+    asked = for_report(Range(10 * DAY, 11 * DAY), "s", 77)
+    assert asked["tools_before"].params | {} == asked["tools_before"].params
+    assert (asked["before"].params["startMs"], asked["before"].params["endMs"]) == (9 * DAY, 10 * DAY)
+    assert all(
+        q.params.get("mcpServer") == "s" for name, q in asked.items() if name not in {"series", "thresholds", "ingest"}
+    )
+    assert asked["timeline"].params["afterSeq"] == 77
+    assert "afterSeq" not in asked["before"].params
+
+
+def test_only_the_biggest_servers_and_sendable_names_get_a_line() -> None:
+    asked = more_for_report(samples.SPAN, None, ["\ud800", *(f"s{n}" for n in range(50))], all_tools=False)
+    assert sum(name.startswith("timeline ") for name in asked) == MAX_TIMELINES - 1
+    assert {"slowest", "busiest"} <= set(asked)
+
+
+@pytest.mark.parametrize("wanted", ["markdown", "json"])
+def test_a_report_in_an_answer_is_short_whatever_it_holds(wanted: Any) -> None:
+    rows = [samples.stats("s" * 60 + str(n), "t" * 60, 100, 0.5, 10, 20) for n in range(300)]
+    report = sample(tools=samples.rollup(rows), servers=samples.rollup(rows))
+    found = inline(report, wanted)
+    assert found is not None
+    assert len(str(found)) < MAX_INLINE_CHARS * 1.5
+    found = answer(report, wanted, "/x", {"sha256": "0", "bytes": 1})
+    assert len(found["recommendations"]) <= 5
+    assert found["summary"]["calls"] == 46_599
+
+
+def test_a_page_is_never_inline_but_has_a_digest_in_words() -> None:
+    found = answer(sample(), "html", "/x", {"sha256": "0", "bytes": 1})
+    assert found["report"] is None
+    assert "46,599 calls, 256 failed (0.55 %)" in found["digest"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({}, "startMs"),
+        ({"startMs": 5, "endMs": 5}, "before"),
+        ({"startMs": 9, "endMs": 5}, "before"),
+        ({"startMs": True, "endMs": 5}, "startMs"),
+        ({"startMs": 1.5, "endMs": 5}, "startMs"),
+        ({"startMs": -1, "endMs": 5}, "startMs"),
+        ({"startMs": 0, "endMs": 10**18}, "endMs"),
+        ({"startMs": 0, "endMs": 4000 * DAY}, "ten years"),
+        ({"startMs": 0, "endMs": 5, "format": "pdf"}, "markdown, json, html"),
+        ({"startMs": 0, "endMs": 5, "format": ["html"]}, "markdown, json, html"),
+        ({"startMs": 0, "endMs": 5, "includeRecommendations": "yes"}, "true or false"),
+        ({"startMs": 0, "endMs": 5, "mcpServer": ""}, "mcpServer"),
+        ({"startMs": 0, "endMs": 5, "mcpServer": "\ud800"}, "mcpServer"),
+        ({"startMs": 0, "endMs": 5, "mcpServer": "x" * 2000}, "mcpServer"),
+        ({"startMs": 0, "endMs": 5, "afterSeq": -1}, "afterSeq"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_what_is_accepted(params: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        parse_report(params)
+
+
+@pytest.mark.parametrize("limit", [0, 201, "5", True, 1.0])
+def test_a_dashboards_limit_is_checked(limit: object) -> None:
+    with pytest.raises(BadRequest, match="1 to 200"):
+        parse_dashboard({"limit": limit})

@@ -1,0 +1,165 @@
+"""The dashboard says how things stand, from which window, and what to do next."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import reporter_samples as samples
+from hostile import HOSTILE
+
+from services.reporter.core.answered import Answered, read
+from services.reporter.core.answers import Failure
+from services.reporter.core.dashboard import Window, build, first_window, wider_window
+from services.reporter.core.model import Range
+from services.reporter.core.questions import for_baseline, for_dashboard
+
+NOW = samples.END_MS
+HOUR = 3_600_000
+
+
+def answered(raw: dict[str, Any] | None = None) -> Answered:
+    span = first_window(NOW).span
+    return read(
+        for_dashboard(span, NOW, None) | for_baseline(span, None), samples.raw_answers() if raw is None else raw
+    )
+
+
+def without_calls(**more: Any) -> dict[str, Any]:
+    raw = samples.raw_answers() | {"alerts": {"alerts": [], "total": 0}}
+    for name in ("servers", "tools", "servers_before", "tools_before"):
+        raw[name] = samples.rollup([], {"count": 0})
+    return raw | more
+
+
+def dashboard(raw: dict[str, Any] | None = None, window: Window | None = None, **more: Any) -> dict[str, Any]:
+    found = build(answered(raw), window or first_window(NOW), NOW, **more)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    return found
+
+
+def test_servers_come_worst_first_with_their_figures() -> None:
+    found = dashboard()
+    names = [row["name"] for row in found["mcpServers"]]
+    assert names[0] == "deployment-release-mcp"
+    first = found["mcpServers"][0]
+    assert first["status"] == "critical"
+    assert set(first) == {
+        "name", "healthScore", "status", "avgResponseTime", "p95", "errorRate", "calls", "activeAlerts", "note",
+    }  # fmt: skip
+    assert (first["calls"], first["activeAlerts"]) == (861, 1)
+    assert found["worstTools"][0]["toolName"] == "deploy_application"
+    assert found["activeAlerts"][0]["alertId"] == "alert-20251031-002"
+    assert found["recentAnomalies"][0]["severity"] == "critical"
+    assert found["mcpServersTotal"] == 6
+
+
+def test_it_is_small_enough_for_a_models_context() -> None:
+    assert len(json.dumps(dashboard(), separators=(",", ":"))) < 6_000
+
+
+def test_more_servers_are_listed_when_asked_for_and_counted_when_not() -> None:
+    found = dashboard(limit=2)
+    assert len(found["mcpServers"]) == 2
+    assert found["mcpServersTotal"] == 6
+
+
+def test_freshness_lag_and_losses_are_given() -> None:
+    found = dashboard(
+        samples.raw_answers() | {"ingest": {"head": 81_240, "rejected_total": 12, "parked_total": 1, "pendingRows": 3}}
+    )
+    assert found["freshness"] == {"lastMetric": "2025-10-31T15:59:40.000Z", "age": "20 s", "lagEntries": 0}
+    assert found["ingestLag"] == 7
+    assert found["dropped"] == {"refused": 12, "parked": 1, "pendingRows": 3}
+
+
+def test_a_known_server_without_calls_is_listed_as_no_data_since() -> None:
+    raw = samples.raw_answers()
+    raw["series"]["series"].append(["silent", "t", NOW - 90 * HOUR])
+    row = next(row for row in dashboard(raw)["mcpServers"] if row["name"] == "silent")
+    assert (row["healthScore"], row["status"], row["calls"]) == (None, "no_data", 0)
+    assert row["note"] == "no data since 2025-10-27 22:00 UTC"
+
+
+def test_nothing_recorded_ever_is_no_data_and_says_how_to_begin() -> None:
+    found = dashboard(without_calls(series={"series": []}))
+    assert found["systemHealth"]["status"] == "no_data"
+    assert found["systemHealth"]["score"] is None
+    assert "perfmon connect" in found["nextStep"]["why"]
+
+
+def test_the_window_widens_from_the_hour_to_the_day_to_the_last_data_and_says_so() -> None:
+    empty = answered(without_calls())
+    hour = first_window(NOW)
+    day = wider_window(hour, empty, NOW, None)
+    assert day is not None
+    assert (day.name, day.span, day.why) == ("last 24 h", Range(NOW - 24 * HOUR, NOW), "no calls in the last hour")
+    last = wider_window(day, empty, NOW, None)
+    assert last is not None
+    assert last.name == "last data seen"
+    assert last.span.end_ms == NOW - 20_000 + 1
+    assert "no data since 2025-10-31 15:59 UTC" in last.why
+    assert wider_window(last, empty, NOW, None) is None
+    assert wider_window(hour, answered(), NOW, None) is None
+
+
+def test_old_figures_are_shown_without_a_score() -> None:
+    window = Window(
+        Range(NOW - 50 * HOUR, NOW - 49 * HOUR), "last data seen", "no data since then: these figures are old"
+    )
+    found = dashboard(None, window)
+    assert found["systemHealth"]["score"] is None
+    assert found["systemHealth"]["status"] == "no_data"
+    assert found["window"]["name"] == "last data seen"
+    assert found["summary"]["calls"] > 0
+
+
+def test_no_window_is_tried_after_one_that_was_not_answered() -> None:
+    raw = samples.raw_answers() | {"servers": Failure("aggregator", "unavailable", "x")}
+    assert wider_window(first_window(NOW), answered(raw), NOW, None) is None
+
+
+@pytest.mark.parametrize("dead", ["aggregator", "detector", "alerter", "ingest"])
+def test_a_service_that_does_not_answer_is_named_and_the_rest_is_there(dead: str) -> None:
+    span = first_window(NOW).span
+    asked = for_dashboard(span, NOW, None) | for_baseline(span, None)
+    raw = {
+        name: Failure(dead, "unavailable", "x") if asked[name].service == dead else samples.raw_answers()[name]
+        for name in asked
+    }
+    found = build(read(asked, raw), first_window(NOW), NOW)
+    assert any(dead in text for text in found["missing"])
+    assert (found["summary"] is None) == (dead == "aggregator")
+    assert (found["systemHealth"]["status"] == "unknown") == (dead == "aggregator")
+    assert (found["activeAlerts"] is None) == (dead == "alerter")
+    assert (found["recentAnomalies"] is None) == (dead == "detector")
+    assert (found["dropped"] is None) == (dead == "ingest")
+    if dead == "aggregator":
+        assert "perfmon doctor" in found["nextStep"]["why"]
+
+
+def test_the_next_step_is_the_waiting_alert_then_the_worst_server_then_a_report() -> None:
+    waiting = dashboard()["nextStep"]
+    assert waiting["tool"] == "get_metrics"
+    assert waiting["arguments"]["toolName"] == "deploy_application"
+    quiet = dashboard(samples.raw_answers() | {"alerts": {"alerts": [], "total": 0}})["nextStep"]
+    assert quiet["arguments"]["mcpServer"] == "deployment-release-mcp"
+    raw = samples.raw_answers() | {"alerts": {"alerts": [], "total": 0}}
+    for name in ("servers", "tools"):
+        raw[name] = samples.rollup([samples.stats("git", "git_log" if name == "tools" else "", 100, 0, 6, 18)])
+    assert dashboard(raw)["nextStep"]["tool"] == "generate_report"
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
+def test_hostile_names_are_harmless_and_never_arguments_of_the_next_step(text: str) -> None:
+    raw = samples.raw_answers()
+    raw["servers"] = samples.rollup([samples.stats(text, "", 50, 0.9, 1, 2)])
+    raw["tools"] = samples.rollup([samples.stats(text, text, 50, 0.9, 1, 2)])
+    raw["alerts"] = {"alerts": [samples.alert(1, text, text, "critical", "active", text)], "total": 1}
+    found = dashboard(raw)
+    page = json.dumps(found, ensure_ascii=False)
+    assert len(page) < 30_000
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u202e\u2066\u200b\ufeff" for c in page)
+    for value in found["nextStep"]["arguments"].values():
+        assert len(value) <= 200
