@@ -12,7 +12,7 @@ import pytest
 
 import perfmon
 from perfmon.cli.doctor import check_claude
-from perfmon.cli.foreground import claude_lines, launch_command
+from perfmon.cli.foreground import claude_lines
 from perfmon.paths import SERVICES, DataDirectory
 
 COMMANDS = ("up", "down", "status", "doctor", "init", "run", "mcp")
@@ -64,6 +64,7 @@ def test_status_as_json_has_every_figure_of_every_service(tmp_path: Path) -> Non
     told = run("status", "--json", "--data-dir", str(tmp_path / "none"))
     body = json.loads(told.stdout)
     assert body["ready"] is False
+    assert body["runtimeDirectory"] == str(DataDirectory((tmp_path / "none").resolve()).runtime)
     assert [process["service"] for process in body["processes"]] == list(SERVICES)
     assert set(body["processes"][0]) == {
         "service",
@@ -165,7 +166,7 @@ cli.{entry}()
     assert heavy == []
 
 
-@pytest.mark.parametrize("option", [["--data-dir", "{}"], ["--data-dir={}"]])
+@pytest.mark.parametrize("option", [["--data", "{}"], ["--data={}"], ["--data-dir", "{}"]])
 def test_mcp_takes_the_data_directory(option: list[str], tmp_path: Path) -> None:
     words = [word.format(tmp_path) for word in option]
     code = f"""
@@ -181,11 +182,12 @@ run({words!r})
 def test_claude_code_is_told_a_command_that_exists_and_the_data_directory_where_it_matters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert Path(launch_command()[0]).exists()
     said = "\n".join(claude_lines(DataDirectory(tmp_path)))
     assert f"-e PERFMON_DATA_DIR={tmp_path}" in said
     entry = json.loads(next(line for line in said.splitlines() if "mcpServers" in line))
-    assert entry["mcpServers"]["performance-monitor"]["env"] == {"PERFMON_DATA_DIR": str(tmp_path)}
+    assert Path(entry["mcpServers"]["perfmon"]["command"]).exists()
+    assert entry["mcpServers"]["perfmon"]["args"][-1] == "mcp"
+    assert entry["mcpServers"]["perfmon"]["env"] == {"PERFMON_DATA_DIR": str(tmp_path)}
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     said = "\n".join(claude_lines(DataDirectory(tmp_path / "perfmon")))
     assert "PERFMON_DATA_DIR" not in said
@@ -196,7 +198,6 @@ def test_claude_code_is_told_a_command_that_exists_and_the_data_directory_where_
     [
         ({"command": "/x/bin/perfmon", "args": ["mcp"]}, True),
         ({"command": "uvx", "args": ["performance-monitor-mcp"]}, True),
-        ({"command": "/x/python", "args": ["-m", "perfmon", "mcp"]}, True),
         ({"command": "perfmon", "args": ["wrap", "--", "x"]}, False),
         ({"command": "x", "args": None}, False),
         ("nonsense", False),

@@ -46,7 +46,7 @@ def test_it_says_where_it_listens_and_how_claude_code_is_told_and_stops_cleanly(
     lines = read_until(run, "Ctrl-C stops it")
     said = "\n".join(lines)
     assert all(f"{service} is ready" in said for service in SERVICES)
-    assert f"claude mcp add performance-monitor -e PERFMON_DATA_DIR={fake.data.root} -- " in said
+    assert f"claude mcp add perfmon -e PERFMON_DATA_DIR={fake.data.root} -- " in said
     assert '"mcpServers"' in said
     assert "perfmon connect claude-code" in said
     assert fake.data.endpoint("ingest.write") in said

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from perfmon.cli.options import EXIT_FAILED, Data, chosen
+from perfmon.connect.entries import is_ours
 from perfmon.pipeline.checkup import examine
 from perfmon.pipeline.report import Check
 
@@ -63,7 +64,7 @@ def _names_us(path: Path) -> bool:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return any(_is_ours(entry) for entry in _servers(found))
+    return any(is_ours(entry) for entry in _servers(found))
 
 
 def _servers(found: Any) -> list[Any]:
@@ -76,12 +77,3 @@ def _servers(found: Any) -> list[Any]:
     if isinstance(projects, dict):
         entries += [entry for project in projects.values() for entry in _servers(project)]
     return entries
-
-
-def _is_ours(entry: Any) -> bool:
-    if not isinstance(entry, dict):
-        return False
-    arguments = entry.get("args")
-    words = [str(entry.get("command", "")), *(map(str, arguments) if isinstance(arguments, list) else [])]
-    names = [Path(word).name for word in words]
-    return "performance-monitor-mcp" in names or ("mcp" in names and "perfmon" in names)

@@ -5,23 +5,20 @@ from __future__ import annotations
 import json
 import shlex
 import signal
-import sys
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from perfmon.cli.options import Data, chosen, told
-from perfmon.paths import DATA_DIRECTORY_VARIABLE, DataDirectory, user_data_directory
+from perfmon.connect.entries import SERVER_NAME, server_entry
+from perfmon.connect.places import own_command
+from perfmon.paths import DataDirectory, user_data_directory
 from perfmon.pipeline.address import http_address
 from perfmon.pipeline.foreground import Foreground
 from perfmon.pipeline.report import Answer
-
-#: The name under which Claude Code lists the server.
-SERVER_NAME = "performance-monitor"
 
 
 def register(app: typer.Typer) -> None:
@@ -49,20 +46,12 @@ def run(
     raise typer.Exit(code)
 
 
-def launch_command() -> list[str]:
-    """The command that starts the stdio gateway of this very installation."""
-    script = Path(sys.executable).parent / "perfmon"
-    return [str(script), "mcp"] if script.exists() else [sys.executable, "-m", "perfmon", "mcp"]
-
-
 def claude_lines(data: DataDirectory) -> list[str]:
     """How Claude Code is told of this server: the command line and the .mcp.json entry."""
-    named = data.root != user_data_directory().resolve()
-    environment = {DATA_DIRECTORY_VARIABLE: str(data.root)} if named else {}
-    command = launch_command()
-    options = [word for key, value in environment.items() for word in ("-e", f"{key}={value}")]
-    add = shlex.join(["claude", "mcp", "add", SERVER_NAME, *options, "--", *command])
-    entry = {"type": "stdio", "command": command[0], "args": command[1:], "env": environment}
+    elsewhere = str(data.root) if data.root != user_data_directory().resolve() else None
+    entry = server_entry(own_command(), elsewhere)
+    options = [word for key, value in entry.get("env", {}).items() for word in ("-e", f"{key}={value}")]
+    add = shlex.join(["claude", "mcp", "add", SERVER_NAME, *options, "--", entry["command"], *entry["args"]])
     return [
         "Add it to Claude Code:",
         f"  {add}",

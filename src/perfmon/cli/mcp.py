@@ -13,13 +13,14 @@ from typing import Final
 
 from perfmon.paths import DATA_DIRECTORY_VARIABLE, application_root
 
+_DATA_OPTIONS: Final = ("--data", "--data-dir")
 _USAGE: Final = """\
-usage: perfmon mcp [--data-dir DIR]
+usage: perfmon mcp [--data DIR]
 
 Serve the performance monitor's tools over stdio, for an MCP client to start. Starts a pipeline on the data directory if none
 runs, and leaves it running.
 
-  --data-dir DIR   the data directory (default: PERFMON_DATA_DIR, the nearest .performance-data, or your own)
+  --data DIR    the data directory (default: PERFMON_DATA_DIR, the nearest .performance-data, or your own)
 """
 
 
@@ -29,11 +30,10 @@ def run(arguments: Sequence[str]) -> int:
     if rest[:1] in (["-h"], ["--help"]):
         sys.stdout.write(_USAGE)
         return 0
-    if rest[:1] and rest[0].startswith("--data-dir="):
-        rest[:1] = ["--data-dir", rest[0].removeprefix("--data-dir=")]
-    if rest[:1] == ["--data-dir"] and len(rest) >= 2:
-        os.environ[DATA_DIRECTORY_VARIABLE] = rest[1]
-        rest = rest[2:]
+    option, sign, value = rest[0].partition("=") if rest else ("", "", "")
+    if option in _DATA_OPTIONS and (sign or len(rest) > 1):
+        os.environ[DATA_DIRECTORY_VARIABLE] = value if sign else rest[1]
+        rest = rest[1:] if sign else rest[2:]
     if rest:
         sys.stderr.write(f"perfmon mcp: unknown argument {rest[0]!r}\n{_USAGE}")
         return 2

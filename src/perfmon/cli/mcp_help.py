@@ -18,4 +18,4 @@ def mcp(
     """Serve the tools over stdio, for an MCP client to start (also installed as performance-monitor-mcp)."""
     from perfmon.cli.mcp import run
 
-    raise typer.Exit(run([] if data is None else ["--data-dir", data]))
+    raise typer.Exit(run([] if data is None else ["--data", data]))

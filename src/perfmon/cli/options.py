@@ -18,6 +18,7 @@ EXIT_NOT_READY: Final = 3
 Data = Annotated[
     str | None,
     typer.Option(
+        "--data",
         "--data-dir",
         help="The data directory (default: PERFMON_DATA_DIR, the nearest .performance-data, or your own).",
         metavar="DIR",

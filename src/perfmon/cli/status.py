@@ -52,6 +52,7 @@ def _as_json(
 ) -> dict[str, object]:
     return {
         "dataDirectory": str(directory.root),
+        "runtimeDirectory": str(directory.runtime),
         "http": http,
         "ready": ready,
         "processes": [{_camel(key): value for key, value in asdict(row).items()} for row in rows],
