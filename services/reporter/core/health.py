@@ -82,6 +82,16 @@ def judge(
     return Health(score, status_of(score), reasons, few, now.count)
 
 
+def glance(now: Stats, before: Stats | None = None, thresholds: Thresholds | None = None) -> Health:
+    """The same score without reasons and alerts: quick, for the many tools of a server."""
+    if now.count <= 0:
+        return no_data(now.last_ts)
+    held_to = thresholds or Thresholds()
+    factor = _error_factor(now, held_to) * min(_latency_factors(now, before, held_to))
+    score = round(100 * factor)
+    return Health(score, status_of(score), (), now.count < MIN_CALLS, now.count)
+
+
 def held_back(own: Health, parts: Iterable[tuple[str, Health]], what: str) -> Health:
     """A whole's health, lowered by the worst of its named parts that has enough calls: it never looks better than
     60 % itself and 40 % that part.
@@ -136,30 +146,43 @@ def interpolate(curve: Sequence[tuple[float, float]], x: float) -> float:
     return curve[-1][1]
 
 
-def _errors(now: Stats, held_to: Thresholds) -> tuple[float, Text | None]:
-    warning, critical = (held_to.of("error_rate", s, now.server, now.tool) for s in ("warning", "critical"))
-    factor = error_factor(now.errors, now.count, warning, critical)
+def _error_factor(now: Stats, held_to: Thresholds) -> float:
     if not now.errors:
-        return factor, None
-    failing = f"{percent_text(now.error_rate)} of calls fail ({count_text(now.errors)} of {count_text(now.count)})"
-    return factor, (failing,)
+        return 1.0
+    warning, critical = (held_to.of("error_rate", s, now.server, now.tool) for s in ("warning", "critical"))
+    return error_factor(now.errors, now.count, warning, critical)
 
 
-def _latency(now: Stats, before: Stats | None, held_to: Thresholds) -> tuple[float, Text | None]:
-    if now.p95 is None or now.count < MIN_CALLS:
+def _errors(now: Stats, held_to: Thresholds) -> tuple[float, Text | None]:
+    if not now.errors:
         return 1.0, None
+    failing = f"{percent_text(now.error_rate)} of calls fail ({count_text(now.errors)} of {count_text(now.count)})"
+    return _error_factor(now, held_to), (failing,)
+
+
+def _latency_factors(now: Stats, before: Stats | None, held_to: Thresholds) -> tuple[float, float]:
+    """The factors of being slower than before (1 when that is not known) and of being over the thresholds."""
+    if now.p95 is None or now.count < MIN_CALLS:
+        return 1.0, 1.0
     relative = _relative(now.p95, before)
     warning, critical = (held_to.of("response_time", s, now.server, now.tool) for s in ("warning", "critical"))
     absolute = _absolute(now.p95, warning, critical)
-    if relative is not None and relative >= 1.0:
-        absolute = max(absolute, SLOW_AS_EVER)
-    if relative is not None and relative < absolute and before is not None:
+    if relative is None:
+        return 1.0, absolute
+    return relative, max(absolute, SLOW_AS_EVER) if relative >= 1.0 else absolute
+
+
+def _latency(now: Stats, before: Stats | None, held_to: Thresholds) -> tuple[float, Text | None]:
+    relative, absolute = _latency_factors(now, before, held_to)
+    if relative < absolute and before is not None:
         was = f"p95 {duration_text(now.p95)}, was {duration_text(before.p95)}"
         return relative, (was,)
+    if absolute >= 1.0 or now.p95 is None:
+        return absolute, None
+    warning, critical = (held_to.of("response_time", s, now.server, now.tool) for s in ("warning", "critical"))
     limit = critical if critical is not None and now.p95 > critical else warning
-    over = absolute < 1.0 and limit is not None and now.p95 > limit
-    reason: Text | None = (f"p95 {duration_text(now.p95)} is over {duration_text(limit)}",) if over else None
-    return absolute, reason
+    over = limit is not None and now.p95 > limit
+    return absolute, (f"p95 {duration_text(now.p95)} is over {duration_text(limit)}",) if over else None
 
 
 def _relative(p95: float, before: Stats | None) -> float | None:

@@ -29,6 +29,8 @@ class Thresholds:
 
     def of(self, metric: str, severity: str, server: str = "", tool: str = "") -> float | None:
         """The threshold that applies: server and tool, then server, then tool, then all, then the default."""
+        if not self.by_key:
+            return DEFAULTS.get((metric, severity))
         for key in ((server, tool), (server, ""), ("", tool), ("", "")):
             if (metric, severity, *key) in self.by_key:
                 return self.by_key[metric, severity, *key]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.reporter.core.answers import Alert, Stats
-from services.reporter.core.health import Health, held_back, judge, no_data, of_system, status_of
+from services.reporter.core.health import Health, glance, held_back, judge, no_data, of_system, status_of
 from services.reporter.core.sampling import supported_error_rate
 from services.reporter.core.text import plain
 from services.reporter.core.thresholds import Thresholds, read_thresholds
@@ -51,6 +51,16 @@ def test_what_always_fails_is_critical_and_near_zero_however_fast_and_whatever_t
     health = judge(calls(count, count, p95), None, (), held_to)
     assert health.status == "critical"
     assert score(health) <= 5
+
+
+@given(COUNTS, st.data(), LATENCIES, LATENCIES)
+def test_a_glance_gives_the_same_score(
+    count: int, data: st.DataObject, p95: float | None, earlier: float | None
+) -> None:
+    now = calls(count, data.draw(st.integers(0, count)), p95)
+    before = data.draw(st.none() | st.just(calls(data.draw(st.integers(0, 50)), 0, earlier)))
+    assert glance(now, before).score == judge(now, before).score
+    assert glance(Stats()).status == "no_data"
 
 
 @given(st.integers(0, 10), st.integers(0, 10), st.integers(0, 5))
