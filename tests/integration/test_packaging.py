@@ -66,13 +66,12 @@ def decoys(tmp_path: Path) -> Path:
 
 
 def environment(folder: Path, tmp_path: Path) -> dict[str, str]:
+    """A hostile one; compiled kernels are shared between the tests of this run."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PERFMON_", "PYTHON"))}
     hostile = {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "error"}
-    return kept | hostile | {"PERFMON_DATA_DIR": str(tmp_path / "data"), "XDG_CACHE_HOME": str(CACHE)}
-
-
-#: Compiled kernels are shared between runs of this test.
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return (
+        kept | hostile | {"PERFMON_DATA_DIR": str(tmp_path / "data"), "XDG_CACHE_HOME": str(tmp_path.parent / "cache")}
+    )
 
 
 def run(folder: Path, tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
