@@ -118,7 +118,7 @@ def _number(value: object, field: str) -> float:
 
 
 def _unit(value: object) -> str:
-    return value if isinstance(value, str) and len(value) <= 16 and value.isprintable() else ""
+    return value if isinstance(value, str) and re.fullmatch(r"[A-Za-z%/ ]{0,16}", value) else ""
 
 
 def _method(value: object) -> str:

@@ -81,7 +81,7 @@ def suppression_out(suppression: Suppression) -> dict[str, Any]:
     return {
         "hours": {str(hour): {r.value: n for r, n in counts.items()} for hour, counts in suppression.hours.items()},
         "listed": [asdict(held) for held in suppression.listed.values()],
-        "counted": [[*key, reason, minute] for (key, reason), minute in suppression.counted.items()],
+        "counted": [[*key, reason, hour] for (key, reason), hour in suppression.counted.items()],
     }
 
 
@@ -92,8 +92,8 @@ def suppression_in(suppression: Suppression, raw: dict[str, Any]) -> None:
     for row in raw["listed"]:
         held = Held(**{**row, "candidate": candidate_in(row["candidate"]), "reason": Reason(row["reason"])})
         suppression.listed[held.candidate.fingerprint] = held
-    for condition, server, tool, reason, minute in raw["counted"]:
-        suppression.counted[Fingerprint(condition, server, tool), Reason(reason)] = int(minute)
+    for condition, server, tool, reason, hour in raw["counted"]:
+        suppression.counted[Fingerprint(condition, server, tool), Reason(reason)] = int(hour)
 
 
 def outbox_out(outbox: Outbox) -> dict[str, Any]:

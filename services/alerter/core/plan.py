@@ -67,6 +67,8 @@ class Plan:
 
     def grow(self, capacity: int) -> None:
         """Make room for ids below `capacity`."""
+        if capacity <= self._capacity:
+            return
         self._capacity = capacity
         for sheets in self.sheets.values():
             for sheet in sheets.values():
@@ -77,15 +79,8 @@ class Plan:
         for sheets in self.sheets.values():
             for sheet in sheets.values():
                 sheet.drop(number)
-        for metric in Metric:
-            for severity in Severity:
-                rule = self._thresholds.resolve(metric, severity, series.server, series.tool)
-                if rule is not None:
-                    self._sheet(judge_of(rule), severity).put(number, rule)
-
-    def columns(self) -> dict[int, dict[str, bool]]:
-        """For each window length the columns it keeps, and whether with their distribution."""
-        return columns_needed(list(self.sheets))
+        for rule in self._thresholds.holding(series.server, series.tool):
+            self._sheet(judge_of(rule), rule.key.severity).put(number, rule)
 
     def _sheet(self, judge: Judge, severity: Severity) -> Sheet:
         sheets = self.sheets.setdefault(judge, {})

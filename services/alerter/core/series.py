@@ -10,8 +10,9 @@ from typing import Final
 
 from shared.batch import Series
 
-#: Ids are handed out in steps of doubling capacity from here.
+#: Room for ids at first; it doubles while small and grows by a quarter beyond that.
 FIRST_CAPACITY: Final = 64
+SMALL_CAPACITY: Final = 1_024
 #: Where keys of `core.slot` (i32) would end; the ingest's cap on series is far below.
 MAX_ID: Final = 1_000_000
 
@@ -46,23 +47,21 @@ class SeriesTable:
         self._series = [numbers.get(number) for number in range(size)]
         self._free = [number for number in range(size) if number not in numbers]
         self._ids = {series: number for number, series in numbers.items()}
-        while self.capacity < size:
-            self.capacity *= 2
+        self._make_room(size)
 
     def find(self, series: Series) -> int | None:
         """The id of a series, if it has one."""
         return self._ids.get(series)
 
     def add(self, series: Series) -> int:
-        """Give a new series an id; `capacity` may have doubled after this."""
+        """Give a new series an id; `capacity` may have grown after this."""
         if self._free:
             number = self._free.pop()
             self._series[number] = series
         else:
             number = len(self._series)
             self._series.append(series)
-            if number >= self.capacity:
-                self.capacity *= 2
+            self._make_room(number + 1)
         self._ids[series] = number
         self.changed.add(number)
         return number
@@ -87,3 +86,7 @@ class SeriesTable:
                 self._series[number] = None
                 self._free.append(number)
                 self.changed.add(number)
+
+    def _make_room(self, size: int) -> None:
+        while self.capacity < size:
+            self.capacity += self.capacity if self.capacity < SMALL_CAPACITY else self.capacity // 4

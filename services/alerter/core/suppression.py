@@ -1,7 +1,7 @@
 """What was held back and why: counted and shown, so that silence is never mistaken for health.
 
-A condition that stays held back is counted once a minute of its own time for each reason, not once a batch: the count then means
-minutes, whatever the load. Counts are kept by the hour for a day.
+A condition that stays held back is counted once an hour of its own time for each reason, not once a batch: the count then tells
+conditions, whatever the load. Counts are kept by the hour for a day.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.alerter.core.model import Candidate, Fingerprint, Reason
+from shared.timespan import HOUR_MS
 
-#: One condition and reason counts once in this span.
-EPISODE_MS: Final = 60 * 1000
-HOUR_MS: Final = 60 * 60 * 1000
 #: How long counts are kept and shown.
 KEPT_HOURS: Final = 24
 #: How long a condition that is held back is listed after it was last true.
 LISTED_MS: Final = HOUR_MS
+NEVER: Final = -1
 #: Conditions that are listed; beyond it the one that was quiet longest goes.
 MAX_LISTED: Final = 1_000
 #: Reasons for which a condition is listed: something is wrong and no alert says so.
@@ -27,13 +26,12 @@ LISTED: Final = (Reason.RATE_LIMITED, Reason.RECENTLY_RESOLVED)
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A condition that would be an alert. `minutes` counts its minutes (at least one call over the threshold in each)."""
+    """A condition that would be an alert: since when it is held back, and when it was last true."""
 
     candidate: Candidate
     reason: Reason
     first_ms: int
     last_ms: int
-    minutes: int
 
 
 class Suppression:
@@ -45,19 +43,18 @@ class Suppression:
         self.counted: dict[tuple[Fingerprint, Reason], int] = {}
 
     def hold(self, candidate: Candidate, reason: Reason, now_ms: int) -> bool:
-        """A candidate was held back; whether it was counted (or its minute was already)."""
-        key = (candidate.fingerprint, reason)
-        minute = candidate.ts_ms // EPISODE_MS
-        if self.counted.get(key) == minute:
-            return False
-        self.counted[key] = minute
-        self.count(reason, now_ms)
+        """A candidate was held back; whether it was counted (or its hour was already)."""
         if reason in LISTED:
             self._list(candidate, reason)
+        key, hour = (candidate.fingerprint, reason), candidate.ts_ms // HOUR_MS
+        if self.counted.get(key, NEVER) >= hour:
+            return False
+        self.counted[key] = hour
+        self.count(reason, now_ms)
         return True
 
     def count(self, reason: Reason, now_ms: int) -> None:
-        """Count something that has no fingerprint's minute."""
+        """Count something that has no fingerprint."""
         self.hours.setdefault(now_ms // HOUR_MS, Counter())[reason] += 1
 
     def became_alert(self, fingerprint: Fingerprint) -> None:
@@ -76,13 +73,12 @@ class Suppression:
         oldest = now_ms // HOUR_MS - KEPT_HOURS
         self.hours = {hour: counts for hour, counts in self.hours.items() if hour > oldest}
         self.listed = {key: held for key, held in self.listed.items() if held.last_ms > now_ms - LISTED_MS}
-        recent = (now_ms - LISTED_MS) // EPISODE_MS
-        self.counted = {key: minute for key, minute in self.counted.items() if minute > recent}
+        self.counted = {key: hour for key, hour in self.counted.items() if hour > oldest}
 
     def _list(self, candidate: Candidate, reason: Reason) -> None:
         known = self.listed.pop(candidate.fingerprint, None)
         first_ms = known.first_ms if known else candidate.ts_ms
-        minutes = known.minutes + 1 if known else 1
-        self.listed[candidate.fingerprint] = Held(candidate, reason, first_ms, candidate.ts_ms, minutes)
+        last_ms = max(candidate.ts_ms, known.last_ms if known else 0)
+        self.listed[candidate.fingerprint] = Held(candidate, reason, first_ms, last_ms)
         while len(self.listed) > MAX_LISTED:
             del self.listed[next(iter(self.listed))]

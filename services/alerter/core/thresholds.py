@@ -109,22 +109,27 @@ DEFAULTS: Final = (
 
 
 class Thresholds:
-    """All thresholds, the defaults among them."""
+    """All thresholds, the defaults among them. revision: changes whenever they do."""
 
     def __init__(self, chosen: Iterable[Threshold] = ()) -> None:
-        self._by_key: dict[Key, Threshold] = {}
+        self.revision = 0
+        self._by_kind: dict[tuple[Metric, Severity], dict[Scope, Threshold]] = {}
         self.replace(chosen)
 
     def __iter__(self) -> Iterator[Threshold]:
-        return iter(self._by_key.values())
+        return (threshold for scoped in self._by_kind.values() for threshold in scoped.values())
 
     def set(self, threshold: Threshold) -> None:
         """Add a threshold, or replace the one with the same metric, severity and scope."""
-        self._by_key[threshold.key] = threshold
+        metric, severity, scope = threshold.key
+        self._by_kind.setdefault((metric, severity), {})[scope] = threshold
+        self.revision += 1
 
     def replace(self, chosen: Iterable[Threshold]) -> None:
         """Let the defaults and these be all there are."""
-        self._by_key = {threshold.key: threshold for threshold in (*DEFAULTS, *chosen)}
+        self._by_kind = {}
+        for threshold in (*DEFAULTS, *chosen):
+            self.set(threshold)
 
     def chosen(self) -> list[Threshold]:
         """What users set, oldest first."""
@@ -133,11 +138,12 @@ class Thresholds:
 
     def resolve(self, metric: Metric, severity: Severity, server: str, tool: str) -> Threshold | None:
         """The threshold that holds for one series, which may be a disabled one."""
-        for scope in (Scope(server, tool), Scope(server), Scope(None, tool), Scope()):
-            found = self._by_key.get(Key(metric, severity, scope))
-            if found is not None:
-                return found
-        return None
+        return _narrowest(self._by_kind.get((metric, severity), {}), server, tool)
+
+    def holding(self, server: str, tool: str) -> list[Threshold]:
+        """All thresholds that hold for one series: at most one a metric and severity."""
+        found = (_narrowest(scoped, server, tool) for scoped in self._by_kind.values())
+        return [threshold for threshold in found if threshold is not None]
 
     def related(self, threshold: Threshold) -> list[tuple[Threshold, str]]:
         """Other thresholds of the metric on series that this one covers or is covered by, each with how it stands to this
@@ -148,6 +154,14 @@ class Thresholds:
         others = [t for t in self if t.key.metric is mine.metric and t.key != mine and t.key.scope.meets(mine.scope)]
         others.sort(key=lambda t: (t.key.scope.breadth(), t.key.severity, t.threshold_id))
         return [(other, _relation(mine.scope, other.key.scope)) for other in others]
+
+
+def _narrowest(scoped: dict[Scope, Threshold], server: str, tool: str) -> Threshold | None:
+    for scope in (Scope(server, tool), Scope(server), Scope(None, tool), Scope()):
+        found = scoped.get(scope)
+        if found is not None:
+            return found
+    return None
 
 
 def _relation(mine: Scope, other: Scope) -> str:

@@ -126,7 +126,6 @@ def held_view(held: Held) -> dict[str, Any]:
         "reason": held.reason.value,
         "since": iso(held.first_ms),
         "lastTrue": iso(held.last_ms),
-        "minutes": held.minutes,
     }
 
 

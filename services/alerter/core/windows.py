@@ -54,8 +54,9 @@ class ColumnRing:
         self.least = _grown(self.least, capacity, np.inf)
         self.most = _grown(self.most, capacity, -np.inf)
         if self.distribution and len(self.histogram) < capacity:
-            added = np.zeros((capacity - len(self.histogram), BINS), np.int32)
-            self.histogram = np.concatenate([self.histogram, added])
+            grown = np.zeros((capacity, BINS), np.int32)  # untouched pages cost nothing; concatenating would touch them
+            grown[: len(self.histogram)] = self.histogram
+            self.histogram = grown
 
     def add(self, place: int, ids: Ids, values: Values) -> None:
         """Fold the measured values of one slot in."""

@@ -148,6 +148,15 @@ def load_channels(folder: Path) -> Channels:
     return Channels(parsed.communications, _named([channel for channel in parsed.channel if channel.enabled]))
 
 
+def stamp_of(folder: Path) -> tuple[int, ...] | None:
+    """What changes when the file is edited, made safe or taken away; None when there is none."""
+    try:
+        found = (folder / FILE_NAME).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size, found.st_mode, found.st_uid
+
+
 def style_of(channel: Channel) -> Style:
     """How a channel shows text: a mail through Gmail is HTML, one through SMTP is plain."""
     if isinstance(channel, GoogleChat):

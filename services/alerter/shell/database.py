@@ -36,6 +36,8 @@ CREATE TABLE IF NOT EXISTS document (name TEXT PRIMARY KEY, body TEXT NOT NULL);
 """
 #: A stored slot that begins so long after now was written under a wrong clock.
 FUTURE_MS: Final = 15 * 60 * 1000
+#: No revision of the thresholds.
+NEVER_SAVED: Final = -1
 
 
 class Loaded(NamedTuple):
@@ -54,6 +56,7 @@ class AlerterDatabase:
         self._documents: dict[str, str] = {}
         self._windows: set[int] = set()
         self._windows_forgotten = False
+        self._thresholds_revision = NEVER_SAVED
         self._connection = self._open()
 
     def load(self, core: Core, now_ms: int) -> Loaded:
@@ -76,6 +79,7 @@ class AlerterDatabase:
         self._log.error("state_set_aside", file=aside.name)
         self._documents.clear()
         self._windows.clear()
+        self._thresholds_revision = NEVER_SAVED
         self._connection = self._open()
 
     def save(self, core: Core, position: Position, notes: dict[str, Any]) -> None:
@@ -84,6 +88,8 @@ class AlerterDatabase:
         Raises: sqlite3.Error, after which nothing of it was written and all of it will be the next time.
         """
         documents = _documents(core, notes)
+        if core.thresholds.revision != self._thresholds_revision:  # they may be many, and change seldom
+            documents["thresholds"] = _json([codec.threshold_out(threshold) for threshold in core.thresholds.chosen()])
         changed = {name: body for name, body in documents.items() if self._documents.get(name) != body}
         self._connection.execute("BEGIN IMMEDIATE")
         try:
@@ -94,6 +100,7 @@ class AlerterDatabase:
                 self._connection.execute("ROLLBACK")
             raise
         self._documents.update(changed)
+        self._thresholds_revision = core.thresholds.revision
         self._windows, self._windows_forgotten = set(core.evaluator.windows), False
         core.book.changed.clear()
         core.anomalies_changed.clear()
@@ -117,6 +124,7 @@ class AlerterDatabase:
 
     def _load(self, core: Core, now_ms: int) -> Loaded:
         execute = self._connection.execute
+        self._thresholds_revision = NEVER_SAVED  # revisions are a core's own
         self._documents = dict(execute("SELECT name, body FROM document").fetchall())
         documents = {name: json.loads(body) for name, body in self._documents.items()}
         place = execute("SELECT epoch, seq FROM place").fetchone()
@@ -212,7 +220,6 @@ class StateDamaged(RuntimeError):
 
 def _documents(core: Core, notes: dict[str, Any]) -> dict[str, str]:
     return {
-        "thresholds": _json([codec.threshold_out(threshold) for threshold in core.thresholds.chosen()]),
         "ids": _json(core.ids.last),
         "rate": _json(codec.rate_out(core.rate)),
         "suppression": _json(codec.suppression_out(core.suppression)),

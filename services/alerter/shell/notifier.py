@@ -138,9 +138,15 @@ def run_delivery(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill it and all it started, whichever session that is in."""
-    if process.poll() is not None:
-        return
+    """Kill it and all it started, whichever session that is in, and let go of its pipes."""
+    if process.poll() is None:
+        _kill(process)
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
     import psutil
 
     try:

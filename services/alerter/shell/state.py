@@ -34,7 +34,7 @@ from services.alerter.core.events import (
 from services.alerter.core.model import Alert
 from services.alerter.core.views import active_view
 from services.alerter.shell import history
-from services.alerter.shell.channels import NONE, Channels, ChannelsError, load_channels
+from services.alerter.shell.channels import NONE, Channels, ChannelsError, load_channels, stamp_of
 from services.alerter.shell.database import FILE_NAME, AlerterDatabase, StateDamaged
 from services.alerter.shell.notifier import Notifier
 from services.alerter.shell.thresholds_file import ThresholdsFile
@@ -93,6 +93,7 @@ class AlerterState:
         self._database = AlerterDatabase(data.state / FILE_NAME)
         self._thresholds_file = ThresholdsFile(data.config)
         self._notifier: Notifier | None = None
+        self._channels_stamp: tuple[int, ...] | None = None
         self.core = Core(self._limits)
         self._unarchived: list[str] = []
         self._thresholds_data: bytes | None = None
@@ -120,7 +121,8 @@ class AlerterState:
         self._thresholds_file.digests = [str(digest) for digest in found.notes.get("thresholdFiles", [])]
         self._active_dirty, self._thresholds_data = True, None
         self._sendable = set(self.core.outbox.entries)
-        self._open_channels()
+        self._follow_channels()
+        self._configure_outbox()
         self._take_edited_thresholds(now_ms)
         if self._thresholds_file.missing():
             self._render_thresholds(now_ms)
@@ -138,6 +140,7 @@ class AlerterState:
         """The clock's work, edited thresholds, and what could not be written or sent before."""
         self._take_edited_thresholds(now_ms)
         urgent = self._take_results(now_ms)
+        self._follow_channels()
         urgent |= self._do(Tick(), now_ms)
         if not urgent and not self._urgent:
             self._show(now_ms)
@@ -281,15 +284,30 @@ class AlerterState:
 
     # --- channels ---------------------------------------------------------------------------------------------------
 
+    def _follow_channels(self) -> None:
+        """Read the channels when their file changed, but not while one is sending: its answer would be lost."""
+        stamp = stamp_of(self._config_folder)
+        if self._notifier is not None:
+            if stamp == self._channels_stamp or self._notifier.busy:
+                return
+            self._notifier.close(0)
+        self._channels_stamp = stamp
+        self._open_channels()
+
     def _open_channels(self) -> None:
-        if self._notifier is None:
-            try:
-                self.channels = load_channels(self._config_folder)
-            except ChannelsError as error:
-                self.channel_error = str(error)
-                self._log.error("channels_refused", reason=self.channel_error)
-            self._notifier = self._connect(self.channels)
-        self.core.outbox.configure(self.channels.rules())
+        """A file that is refused leaves the channels as they were."""
+        try:
+            self.channels, self.channel_error = load_channels(self._config_folder), None
+            self._log.info("channels_read", channels=list(self.channels.by_name))
+        except ChannelsError as error:
+            self.channel_error = str(error)
+            self._log.error("channels_refused", reason=self.channel_error)
+        self._notifier = self._connect(self.channels)
+        self._configure_outbox()
+
+    def _configure_outbox(self) -> None:
+        if self.channel_error is None or self.channels.by_name:
+            self.core.outbox.configure(self.channels.rules())
 
     def _dispatch(self, now_ms: int) -> None:
         """Only what is on disk is told."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -193,7 +192,7 @@ def test_hostile_names_are_carried_as_they_are_and_leave_the_tree_alone(alerter,
         writer.write(*[row(server=name, tool=name, success=False) for _ in range(5)])
     listed = eventually(lambda: (a := _alerts(alerter))["total"] >= 4 and a)
     assert "../../x" in listed["summary"]["byMcp"]
-    assert sorted(os.listdir(data_directory.alerts)) == ["active-alerts.json", "history"]
+    assert sorted(path.name for path in data_directory.alerts.iterdir()) == ["active-alerts.json", "history"]
 
 
 def test_the_end_is_clean(alerter):

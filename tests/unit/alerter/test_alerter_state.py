@@ -341,6 +341,34 @@ def test_refused_channels_are_reported_and_alerts_go_on(tmp_path, monkeypatch):
     assert len(pipeline.active()["alerts"]) == 1
 
 
+def test_what_waits_survives_a_file_that_is_refused_for_a_while(told):
+    told.broken = {"send_google_chat_webhook"}
+    told.calls()
+    told.settle()
+    path = told.config / "notifications.toml"
+    path.chmod(0o666)
+    told.broken = set()
+    told.start()
+    told.save()
+    assert told.sent == []
+    path.chmod(0o600)
+    told.tick(T0 + 1000)
+    told.settle()
+    assert told.state.channel_error is None
+    assert len(told.sent) == 1
+
+
+def test_a_channel_that_is_added_while_running_is_told_from_then_on(pipeline):
+    pipeline.calls()
+    path = pipeline.config / "notifications.toml"
+    path.write_text(TOML)
+    path.chmod(0o600)
+    pipeline.tick(T0 + 1000)
+    pipeline.calls(tool="second")
+    pipeline.settle()
+    assert pipeline.sent == ["alert-20251031-002/raised/critical/google_chat"]
+
+
 def test_channels_in_the_data_directory_are_never_read(pipeline):
     (pipeline.data.config / "notifications.toml").write_text(TOML)
     pipeline.start()
