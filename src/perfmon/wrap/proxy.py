@@ -32,7 +32,7 @@ FROM_TERMINAL: Final = frozenset({signal.SIGINT, signal.SIGQUIT})
 #: After the server's end: silence after which output is no longer waited for, when a process it left behind holds it open.
 DRAIN_SILENCE_S: Final = 0.5
 #: How long the observer may take to read the last copies before the exit no longer waits for it.
-TAP_CLOSE_S: Final = 0.5
+TAP_CLOSE_S: Final = 1.0
 USAGE_EXIT: Final = 2
 NOT_EXECUTABLE_EXIT: Final = 126
 NOT_FOUND_EXIT: Final = 127
@@ -73,9 +73,8 @@ def run(options: WrapOptions) -> int:
     tap.start()
     code = server.wait()
     _drain(to_client)
-    tap.close(TAP_CLOSE_S)
-    if tap.broken:
-        _say("observation ended early; the traffic was not affected, later calls were not recorded")
+    if not tap.close(TAP_CLOSE_S):
+        _say("observation ended early; the traffic was not affected, the last calls were not recorded")
     return code if code >= 0 else 128 - code
 
 
