@@ -96,6 +96,14 @@ class Services:
             return True  # it answered
         return True
 
+    async def ready(self, service: str) -> bool:
+        """Whether a service answers and says that it is ready."""
+        try:
+            answer = await self._client(service).call("ping", timeout_s=PING_S)
+        except RpcError:
+            return False
+        return isinstance(answer, dict) and answer.get("ready") is True
+
     async def close(self) -> None:
         """Let go of all sockets; idempotent."""
         for client in self._clients.values():

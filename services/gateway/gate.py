@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
@@ -19,6 +19,8 @@ CHECK_EVERY_S: Final = 15.0
 START_PATIENCE_S: Final = 20.0
 #: How long a tool call waits for a new attempt after one that failed.
 RETRY_PATIENCE_S: Final = 1.5
+#: How often a call that waits looks for the services that it needs.
+LOOK_EVERY_S: Final = 0.25
 #: How often a waiting client is told that we are at it.
 PROGRESS_EVERY_S: Final = 1.0
 
@@ -39,8 +41,8 @@ class Gate(Protocol):
     def begin(self) -> None:
         """Look after the pipeline from now on; idempotent."""
 
-    async def passed(self, progress: Progress | None = None) -> None:
-        """Return when a pipeline runs. Raises: NoPipeline."""
+    async def passed(self, needs: Sequence[str], progress: Progress | None = None) -> None:
+        """Return when the services in `needs` run. Raises: NoPipeline."""
 
     def suspect(self) -> None:
         """A service did not answer: look now."""
@@ -52,7 +54,7 @@ class OpenGate:
     def begin(self) -> None:
         """Nothing to look after."""
 
-    async def passed(self, progress: Progress | None = None) -> None:
+    async def passed(self, needs: Sequence[str], progress: Progress | None = None) -> None:
         """At once."""
 
     def suspect(self) -> None:
@@ -62,18 +64,21 @@ class OpenGate:
 class PipelineGate:
     """Starts a pipeline when none answers, and again when it dies.
 
-    `ensure` starts one or finds it running, blocking until it is ready; `alive` asks the pipeline that is known.
+    `ensure` starts one or finds it running, blocking until all of it is ready; `alive` asks the pipeline that is known; `ready`
+    tells whether a service is, so that a call need not wait for those that it does not need.
     """
 
     def __init__(
         self,
         ensure: Callable[[], Any],
         alive: Callable[[], Awaitable[bool]],
+        ready: Callable[[str], Awaitable[bool]],
         *,
         start_patience_s: float = START_PATIENCE_S,
     ) -> None:
         self._ensure = ensure
         self._alive = alive
+        self._ready = ready
         self._start_patience_s = start_patience_s
         self._open = False
         self._failure: str | None = None
@@ -91,8 +96,8 @@ class PipelineGate:
         """A service did not answer: look now."""
         self._look.set()
 
-    async def passed(self, progress: Progress | None = None) -> None:
-        """Return when a pipeline runs.
+    async def passed(self, needs: Sequence[str], progress: Progress | None = None) -> None:
+        """Return when a pipeline runs, or those of its services that are needed.
 
         Raises: NoPipeline when one cannot be had, or not soon enough.
         """
@@ -107,7 +112,8 @@ class PipelineGate:
             self._look.set()
         try:
             async with asyncio.timeout(patience_s):
-                await self._wait(progress)
+                if await self._wait(needs, progress):
+                    return
         except TimeoutError:
             raise NoPipeline(f"the pipeline is still starting after {patience_s:g} s") from None
         if self._failure is not None:
@@ -119,16 +125,21 @@ class PipelineGate:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
 
-    async def _wait(self, progress: Progress | None) -> None:
-        waited_s = 0.0
+    async def _wait(self, needs: Sequence[str], progress: Progress | None) -> bool:
+        """Until the start has settled; True as soon as what is needed is there."""
+        began_s = told_s = asyncio.get_running_loop().time()
         while not self._settled.is_set():
             try:
-                async with asyncio.timeout(PROGRESS_EVERY_S):
+                async with asyncio.timeout(LOOK_EVERY_S):
                     await self._settled.wait()
             except TimeoutError:
-                waited_s += PROGRESS_EVERY_S
-                if progress is not None:
-                    await progress(waited_s, "starting the pipeline")
+                if all(await asyncio.gather(*(self._ready(service) for service in needs))):
+                    return True
+                now_s = asyncio.get_running_loop().time()
+                if progress is not None and now_s - told_s >= PROGRESS_EVERY_S:
+                    told_s = now_s
+                    await progress(round(now_s - began_s, 1), "starting the pipeline")
+        return False
 
     async def _keep(self) -> None:
         known = False

@@ -97,7 +97,7 @@ class McpServer:
             parsed = tool.arguments.model_validate(arguments)
         except ValidationError as error:
             raise ToolRefusal(bad_arguments(tool.name, tool.input, tool.example, error)) from error
-        await self._gate.passed(_progress(request))
+        await self._gate.passed(tool.needs, _progress(request))
         answer = await tool.run(parsed, self._context)
         return {
             "content": [{"type": "text", "text": answer.text}],
@@ -143,7 +143,7 @@ class McpServer:
     ) -> types.ReadResourceResult:
         uri = str(params.uri)
         try:
-            await self._gate.passed(_progress(request))
+            await self._gate.passed(resources.NEEDS, _progress(request))
             found = await resources.read(uri, self._context)
         except (resources.NoSuchResource, ToolRefusal) as error:
             raise MCPError(code=types.INVALID_PARAMS, message=str(error), data={"uri": shown(uri)}) from error

@@ -16,6 +16,9 @@ from services.gateway.core.shaping import Answer
 from services.gateway.tools import ToolContext
 from services.gateway.tools.get_dashboard import SPEC as DASHBOARD
 
+#: The services that resources are asked from.
+NEEDS: Final = DASHBOARD.needs
+
 DASHBOARD_URI: Final = "perf://dashboard"
 LATEST_REPORT_URI: Final = "perf://reports/latest"
 SERVER_PREFIX: Final = "perf://servers/"

@@ -37,7 +37,7 @@ async def serve(data: DataDirectory, wire: Wire) -> None:
 
     loop = asyncio.get_running_loop()
     services = Services(data)
-    gate = PipelineGate(lambda: _ensure(data), lambda: services.alive(f"gateway-stdio-{os.getpid()}"))
+    gate = PipelineGate(lambda: _ensure(data), lambda: services.alive(f"gateway-stdio-{os.getpid()}"), services.ready)
     context = ToolContext(services, lambda: time.time_ns() // 1_000_000)
     server = McpServer(context, gate, lambda: loop.call_later(AFTER_LIST_S, gate.begin)).sdk
     transport = PipeTransport(wire, lambda: loop.call_later(SILENT_S, gate.begin))

@@ -245,7 +245,7 @@ def test_acknowledging_an_unknown_alert_names_the_nearest_open_ones():
 class _Shut:
     def begin(self) -> None: ...
 
-    async def passed(self, progress: Any = None) -> None:
+    async def passed(self, needs: Any, progress: Any = None) -> None:
         raise NoPipeline("LaunchFailed: supervisord did not come up")
 
     def suspect(self) -> None: ...

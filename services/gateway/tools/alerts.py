@@ -84,6 +84,7 @@ SET_ALERT_THRESHOLD = ToolSpec(
     ),
     example={"metric": "response_time", "threshold": 800, "severity": "warning", "mcpServer": "github"},
     run=_set_threshold,
+    needs=("alerter",),
     read_only=False,
 )
 
@@ -111,6 +112,7 @@ GET_ACTIVE_ALERTS = ToolSpec(
     ),
     example={"severity": "critical"},
     run=_active_alerts,
+    needs=("alerter",),
 )
 
 ACKNOWLEDGE_ALERT = ToolSpec(
@@ -121,5 +123,6 @@ ACKNOWLEDGE_ALERT = ToolSpec(
     output=record({"success": flag(), "alert": ALERT, "alreadyAcknowledged": flag()}),
     example={"alertId": "alert-20251031-001", "acknowledgedBy": "ana", "notes": "restarting the server"},
     run=_acknowledge,
+    needs=("alerter",),
     read_only=False,
 )

@@ -74,4 +74,5 @@ SPEC = ToolSpec(
     ),
     example={"lookbackWindow": "24h", "sensitivity": "high", "mcpServer": "github"},
     run=_run,
+    needs=("detector", "aggregator"),
 )

@@ -59,6 +59,7 @@ SPEC = ToolSpec(
     ),
     example={"period": "day", "format": "markdown"},
     run=_run,
+    needs=("reporter", "aggregator"),
     read_only=False,
     idempotent=False,
 )

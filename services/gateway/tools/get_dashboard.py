@@ -68,4 +68,5 @@ SPEC = ToolSpec(
     ),
     example={"mcpServer": "github"},
     run=_run,
+    needs=("reporter", "aggregator"),
 )

@@ -72,4 +72,5 @@ SPEC = ToolSpec(
     ),
     example={"mcpServer": "github", "startTime": "24h", "aggregation": "p95"},
     run=_run,
+    needs=("aggregator",),
 )

@@ -79,7 +79,9 @@ Run = Callable[[Any, ToolContext], Awaitable[Answer]]
 
 @dataclass(frozen=True)
 class ToolSpec:
-    """One tool. `read_only` and `idempotent` are told to clients; no tool destroys or reaches beyond this machine's data."""
+    """One tool. `needs` are the services that must run before it can. `read_only` and `idempotent` are told to clients; no
+    tool destroys or reaches beyond this machine's data.
+    """
 
     name: str
     title: str
@@ -88,6 +90,7 @@ class ToolSpec:
     output: Schema
     example: Mapping[str, Any]
     run: Run
+    needs: tuple[str, ...]
     read_only: bool = True
     idempotent: bool = True
 

@@ -45,6 +45,7 @@ SPEC = ToolSpec(
     ),
     example={"mcpServer": "github", "toolName": "get_issue", "duration": 182.5, "success": True},
     run=_run,
+    needs=("ingest",),
     read_only=False,
     idempotent=False,
 )

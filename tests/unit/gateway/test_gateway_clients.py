@@ -267,3 +267,16 @@ def test_ingest_is_alive_when_it_answers_even_with_a_refusal(data, monkeypatch):
         assert with_services(data, alive)
     monkeypatch.setattr(clients, "QUICK_S", 0.02)
     assert not with_services(data, alive)
+
+
+def test_a_service_is_ready_when_it_says_so(data, monkeypatch):
+    monkeypatch.setattr(clients, "PING_S", 0.5)
+    said: list[Any] = [{"ready": False}, {"ready": True}, {}, None]
+
+    async def use(services: Services) -> list[bool]:
+        return [await services.ready("detector") for _ in range(4)]
+
+    with served(data.endpoint("detector"), lambda body: [ok_reply(body["id"], said.pop(0))]):
+        assert with_services(data, use) == [False, True, False, False]
+    monkeypatch.setattr(clients, "PING_S", 0.02)
+    assert not with_services(data, lambda services: services.ready("alerter"))

@@ -18,6 +18,7 @@ class World:
         self.starts = 0
         self.running = False
         self.failure: Exception | None = None
+        self.ready_services: set[str] = set()
         self.held = threading.Event()
         self.held.set()
 
@@ -31,12 +32,15 @@ class World:
     async def alive(self) -> bool:
         return self.running
 
+    async def ready(self, service: str) -> bool:
+        return service in self.ready_services
+
 
 def scenario(play: Callable[[World, PipelineGate], Awaitable[None]], **options: Any) -> World:
     world = World()
 
     async def run() -> None:
-        gate = PipelineGate(world.ensure, world.alive, **options)
+        gate = PipelineGate(world.ensure, world.alive, world.ready, **options)
         try:
             async with asyncio.timeout(10):
                 await play(world, gate)
@@ -63,9 +67,9 @@ def test_nothing_is_started_before_it_is_wanted():
 
 def test_a_call_starts_a_pipeline_and_passes_when_it_is_ready():
     async def play(world: World, gate: PipelineGate) -> None:
-        await gate.passed()
+        await gate.passed(["ingest"])
         assert world.running
-        await gate.passed()
+        await gate.passed(["ingest"])
 
     assert scenario(play).starts == 1
 
@@ -74,13 +78,14 @@ def test_many_calls_start_one_pipeline():
     async def play(world: World, gate: PipelineGate) -> None:
         gate.begin()
         gate.begin()
-        await asyncio.gather(*(gate.passed() for _ in range(50)))
+        await asyncio.gather(*(gate.passed(["ingest"]) for _ in range(50)))
 
     assert scenario(play).starts == 1
 
 
 def test_a_waiting_client_is_told_that_the_pipeline_starts(monkeypatch):
-    monkeypatch.setattr(gates, "PROGRESS_EVERY_S", 0.001)
+    monkeypatch.setattr(gates, "PROGRESS_EVERY_S", 0)
+    monkeypatch.setattr(gates, "LOOK_EVERY_S", 0.001)
     told: list[str] = []
 
     async def play(world: World, gate: PipelineGate) -> None:
@@ -91,17 +96,33 @@ def test_a_waiting_client_is_told_that_the_pipeline_starts(monkeypatch):
             if len(told) == 3:
                 world.held.set()
 
-        await gate.passed(progress)
+        await gate.passed(["ingest"], progress)
 
     scenario(play)
     assert told[:3] == ["starting the pipeline"] * 3
+
+
+def test_a_call_does_not_wait_for_services_that_it_does_not_need(monkeypatch):
+    monkeypatch.setattr(gates, "LOOK_EVERY_S", 0.001)
+
+    async def play(world: World, gate: PipelineGate) -> None:
+        world.held.clear()
+        world.ready_services = {"ingest"}
+        await gate.passed(["ingest"])
+        waiting = asyncio.create_task(gate.passed(["ingest", "aggregator"]))
+        await gate.passed(["ingest"])
+        assert not waiting.done()
+        world.held.set()
+        await waiting
+
+    assert scenario(play).starts == 1
 
 
 def test_a_start_that_fails_is_told_with_its_reason():
     async def play(world: World, gate: PipelineGate) -> None:
         world.failure = RuntimeError("no space left")
         with pytest.raises(NoPipeline, match="no space left"):
-            await gate.passed()
+            await gate.passed(["ingest"])
 
     scenario(play)
 
@@ -110,9 +131,9 @@ def test_a_call_after_a_failed_start_tries_again():
     async def play(world: World, gate: PipelineGate) -> None:
         world.failure = RuntimeError("no space left")
         with pytest.raises(NoPipeline):
-            await gate.passed()
+            await gate.passed(["ingest"])
         world.failure = None
-        await gate.passed()
+        await gate.passed(["ingest"])
         assert world.running
 
     assert scenario(play).starts == 2
@@ -122,7 +143,7 @@ def test_a_start_that_takes_too_long_is_not_waited_for_for_ever():
     async def play(world: World, gate: PipelineGate) -> None:
         world.held.clear()
         with pytest.raises(NoPipeline, match="still starting"):
-            await gate.passed()
+            await gate.passed(["ingest"])
 
     scenario(play, start_patience_s=0.01)
 
@@ -131,18 +152,18 @@ def test_some_services_missing_does_not_shut_out_the_others():
     async def play(world: World, gate: PipelineGate) -> None:
         world.failure = RuntimeError("reporter: FATAL")
         world.running = True
-        await gate.passed()
+        await gate.passed(["ingest"])
 
     scenario(play)
 
 
 def test_a_pipeline_that_died_is_started_again_at_the_first_suspicion():
     async def play(world: World, gate: PipelineGate) -> None:
-        await gate.passed()
+        await gate.passed(["ingest"])
         world.running = False
         gate.suspect()
         await until(lambda: world.starts == 2 and world.running)
-        await gate.passed()
+        await gate.passed(["ingest"])
 
     assert scenario(play).starts == 2
 
