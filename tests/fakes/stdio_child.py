@@ -103,12 +103,12 @@ def complain() -> None:
 
 
 def answer() -> None:
-    """A tiny server: answers each request line with its id."""
+    """A tiny server: answers each request line with its id, but for calls of the tool `silent`."""
     import json
 
     for line in sys.stdin.buffer:
         message = json.loads(line)
-        if "id" in message:
+        if "id" in message and message["params"]["name"] != "silent":
             sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": {"content": []}}) + "\n")
             sys.stdout.flush()
 

@@ -21,7 +21,9 @@ MAX_ACK_TIMEOUT_S: Final = 8.0
 RETRY_PAUSE_S: Final = 0.1
 MAX_RETRY_PAUSE_S: Final = 5.0
 #: Refusals that pass: nothing was stored, and the same message may be stored later.
-TRY_AGAIN: Final = frozenset({"journal_full", "disk_full", "unavailable", "busy", "not_ready", "stopping", "storage_failed"})
+TRY_AGAIN: Final = frozenset(
+    {"journal_full", "disk_full", "unavailable", "busy", "not_ready", "stopping", "storage_failed"}
+)
 
 
 class Phase(Enum):
