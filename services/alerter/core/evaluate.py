@@ -112,6 +112,14 @@ class Evaluator:
             if judge.window_ms is not None:
                 yield from self._judge_window(judge, sheets, ids, now_ms)
 
+    def contents(self, window_ms: int) -> list[tuple[Series, int, int]]:
+        """Calls and failures of every series in a window."""
+        window = self.windows[window_ms]
+        listed = list(self.series.items())
+        ids = np.asarray([number for _, number in listed], np.int64)
+        calls, failures = window.calls_of(ids), window.failures_of(ids)
+        return [(series, int(calls[k]), int(failures[k])) for k, (series, _) in enumerate(listed) if calls[k]]
+
     def release_idle(self) -> int:
         """Take back the ids of series of which no window knows a call; how many."""
         idle = np.ones(self.series.capacity, np.bool_)

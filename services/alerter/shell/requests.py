@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from services.alerter.core.anomalies import BadAnomaly
 from services.alerter.core.engine import CannotDo
 from services.alerter.core.events import Acknowledged, AnomalyFound, ThresholdSet
+from services.alerter.core.metrics import DEFAULT_WINDOW_MS
 from services.alerter.core.model import Alert, Reason, Severity, Status
 from services.alerter.core.threshold_input import BadThreshold, parse_threshold
 from services.alerter.core.thresholds import Threshold
@@ -53,6 +54,7 @@ class Requests:
             "alerts.list": self.list_alerts,
             "alerts.history": self.history,
             "channels": self.channels,
+            "windows": self.windows,
         }
         mutations: dict[str, Callable[[dict[str, Any]], Any]] = {
             "thresholds.set": self.set_threshold,
@@ -200,6 +202,23 @@ class Requests:
         """
         with self._consumer.lock:
             return {"channels": list(self._channel_rows()), "error": self._state.channel_error}
+
+    def windows(self, params: dict[str, Any]) -> dict[str, Any]:
+        """{windowMs?} → {windowMs, windows, series: [{mcpServer, toolName, calls, errors}]}: what the alerter judges by now, of
+        the five minutes unless another of `windows` is named.
+        """
+        window_ms = params.get("windowMs", DEFAULT_WINDOW_MS)
+        with self._consumer.lock:
+            evaluator = self._state.core.evaluator
+            known = sorted(evaluator.windows)
+            if isinstance(window_ms, bool) or window_ms not in known:
+                raise Refusal("bad_request", f"windowMs: one of {', '.join(map(str, known))}", field="windowMs")
+            found = evaluator.contents(window_ms)
+        rows = [
+            {"mcpServer": series.server, "toolName": series.tool, "calls": calls, "errors": errors}
+            for series, calls, errors in found
+        ]
+        return {"windowMs": window_ms, "windows": known, "series": rows}
 
     def _channel_rows(self) -> Iterable[dict[str, Any]]:
         outbox = self._state.core.outbox

@@ -109,6 +109,8 @@ def test_a_threshold_is_set_listed_saved_and_judged_on_the_next_call(alerter, wr
         ("alerts.history", {}, "bad_request"),
         ("alerts.history", {"startMs": 5, "endMs": 5}, "bad_range"),
         ("alerts.history", {"startMs": 5, "endMs": 2**60}, "bad_request"),
+        ("windows", {"windowMs": 5}, "bad_request"),
+        ("windows", {"windowMs": [300_000]}, "bad_request"),
         ("anomaly.raise", {}, "bad_anomaly"),
         ("anomaly.raise", {"anomaly": {"id": "a", "severity": "warning"}}, "bad_anomaly"),
         ("anomaly.raise", {"anomaly": {"id": 5, "severity": "info"}}, "bad_anomaly"),
@@ -169,6 +171,8 @@ def test_a_kill_loses_no_alert_no_threshold_and_doubles_no_failure(start, ingest
         alerter.kill()
         alerter = start("alerter")
     assert _alerts(alerter)["total"] == 0
+    window = {"mcpServer": "files", "toolName": "write", "calls": 4, "errors": 4}
+    assert alerter.call("windows")["series"] == [window]
     _fail(writer, n=1)
     (alert,) = eventually(lambda: _alerts(alerter)["alerts"])
     assert alert["failures"] == 5
