@@ -64,6 +64,15 @@ def catch() -> None:
         signal.pause()
 
 
+def count() -> None:
+    """Write a line for each SIGINT; at SIGTERM say so and end."""
+    signal.signal(signal.SIGINT, lambda *_: os.write(1, b"int\n"))
+    signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"term\n"), os._exit(0)))
+    os.write(1, b"ready\n")
+    while True:
+        signal.pause()
+
+
 def stubborn() -> None:
     """Ignore the end of input and polite signals; the process id tells who to look for."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import itertools
 import os
+import pty
 import random
 import signal
 import socket
@@ -190,6 +191,25 @@ def test_signals_reach_the_server(data_dir: Path, number: signal.Signals) -> Non
         process.send_signal(number)
         assert process.stdout.readline().decode() == f"{number.name}\n"
         assert process.wait(LIMIT_S) == 40 + number
+
+
+def test_ctrl_c_of_a_terminal_reaches_the_server_once(data_dir: Path) -> None:
+    keyboard, terminal = pty.openpty()
+    take_terminal = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", take_terminal, *_command(data_dir, "count")]
+    process = subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, start_new_session=True)
+    os.close(terminal)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == b"ready\n"
+        os.write(keyboard, b"\x03")
+        assert process.stdout.readline() == b"int\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == b"term\n"
+        assert process.wait(LIMIT_S) == 0
+    os.close(keyboard)
 
 
 def test_a_killed_proxy_takes_even_a_stubborn_server_with_it(data_dir: Path) -> None:
