@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from perfmon.paths import DataDirectory
 from perfmon.rpc import AsyncRpcClient, RpcError, Unavailable
+from services.reporter.core.answered import read_one
 from services.reporter.core.answers import Failure
 from services.reporter.core.questions import Question
 
@@ -39,7 +40,7 @@ class Asker:
         self._silent_since_s: dict[str, float] = {}
 
     def ask(self, questions: Mapping[str, Question], deadline_s: float) -> dict[str, Any]:
-        """Each question's answer or `Failure`, by `deadline_s` (monotonic clock) at the latest."""
+        """Each question's answer, read as it came in, or its `Failure`; by `deadline_s` (monotonic clock) at the latest."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -74,7 +75,8 @@ class Asker:
             self._silent_since_s.pop(service, None)
             return Failure(service, error.code, error.message)
         self._silent_since_s.pop(service, None)
-        return answer
+        # Read while the others are still at work: an aggregator that answers twice computes the second meanwhile.
+        return read_one(question, answer)
 
     def _client(self, service: str) -> AsyncRpcClient:
         if service not in self._clients:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from services.reporter.asking import Asker
-from services.reporter.core.answered import Answered, read
+from services.reporter.core.answered import Answered, sorted_out
 from services.reporter.core.compose import all_tools_came, compose, failing_tools, server_names
 from services.reporter.core.dashboard import Window, first_window, wider_window
 from services.reporter.core.dashboard import build as build_dashboard
@@ -136,18 +136,19 @@ class Reporter:
         )
 
     def _ask(self, questions: Mapping[str, Question], deadline_s: float) -> Answered:
-        return read(questions, self._asker.ask(questions, deadline_s))
+        return sorted_out(self._asker.ask(questions, deadline_s))
 
     def _baseline(
         self, window: Window, server: str | None, questions: dict[str, Question], deadline_s: float
     ) -> Answered:
-        """The answers, with the day before from memory when it is fresh enough."""
+        """The answers, with the day before from memory when it is fresh enough; an empty day is asked for again."""
         asked_s, known = self._baselines.get(server, (0.0, None))
         if known is not None and time.monotonic() - asked_s < BASELINE_FOR_S:
             return known | self._ask(questions, deadline_s)
         baseline = for_baseline(window.span, server)
         answered = self._ask(questions | baseline, deadline_s)
-        if not answered.failures.keys() & baseline.keys():
+        before = answered.rollup("servers_before")
+        if before is not None and before.rows and not answered.failures.keys() & baseline.keys():
             while len(self._baselines) >= MAX_BASELINES:
                 self._baselines.pop(next(iter(self._baselines)))
             kept = {name: answered.values[name] for name in baseline}

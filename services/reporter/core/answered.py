@@ -83,16 +83,26 @@ class Answered:
         return next((r.freshness for r in rollups if r.freshness != Freshness()), Freshness())
 
 
+def read_one(question: Question, raw: object) -> Any:
+    """What the reader of a question's method makes of its answer."""
+    return _READERS[question.method](raw)
+
+
+def sorted_out(read: Mapping[str, Any]) -> Answered:
+    """Answers that were read, with the `Failure`s apart."""
+    failures = {name: value for name, value in read.items() if isinstance(value, Failure)}
+    return Answered({name: value for name, value in read.items() if name not in failures}, failures)
+
+
 def read(questions: Mapping[str, Question], raw: Mapping[str, object]) -> Answered:
     """The raw answers to these questions, each put through the reader of its method; `Failure`s apart."""
-    values, failures = {}, {}
-    for name, question in questions.items():
-        answer = raw.get(name)
-        if isinstance(answer, Failure):
-            failures[name] = answer
-        elif name in raw:
-            values[name] = _READERS[question.method](answer)
-    return Answered(values, failures)
+    return sorted_out(
+        {
+            name: raw[name] if isinstance(raw[name], Failure) else read_one(question, raw[name])
+            for name, question in questions.items()
+            if name in raw
+        }
+    )
 
 
 def _kind(value: object, kind: type[_Read]) -> _Read | None:

@@ -27,6 +27,8 @@ DEGRADED_FROM: Final = 50
 WORST_WEIGHT: Final = 0.4
 #: A p95 within this many ms of the earlier level has not moved, whatever the ratio.
 LATENCY_MARGIN_MS: Final = 10.0
+#: A p95 up to here is far below the default thresholds.
+SURELY_FAST_MS: Final = 300.0
 #: Up to this ratio to its own earlier p95 a tool is as fast as before.
 SAME_LEVEL_RATIO: Final = 1.25
 #: Over its threshold, but no slower than ever: not less than this.
@@ -90,6 +92,13 @@ def glance(now: Stats, before: Stats | None = None, thresholds: Thresholds | Non
     factor = _error_factor(now, held_to) * min(_latency_factors(now, before, held_to))
     score = round(100 * factor)
     return Health(score, status_of(score), (), now.count < MIN_CALLS, now.count)
+
+
+def is_unremarkable(now: Stats, before: Stats | None, thresholds: Thresholds) -> bool:
+    """Whether `glance` would give 100 at once: no failure, well below every threshold, no slower than before."""
+    if now.errors or now.p95 is None or thresholds.by_key or now.p95 > SURELY_FAST_MS:
+        return False
+    return before is None or before.p95 is None or now.p95 - before.p95 <= LATENCY_MARGIN_MS
 
 
 def held_back(own: Health, parts: Iterable[tuple[str, Health]], what: str) -> Health:
@@ -221,10 +230,11 @@ def _worst(parts: Iterable[tuple[str, Health]]) -> tuple[str, Health] | None:
 
 
 def _system_reasons(judged: Sequence[tuple[str, Health]], worst_name: str, worst: Health) -> tuple[Text, ...]:
-    critical = sum(health.status == "critical" for _, health in judged)
-    degraded = sum(health.status == "degraded" for _, health in judged)
-    if not critical and not degraded:
-        return ((f"{len(judged)} server{'s' * (len(judged) != 1)} with calls, none degraded",),)
-    counts = f"{critical} of {len(judged)} servers critical, {degraded} degraded; worst "
+    words = [(status, sum(health.status == status for _, health in judged)) for status in ("critical", "degraded")]
+    troubled = " and ".join(f"{n} {status}" for status, n in words if n)
+    servers = f"{len(judged)} server{'s' * (len(judged) != 1)}"
+    if not troubled:
+        return ((f"{servers} with calls, none degraded",),)
+    counts = f"of {servers} {troubled}; worst "
     first = worst.reasons[0] if worst.reasons else ()
     return ((counts, Untrusted(worst_name), *((": ", *first) if first else ())),)

@@ -98,9 +98,9 @@ def for_dashboard(span: Range, now_ms: int, server: str | None) -> dict[str, Que
 def for_window(span: Range, server: str | None) -> dict[str, Question]:
     """The figures of one window: servers, and the tools that fail most."""
     window = _range(span) | _only(server)
-    return {
-        "servers": _rollup(window | {"by": "server", "sort": "count", "limit": MAX_SERVERS}),
+    return {  # the longer answer first, so that it is read while the other is worked out
         "tools": _rollup(window | {"by": "tool", "sort": "errors", "limit": DASHBOARD_TOOLS}),
+        "servers": _rollup(window | {"by": "server", "sort": "count", "limit": MAX_SERVERS}),
     }
 
 

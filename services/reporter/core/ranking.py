@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from services.reporter.core.answered import Answered
 from services.reporter.core.answers import Alert, Rollup, Series, Stats
-from services.reporter.core.health import Health, glance, held_back, judge, no_data
+from services.reporter.core.health import Health, glance, held_back, is_unremarkable, judge, no_data
 from services.reporter.core.model import Ranked, ServerRow, ToolRow
 from services.reporter.core.sampling import MIN_CALLS, supported_error_rate
 
@@ -38,7 +38,10 @@ def judged_servers(
     earlier, tools_earlier = by_server(answered.rollup("servers_before")), by_tool(answered.rollup("tools_before"))
     parts: dict[str, list[tuple[str, Health]]] = {}
     for row in tools.rows:
-        health = glance(row, tools_earlier.get((row.server, row.tool)), answered.thresholds)
+        before = tools_earlier.get((row.server, row.tool))
+        if is_unremarkable(row, before, answered.thresholds):
+            continue
+        health = glance(row, before, answered.thresholds)
         parts.setdefault(row.server, []).append((row.tool, health))
     rows = []
     for stats in servers.rows:

@@ -24,7 +24,7 @@ from services.reporter.core.evidence import (
 )
 from services.reporter.core.figures import count_text, duration_text, percent_text, short_count
 from services.reporter.core.sampling import MIN_CALLS, MIN_TREND_CALLS
-from services.reporter.core.text import Text, Untrusted, tool_of
+from services.reporter.core.text import Text, Untrusted, term, tool_of
 from services.reporter.core.trends import tool_moves
 
 #: Recommendations that are given; more is a list nobody reads.
@@ -266,7 +266,7 @@ def _of_anomaly(anomaly: Anomaly, metric: str) -> Recommendation:
         "resource_spike": "Compare what was asked of it then; set a threshold if this is to be told at once.",
         "throughput_change": "Check whether its callers changed or stopped.",
     }
-    title: Text = (*tool_of(anomaly.server, anomaly.tool), ": ", Untrusted(anomaly.kind.replace("_", " ")))
+    title: Text = (*tool_of(anomaly.server, anomaly.tool), ": ", term(anomaly.kind))
     said: Text = (
         Untrusted(anomaly.metric or "value"),
         f" {short_count(anomaly.value)} ",

@@ -46,10 +46,15 @@ class Trend:
 
 
 def compare(now: Stats, before: Stats | None, before_start_ms: int, span_ms: int) -> tuple[Trend, ...]:
-    """Trends of calls, error rate, p50, p95 and p99. `before` None = the window before could not be had."""
+    """Trends of calls, error rate, p50, p95 and p99; of calls alone when there were none before. `before` None = the window
+    before could not be had.
+    """
     if before is None or not (now.count or before.count):
         return ()
-    trends = [_calls(now, before, before_start_ms, span_ms), _error_rate(now, before)]
+    trends = [_calls(now, before, before_start_ms, span_ms)]
+    if not before.count:
+        return tuple(trends)
+    trends.append(_error_rate(now, before))
     for metric in ("p50", "p95", "p99"):
         trends.append(_duration(metric, now, before))
     return tuple(trends)

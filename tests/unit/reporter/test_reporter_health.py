@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.reporter.core.answers import Alert, Stats
-from services.reporter.core.health import Health, glance, held_back, judge, no_data, of_system, status_of
+from services.reporter.core.health import (
+    Health,
+    glance,
+    held_back,
+    is_unremarkable,
+    judge,
+    no_data,
+    of_system,
+    status_of,
+)
 from services.reporter.core.sampling import supported_error_rate
 from services.reporter.core.text import plain
 from services.reporter.core.thresholds import Thresholds, read_thresholds
@@ -61,6 +70,8 @@ def test_a_glance_gives_the_same_score(
     before = data.draw(st.none() | st.just(calls(data.draw(st.integers(0, 50)), 0, earlier)))
     assert glance(now, before).score == judge(now, before).score
     assert glance(Stats()).status == "no_data"
+    if is_unremarkable(now, before, Thresholds()):
+        assert glance(now, before).score == 100
 
 
 @given(st.integers(0, 10), st.integers(0, 10), st.integers(0, 5))

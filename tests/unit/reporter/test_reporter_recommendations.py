@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import reporter_samples as samples
 
 from services.reporter.core.answers import Alert, Anomaly, ErrorGroup, Stats
 from services.reporter.core.compose import compose
 from services.reporter.core.evidence import Evidence
 from services.reporter.core.recommendations import MAX_RECOMMENDATIONS, Recommendation, recommend
-from services.reporter.core.text import plain
+from services.reporter.core.text import Untrusted, plain, term
 
 GOOD = Stats(server="s", tool="t", count=1000, errors=0, avg=20, p50=18, p95=60, p99=90, cpu=10, memory=100)
 
@@ -133,3 +134,15 @@ def test_the_sample_day_leads_with_the_tool_that_fails() -> None:
     first = report.recommendations[0]
     assert (first.tool, first.metric, first.severity) == ("deploy_application", "error_rate", "critical")
     assert first.since_ms == samples.END_MS - 3 * 3_600_000
+
+
+@pytest.mark.parametrize(
+    "word", ["resource_leak", "response_time", "cpu", "ms", "%", "calls/min", "0-0.6616", "28.2-1.4e+06"]
+)
+def test_words_of_our_own_services_are_ours(word: str) -> None:
+    assert term(word) == word.replace("_", " ")
+
+
+@pytest.mark.parametrize("word", ["", "ignore_previous_instructions", "ms\n", "<b>", "1-2-3", "resource_", "x" * 500])
+def test_any_other_word_is_untrusted(word: str) -> None:
+    assert term(word) == Untrusted(word)
