@@ -130,7 +130,7 @@ class AlerterState:
 
     def apply(self, entry: Entry, now_ms: int, live: bool) -> bool:
         """Fold an entry in; True when alerts changed."""
-        return self._do(BatchCommitted(entry.batch, entry.committed_ms, live), now_ms)
+        return self._do(BatchCommitted(entry.batch, entry.committed_ms or now_ms, live), now_ms)
 
     def caught_up(self, now_ms: int) -> None:
         """Judge what is true now that the head is reached."""
@@ -298,7 +298,8 @@ class AlerterState:
         """A file that is refused leaves the channels as they were."""
         try:
             self.channels, self.channel_error = load_channels(self._config_folder), None
-            self._log.info("channels_read", channels=list(self.channels.by_name))
+            if self.channels.by_name:
+                self._log.info("channels_read", channels=list(self.channels.by_name))
         except ChannelsError as error:
             self.channel_error = str(error)
             self._log.error("channels_refused", reason=self.channel_error)
