@@ -1,6 +1,7 @@
 # make setup   everything that running and testing need, in .venv
 # make run     the pipeline in the foreground; says where it listens and how Claude Code is told of it
 # make test    what must pass before a commit
+# make demo    a minute of calls to real public MCP servers with a fault in the middle, and what the monitor says of it
 # make chaos   kill -9 under load (CHAOS_ROUNDS=20);  make bench  the figures
 
 VENV    := .venv
@@ -11,7 +12,9 @@ PYTHON  ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3;
 PYTEST  ?= $(BIN)/pytest
 WORKERS ?= 2
 
-.PHONY: setup run test lint types unit chaos bench clean
+DEMO_SERVERS := .demo/servers
+
+.PHONY: setup run demo test lint types unit chaos bench clean
 
 setup: $(STAMP)
 
@@ -28,6 +31,15 @@ $(STAMP): pyproject.toml
 
 run: setup
 	@exec $(BIN)/perfmon run
+
+demo: setup $(DEMO_SERVERS)/.made
+	$(BIN)/python -m bench.demo --servers $(DEMO_SERVERS)
+
+# The public servers need versions of their own, so they get an environment of their own.
+$(DEMO_SERVERS)/.made: bench/demo/servers.txt | setup
+	"$(PYTHON)" -m venv $(DEMO_SERVERS)
+	$(DEMO_SERVERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement bench/demo/servers.txt
+	@touch $@
 
 test: lint types unit
 
@@ -49,5 +61,5 @@ bench: setup
 	$(BIN)/python -m bench ingest latency footprint startup
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

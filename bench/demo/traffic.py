@@ -51,7 +51,7 @@ class Traffic:
                 where = {"repo_path": str(self.repository)}
                 group.start_soon(self._client, "git", [], "git_status", where, ends)
                 flags = ["--ignore-robots-txt", "--allow-private-ips"]
-                group.start_soon(self._client, "fetch", flags, "fetch", {"url": page.url}, ends)
+                group.start_soon(self._client, "fetch", flags, "fetch", {"url": page.url, "raw": True}, ends)
                 group.start_soon(self._fault, page, ends - LASTS_S)
 
     async def _client(self, name: str, flags: list[str], tool: str, arguments: dict[str, Any], ends: float) -> None:
