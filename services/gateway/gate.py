@@ -62,10 +62,11 @@ class OpenGate:
 
 
 class PipelineGate:
-    """Starts a pipeline when none answers, and again when it dies.
+    """Starts a pipeline when none answers, and again when it dies; one that was stopped on purpose only when a tool is called.
 
     `ensure` starts one or finds it running, blocking until all of it is ready; `alive` asks the pipeline that is known; `ready`
-    tells whether a service is, so that a call need not wait for those that it does not need.
+    tells whether a service is, so that a call need not wait for those that it does not need; `died` tells a pipeline that was
+    killed from one that was stopped.
     """
 
     def __init__(
@@ -73,15 +74,21 @@ class PipelineGate:
         ensure: Callable[[], Any],
         alive: Callable[[], Awaitable[bool]],
         ready: Callable[[str], Awaitable[bool]],
+        died: Callable[[], bool] = lambda: False,
         *,
         start_patience_s: float = START_PATIENCE_S,
     ) -> None:
         self._ensure = ensure
         self._alive = alive
         self._ready = ready
+        self._died = died
         self._start_patience_s = start_patience_s
         self._open = False
+        self._busy = False
+        self._called = True
         self._failure: str | None = None
+        #: Services that were ready during the start that is under way.
+        self._seen: set[str] = set()
         self._settled = asyncio.Event()
         self._look = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -90,11 +97,13 @@ class PipelineGate:
     def begin(self) -> None:
         """Look after the pipeline from now on; idempotent."""
         if self._keeper is None:
+            self._busy = True
             self._keeper = asyncio.get_running_loop().create_task(self._keep())
 
     def suspect(self) -> None:
-        """A service did not answer: look now."""
-        self._look.set()
+        """A service did not answer a call: look now, and let the next calls wait for what is seen."""
+        self._open = False
+        self._want()
 
     async def passed(self, needs: Sequence[str], progress: Progress | None = None) -> None:
         """Return when a pipeline runs, or those of its services that are needed.
@@ -104,18 +113,15 @@ class PipelineGate:
         if self._open:
             return
         self.begin()
-        patience_s = self._start_patience_s
-        if self._failure is not None:
-            patience_s = RETRY_PATIENCE_S
-            self._failure = None
-            self._settled.clear()
-            self._look.set()
+        patience_s = self._start_patience_s if self._failure is None else RETRY_PATIENCE_S
+        if not self._busy:
+            self._want()
         try:
             async with asyncio.timeout(patience_s):
                 if await self._wait(needs, progress):
                     return
         except TimeoutError:
-            raise NoPipeline(f"the pipeline is still starting after {patience_s:g} s") from None
+            raise NoPipeline(self._failure or f"the pipeline is still starting after {patience_s:g} s") from None
         if self._failure is not None:
             raise NoPipeline(self._failure)
 
@@ -125,16 +131,24 @@ class PipelineGate:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
 
+    def _want(self) -> None:
+        self._busy = self._called = True
+        self._settled.clear()
+        self._look.set()
+
     async def _wait(self, needs: Sequence[str], progress: Progress | None) -> bool:
         """Until the start has settled; True as soon as what is needed is there."""
         began_s = told_s = asyncio.get_running_loop().time()
         while not self._settled.is_set():
+            if self._seen.issuperset(needs):
+                return True
             try:
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._settled.wait()
             except TimeoutError:
-                if all(await asyncio.gather(*(self._ready(service) for service in needs))):
-                    return True
+                for service in set(needs) - self._seen:
+                    if await self._ready(service):
+                        self._seen.add(service)
                 now_s = asyncio.get_running_loop().time()
                 if progress is not None and now_s - told_s >= PROGRESS_EVERY_S:
                     told_s = now_s
@@ -144,32 +158,40 @@ class PipelineGate:
     async def _keep(self) -> None:
         known = False
         while True:
-            if not (known and await self._alive()):
+            self._look.clear()
+            called, self._called = self._called, False
+            if known and not self._died() and await self._alive():
+                self._settle(failure=None)
+            elif called or self._died():
                 known = await self._start()
+            else:
+                self._open = known = False  # stopped on purpose: the next call starts it again
+            self._busy = self._look.is_set()
             try:
                 async with asyncio.timeout(CHECK_EVERY_S):
                     await self._look.wait()
             except TimeoutError:
-                pass
-            self._look.clear()
+                self._busy = True
 
     async def _start(self) -> bool:
-        if self._open:
-            self._open = False
-            self._settled.clear()
+        self._open = False
+        self._seen.clear()
+        self._settled.clear()
+        failure = None
         try:
             await in_thread(self._ensure)
         except Exception as error:  # noqa: BLE001 - whatever keeps the pipeline from starting is what callers are told
-            self._failure = f"{type(error).__name__}: {error}"
-            self._log.warning("pipeline_not_started", reason=self._failure)
+            failure = f"{type(error).__name__}: {error}"
+            self._log.warning("pipeline_not_started", reason=failure)
             # Some services may be missing: what the others can answer is still answered.
-            self._open = await self._alive()
-        else:
-            self._open = True
-        if self._open:
-            self._failure = None
+            failure = None if await self._alive() else failure
+        self._settle(failure)
+        return failure is None
+
+    def _settle(self, failure: str | None) -> None:
+        self._failure = failure
+        self._open = failure is None
         self._settled.set()
-        return self._open
 
 
 async def in_thread(work: Callable[[], Any]) -> Any:

@@ -37,7 +37,8 @@ async def serve(data: DataDirectory, wire: Wire) -> None:
 
     loop = asyncio.get_running_loop()
     services = Services(data)
-    gate = PipelineGate(lambda: _ensure(data), lambda: services.alive(f"gateway-stdio-{os.getpid()}"), services.ready)
+    who = f"gateway-stdio-{os.getpid()}"
+    gate = PipelineGate(lambda: _ensure(data), lambda: services.alive(who), services.ready, lambda: _died(data))
     context = ToolContext(services, lambda: time.time_ns() // 1_000_000)
     server = McpServer(context, gate, lambda: loop.call_later(AFTER_LIST_S, gate.begin)).sdk
     transport = PipeTransport(wire, lambda: loop.call_later(SILENT_S, gate.begin))
@@ -68,3 +69,9 @@ def _ensure(data: DataDirectory) -> None:
     report = ensure_running(data, started_by="gateway", wait_ready_s=READY_WITHIN_S)
     for note in report.notes:
         structlog.get_logger().warning("pipeline_note", note=note)
+
+
+def _died(data: DataDirectory) -> bool:
+    from perfmon.pipeline import died
+
+    return died(data)

@@ -19,6 +19,7 @@ class World:
         self.running = False
         self.failure: Exception | None = None
         self.ready_services: set[str] = set()
+        self.killed = False
         self.held = threading.Event()
         self.held.set()
 
@@ -28,6 +29,7 @@ class World:
         if self.failure is not None:
             raise self.failure
         self.running = True
+        self.killed = False
 
     async def alive(self) -> bool:
         return self.running
@@ -40,7 +42,7 @@ def scenario(play: Callable[[World, PipelineGate], Awaitable[None]], **options: 
     world = World()
 
     async def run() -> None:
-        gate = PipelineGate(world.ensure, world.alive, world.ready, **options)
+        gate = PipelineGate(world.ensure, world.alive, world.ready, lambda: world.killed, **options)
         try:
             async with asyncio.timeout(10):
                 await play(world, gate)
@@ -174,10 +176,38 @@ def test_a_dead_pipeline_is_noticed_without_a_call(monkeypatch):
     async def play(world: World, gate: PipelineGate) -> None:
         gate.begin()
         await until(lambda: world.running)
-        world.running = False
+        world.running, world.killed = False, True
         await until(lambda: world.running)
+        await gate.passed(["ingest"])
 
     assert scenario(play).starts >= 2
+
+
+def test_a_supervisor_that_was_killed_is_replaced_while_its_orphans_still_answer(monkeypatch):
+    monkeypatch.setattr(gates, "CHECK_EVERY_S", 0.001)
+
+    async def play(world: World, gate: PipelineGate) -> None:
+        await gate.passed(["ingest"])
+        world.killed = True
+        await until(lambda: world.starts == 2)
+
+    scenario(play)
+
+
+def test_a_pipeline_that_was_stopped_on_purpose_stays_down_until_a_tool_is_called(monkeypatch):
+    monkeypatch.setattr(gates, "CHECK_EVERY_S", 0.001)
+
+    async def play(world: World, gate: PipelineGate) -> None:
+        await gate.passed(["ingest"])
+        world.running = False
+        await until(lambda: not gate._open)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert world.starts == 1
+        await gate.passed(["ingest"])
+        assert world.running
+
+    assert scenario(play).starts == 2
 
 
 def test_a_pipeline_that_answers_is_left_alone(monkeypatch):
@@ -195,5 +225,31 @@ def test_a_pipeline_that_answers_is_left_alone(monkeypatch):
         gate._alive = alive
         gate.begin()
         await until(lambda: looks > 5)
+
+    assert scenario(play).starts == 1
+
+
+def test_calls_after_a_suspicion_wait_for_what_is_seen():
+    async def play(world: World, gate: PipelineGate) -> None:
+        await gate.passed(["ingest"])
+        world.running = False
+        world.held.clear()
+        gate.suspect()
+        waiting = asyncio.create_task(gate.passed(["ingest"]))
+        await until(lambda: world.starts == 2)
+        assert not waiting.done()
+        world.held.set()
+        await waiting
+        assert world.running
+
+    scenario(play)
+
+
+def test_a_suspicion_that_was_wrong_costs_a_look():
+    async def play(world: World, gate: PipelineGate) -> None:
+        await gate.passed(["ingest"])
+        gate.suspect()
+        gate.suspect()
+        await gate.passed(["ingest"])
 
     assert scenario(play).starts == 1
