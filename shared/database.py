@@ -8,15 +8,31 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 #: How long a connection waits for another's lock.
 BUSY_TIMEOUT_MS: Final = 5_000
 
+#: What SQLite keeps next to a database. It follows links there, so a planted one would lead its writes away.
+_COMPANIONS: Final = ("-wal", "-shm", "-journal")
+#: Failures that say nothing about the file: the disk is full, somebody holds a lock, no descriptors are left.
+_OF_THE_MOMENT: Final = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+}
+
 
 class UntrustedDatabase(RuntimeError):
-    """A file that is not a database of ours: other tables, triggers, views, a newer version, or not SQLite at all."""
+    """A file that is not a database of ours: other tables, triggers, views, a newer version, a link, damaged, or not SQLite."""
 
 
 def open_database(path: Path, schema: str, version: int) -> sqlite3.Connection:
@@ -24,7 +40,7 @@ def open_database(path: Path, schema: str, version: int) -> sqlite3.Connection:
     (write `BEGIN IMMEDIATE` … `COMMIT`) to a database with exactly the tables of
     `schema` (CREATE TABLE IF NOT EXISTS statements), created 0600 when it does not exist.
 
-    Raises: UntrustedDatabase, sqlite3.Error.
+    Raises: UntrustedDatabase (set it aside), sqlite3.Error or OSError (nothing is wrong with the file: try again later).
     """
     _claim(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -39,7 +55,9 @@ def open_database(path: Path, schema: str, version: int) -> sqlite3.Connection:
             connection.execute(f"PRAGMA user_version = {version:d}")
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise UntrustedDatabase(f"{path.name}: {error}") from error
+        if is_damage(error):
+            raise UntrustedDatabase(f"{path.name}: {error}") from error
+        raise
     except UntrustedDatabase:
         connection.close()
         raise
@@ -57,21 +75,31 @@ def open_readonly(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error speaks of the file (damaged, not ours) and not of the moment (disk full, locked)."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.DatabaseError) and (code is None or code & 0xFF not in _OF_THE_MOMENT)
+
+
 def set_aside(path: Path) -> Path:
-    """Move an unusable database and its companions out of the way, next to it; the new name of it."""
+    """Move an unusable database and its companions, as far as they exist, out of the way; the new name of it."""
     number = 1
-    while (target := path.with_name(f"{path.name}.unusable-{number}")).exists():
+    while os.path.lexists(target := path.with_name(f"{path.name}.unusable-{number}")):
         number += 1
-    for suffix in ("-wal", "-shm"):
-        companion = path.with_name(path.name + suffix)
-        if companion.exists():
-            companion.rename(target.with_name(target.name + suffix))
-    path.rename(target)
+    for suffix in (*_COMPANIONS, ""):
+        part = path.with_name(path.name + suffix)
+        if os.path.lexists(part):
+            part.rename(target.with_name(target.name + suffix))
     return target
 
 
 def _claim(path: Path) -> None:
-    # Created by us with the right mode, never through a link.
+    # Created by us with the right mode, never through a link, nor with companions that are links.
+    for suffix in _COMPANIONS:
+        if path.with_name(path.name + suffix).is_symlink():
+            raise UntrustedDatabase(f"{path.name}{suffix} is a link")
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise UntrustedDatabase(f"{path.name} is not a file")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     os.close(descriptor)
 
@@ -87,12 +115,18 @@ def _check_schema(connection: sqlite3.Connection, schema: str, path: Path) -> No
     reference = sqlite3.connect(":memory:")
     try:
         reference.executescript(schema)
-        query = "SELECT type, name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY type, name"
-        wanted, found = (c.execute(query).fetchall() for c in (reference, connection))
+        wanted, found = _shape(reference), _shape(connection)
     finally:
         reference.close()
     if wanted != found:
         raise UntrustedDatabase(f"{path.name} holds other tables, triggers or views than ours")
+
+
+def _shape(connection: sqlite3.Connection) -> list[Any]:
+    # What there is, and every column of every table, generated ones too.
+    query = "SELECT type, name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY type, name"
+    columns = 'SELECT name, type, "notnull", pk, hidden FROM pragma_table_xinfo(?) ORDER BY cid'
+    return [(kind, name, connection.execute(columns, (name,)).fetchall()) for kind, name in connection.execute(query)]
 
 
 def _quoted(path: Path) -> str:

@@ -6,8 +6,10 @@ taken from the replay, and a set does not mind being told twice, so nothing is e
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -16,7 +18,7 @@ from perfmon.paths import private_directory
 
 DIGEST_BYTES: Final = 16
 
-_NAME = re.compile(r"(\d{1,10})\.ids")
+_NAME = re.compile(r"([0-9]{1,10})\.ids")
 
 
 class CallIdFiles:
@@ -28,11 +30,16 @@ class CallIdFiles:
         self._unsynced: set[int] = set()
 
     def load(self) -> dict[int, set[bytes]]:
-        """The digests of every hour there is."""
+        """The digests of every hour there is. What stands in the place of a file (a link, a folder) is moved aside.
+
+        Raises: OSError.
+        """
         found = {}
-        for path in self._directory.iterdir():
+        for path in sorted(self._directory.iterdir()):
             match = _NAME.fullmatch(path.name)
-            if match and path.is_file() and not path.is_symlink():
+            if match and (path.is_symlink() or not path.is_file()):
+                path.rename(path.with_name(f"{path.name}.set-aside-{secrets.token_hex(4)}"))
+            elif match:
                 data = path.read_bytes()
                 whole = len(data) - len(data) % DIGEST_BYTES
                 found[int(match.group(1))] = {data[i : i + DIGEST_BYTES] for i in range(0, whole, DIGEST_BYTES)}
@@ -52,7 +59,7 @@ class CallIdFiles:
             offset = size - size % DIGEST_BYTES
             if os.pwrite(descriptor, data, offset) != len(data):
                 os.ftruncate(descriptor, offset)
-                raise OSError(28, "short write")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
         self._unsynced.add(hour)

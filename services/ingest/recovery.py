@@ -6,57 +6,132 @@ leaves nothing lost, nothing doubled and no torn line. A new journal adopts the 
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from typing import Final
+
 import structlog
 
 from perfmon.wire import WireError
 from services.ingest.call_id_files import CallIdFiles
 from services.ingest.core.ingest import IngestCore
+from services.ingest.core.validation import series_fault
+from services.ingest.tree import is_metric_path
 from services.ingest.view import View
-from shared.batch import BatchError, decode
-from shared.journal import JournalReader
+from shared.batch import BatchError, Series, decode
+from shared.database import is_damage
+from shared.journal import JournalReader, LostPlace
 from shared.journal.reader import RawEntry
-from shared.journal.writer import JournalWriter
+from shared.journal.writer import JournalWriter, ProducerPlace, RegisteredFile
 from shared.parking import ParkingLot
+
+#: Rows in memory that wait for their files before ingest refuses to go on.
+MAX_PENDING_BYTES: Final = 256 * 1024 * 1024
 
 
 def recover(journal: JournalWriter, view: View, core: IngestCore, call_ids: CallIdFiles, parking: ParkingLot) -> int:
-    """Bring the view up to the journal's head; how many entries were replayed.
+    """Bring the view up to the journal's head; how many entries were replayed. What the disk refuses (it is full) goes on
+    waiting in the view.
 
-    Raises: OSError when the files can't be written: ingest can't start.
+    Raises: OSError, sqlite3.Error when the files can't even be looked at, or too much waits: ingest can't start.
     """
-    log = structlog.get_logger()
+    _ensure_readable(journal)
+    view.begin(journal.checkpoint_seq, journal.forgotten_days())
     if journal.fresh:
         adopted = view.adopt()
-        journal.checkpoint(journal.head, adopted)
-        log.info("journal_started", epoch=journal.epoch, files_adopted=len(adopted))
+        journal.adopt(adopted)
+        structlog.get_logger().info("journal_started", epoch=journal.epoch, files_adopted=len(adopted))
     else:
-        for file in journal.files():
-            view.restore(file)
-    for place in journal.producers():
+        _restore(journal, view)
+    for place in filter(_is_place, journal.producers()):
         core.producers.restore(place.producer, place.seq, place.seen, place.at_ms)
     for hour, digests in call_ids.load().items():
         core.call_ids.add(hour, digests)
-    for series, path in view.series().items():
-        core.placement.restore(series, path)
     replayed = _replay(journal, view, core, parking)
     for series, path in view.series().items():
         core.placement.restore(series, path)
     return replayed
 
 
-def _replay(journal: JournalWriter, view: View, core: IngestCore, parking: ParkingLot) -> int:
-    reader = JournalReader(journal.directory)
-    replayed, after = 0, journal.checkpoint_seq
+def _ensure_readable(journal: JournalWriter) -> None:
+    # Before anything is cut: files beyond the checkpoint are all that is left of entries that can't be read.
+    try:
+        journal.producers()
+        journal.files()
+        journal.forgotten_days()
+        for _ in _pages(journal):
+            pass
+    except (LostPlace, ValueError, TypeError, sqlite3.DatabaseError) as error:
+        if isinstance(error, sqlite3.Error) and not is_damage(error):
+            raise
+        journal.start_over(str(error))
+
+
+def _restore(journal: JournalWriter, view: View) -> None:
+    changed, foreign = [], []
+    for file in journal.files():
+        if not _is_registration(file):
+            foreign.append(file.path)
+        elif (mended := view.restore(file)) is not None:
+            changed.append(mended)
+    if foreign:
+        structlog.get_logger().error("foreign_files_forgotten", paths=foreign[:5], count=len(foreign))
+        journal.forget(foreign)
+    if changed:
+        # At once: a second crash must cut to what was found now, not to what was once there.
+        journal.checkpoint(journal.checkpoint_seq, changed)
+
+
+def _is_registration(file: RegisteredFile) -> bool:
+    # SQLite keeps any type in any column, and the file may be someone else's.
+    numbers = (file.size, file.lines, file.first_ms or 0, file.last_ms or 0)
+    fits = all(type(number) is int for number in numbers) and file.size >= 0
+    named = series_fault(Series(file.server, file.tool)) in (None, "name_reserved")
+    return fits and named and isinstance(file.path, str) and is_metric_path(file.path)
+
+
+def _is_place(place: ProducerPlace) -> bool:
+    numbers = type(place.seq) is int and type(place.at_ms) is int
+    return numbers and isinstance(place.producer, str) and isinstance(place.seen, bytes)
+
+
+def _pages(journal: JournalWriter) -> Iterator[list[RawEntry]]:
+    """Every entry after the checkpoint, in order.
+
+    Raises: LostPlace, sqlite3.Error.
+    """
+    reader, after = JournalReader(journal.directory), journal.checkpoint_seq
     try:
         while after < journal.head:
             page = reader.page(after)
-            for entry in page:
-                _replay_one(journal, view, core, parking, entry)
+            if not page:
+                raise LostPlace(after, None)
+            yield page
             after = page[-1].seq
-            replayed += len(page)
     finally:
         reader.close()
+
+
+def _replay(journal: JournalWriter, view: View, core: IngestCore, parking: ParkingLot) -> int:
+    replayed, refused = 0, False
+    for page in _pages(journal):
+        replayed += len(page)
+        for entry in page:
+            _replay_one(journal, view, core, parking, entry)
+            refused = not _appended(view, refused)
     return replayed
+
+
+def _appended(view: View, refused: bool) -> bool:
+    try:
+        view.append()
+    except OSError as error:
+        if view.pending_bytes > MAX_PENDING_BYTES:
+            raise
+        if not refused:
+            structlog.get_logger().error("append_failed", reason=str(error))
+        return False
+    return True
 
 
 def _replay_one(journal: JournalWriter, view: View, core: IngestCore, parking: ParkingLot, entry: RawEntry) -> None:
@@ -65,11 +140,9 @@ def _replay_one(journal: JournalWriter, view: View, core: IngestCore, parking: P
         return
     try:
         batch = core.placement.place(decode(entry.body))
-        view.add(entry.seq, batch, [])
         core.replayed(batch, entry.committed_ms)
-    except (BatchError, WireError, ValueError, TypeError, IndexError) as error:
+        view.replay(entry.seq, batch)
+    except (BatchError, WireError, ValueError, TypeError, ArithmeticError, LookupError) as error:
         structlog.get_logger().error("entry_parked", seq=entry.seq, reason=str(error))
         parking.park(journal.epoch, entry.seq, entry.body)
         view.skip(entry.seq)
-        return
-    view.append()

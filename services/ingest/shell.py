@@ -1,48 +1,53 @@
 """The ingest process: frames in, one group commit, acknowledgements, stream and files out.
 
 Owns the sockets `ingest.push` (PULL, fire and forget), `ingest.write` (ROUTER, acknowledged writes and queries) and `stream`
-(PUB). All that waits on the sockets goes into one transaction. Decisions are in `core`, files in `view`.
+(PUB). All that waits on the sockets goes into one transaction. Decisions are in `core`, files in `view`, checkpoints in
+`checkpoints`, what can be asked in `queries`.
 """
 
 from __future__ import annotations
 
-import errno
 import sqlite3
-import threading
 import time
-from itertools import pairwise
+from collections.abc import Callable
 from typing import Any, Final
 
 import zmq
 
 from perfmon.wire import MAX_FRAME_BYTES, PROTOCOL_MAJOR, Kind, WireError, ack_reply, error_reply, pack, unpack_envelope
 from services.ingest.call_id_files import CallIdFiles
-from services.ingest.core.ingest import Answer, IngestCore, Message, Plan
+from services.ingest.checkpoints import Checkpoints
+from services.ingest.core.ingest import IngestCore, Message, Plan
+from services.ingest.disk import Disk
 from services.ingest.progress import Progress
-from services.ingest.recovery import recover
-from services.ingest.view import Snapshot, View, new_registrations
-from shared.journal.writer import JournalWriter, ProducerPlace
+from services.ingest.queries import Queries
+from services.ingest.recovery import MAX_PENDING_BYTES, recover
+from services.ingest.store import Store
+from services.ingest.view import View, new_registrations
+from shared.journal.writer import JournalWriter, ProducerPlace, RegisteredFile
 from shared.parking import ParkingLot
-from shared.rpc import Refusal, router
+from shared.rpc import router
 from shared.runtime.service import Service, now_ms
 from shared.store.atomic import write_json
-from shared.timespan import HOUR_MS, BadTime
+from shared.timespan import HOUR_MS
 
 #: Messages and bytes that go into one group commit at the most, so that an acknowledgement never waits for long.
 COMMIT_MESSAGES: Final = 512
 COMMIT_BYTES: Final = 8 * 1024 * 1024
+#: Frames taken from one socket in a turn, whatever they are, so that a flood of junk or of queries stops nothing.
+TURN_FRAMES: Final = 1_024
+#: Frames of one message: identity, a REQ's request id and delimiter, the message. ZeroMQ bounds a frame, not their number.
+MAX_FRAMES: Final = 4
 #: Messages a socket may hold for us; beyond it producers wait (ROUTER, PULL) by back-pressure.
 RECEIVE_HWM: Final = 1_000
 #: Batches a slow subscriber may have waiting before it loses some and reads the journal.
 STREAM_HWM: Final = 200
-#: Rows in memory that wait for their files before writes are refused: about 256 MB.
-MAX_PENDING_BYTES: Final = 256 * 1024 * 1024
 #: How often the head is published, and the files are looked after.
 HEARTBEAT_S: Final = 1.0
 #: How often the index files are written when something changed.
 INDEX_S: Final = 10.0
-#: How long the last checkpoint of a stop may take.
-STOP_SYNC_S: Final = 20.0
+#: Turns of the loop in which a stop still takes what has arrived.
+STOP_TURNS: Final = 100
 
 
 def build(service: Service) -> None:
@@ -60,21 +65,14 @@ class Ingest:
         self._core = IngestCore(settings)
         store_empty = not any(data.metrics.iterdir())
         self._journal = JournalWriter(data.journal, segment_bytes=settings.segment_mb * 2**20, store_empty=store_empty)
-        self._view = View(data.metrics, self._journal.checkpoint_seq)
+        self._view = View(data.metrics)
         self._call_ids = CallIdFiles(data.state / "call-ids")
         self._parking = ParkingLot(data.state / "ingest")
-        self._progress = Progress(self._journal.epoch)
+        self._disk = Disk()
         self._messages: list[Message] = []
         self._received_bytes = 0
         self._append_at = 0.0
-        self._checkpoint_at = time.monotonic() + settings.checkpoint_interval_s
-        self._uncheckpointed_bytes = 0
-        self._syncing: threading.Thread | None = None
-        self._sync_failure: OSError | None = None
         self._index_changed = True
-        self._disk_full = False
-        self._last_hello_ms = now_ms()
-        self._unsaved_digests: dict[int, set[bytes]] = {}
         self.entries_total = 0
         self.push_messages_total = 0
 
@@ -84,6 +82,12 @@ class Ingest:
         started = time.monotonic()
         replayed = recover(self._journal, self._view, self._core, self._call_ids, self._parking)
         self._log.info("recovered", replayed=replayed, seconds=round(time.monotonic() - started, 3))
+        progress = Progress(self._journal.epoch)
+        store = Store(self._journal, self._view, self._call_ids, self._parking, progress, self._disk)
+        self._checkpoints = Checkpoints(service.settings, store, service.call_soon)
+        Queries(service, store, self._core, self._checkpoints, self._append)
+        service.stats["entries_total"] = lambda: self.entries_total
+        service.stats["push_messages_total"] = lambda: self.push_messages_total
         self._stream = self._bind(zmq.PUB, "stream")
         self._push = self._bind(zmq.PULL, "ingest.push")
         self._write = router(service.context, data.endpoint("ingest.write"))
@@ -93,95 +97,26 @@ class Ingest:
         service.every(min(service.settings.append_interval_s, 1.0) / 4, self._look_after_files)
         service.every(INDEX_S, self._write_index)
         service.on_stop(self._stop)
-        self._register()
         self._write_index()
         service.ready = True
         self._log.info("ready", epoch=self._journal.epoch, head=self._journal.head)
-
-    # --- queries --------------------------------------------------------------------------------------------------
-
-    def _register(self) -> None:
-        rpc, stats = self.service.rpc, self.service.stats
-        self.service.ping_fields = lambda: {"epoch": self._journal.epoch, "seq": self._journal.head}
-        rpc.register("flush", self._on_flush)
-        rpc.register("snapshot", self._on_snapshot)
-        rpc.register("progress", self._on_progress)
-        rpc.register("forget", self._on_forget, mutation=True)
-        rpc.register("hello", self._on_hello)
-        core, view = self._core, self._view
-        stats.update(
-            epoch=lambda: self._journal.epoch,
-            head=lambda: self._journal.head,
-            seq=lambda: self._journal.head,
-            viewSeq=lambda: view.seq,
-            checkpointSeq=lambda: self._journal.checkpoint_seq,
-            stored_total=lambda: core.stored_total,
-            duplicates_total=lambda: core.duplicates_total,
-            refusedByReason=lambda: dict(core.refused_total),
-            rejected_total=lambda: sum(core.refused_total.values()),
-            entries_total=lambda: self.entries_total,
-            push_messages_total=lambda: self.push_messages_total,
-            appended_total=lambda: view.appended_total,
-            append_failures_total=lambda: view.append_failures_total,
-            pendingRows=lambda: view.pending_rows,
-            parked_total=lambda: self._parking.total,
-            series=lambda: len(core.placement),
-            overflowed_total=lambda: core.placement.overflowed_total,
-            producers=lambda: len(core.producers),
-            callIds=lambda: len(core.call_ids),
-            journalBytes=self._journal.size_bytes,
-            consumers=lambda: dict(self._progress.places),
-            lost_places_total=lambda: self._progress.lost_places_total,
-            lastMetricMs=lambda: core.last_metric_ms,
-            lastHelloMs=lambda: self._last_hello_ms,
-            diskFull=lambda: self._disk_full,
-        )
-
-    def _on_flush(self, _: dict[str, Any]) -> dict[str, Any]:
-        self._append()
-        return {"epoch": self._journal.epoch, "seq": self._view.seq}
-
-    def _on_snapshot(self, _: dict[str, Any]) -> dict[str, Any]:
-        self._append()
-        return {"epoch": self._journal.epoch, "seq": self._view.seq, "files": self._view.files()}
-
-    def _on_progress(self, params: dict[str, Any]) -> dict[str, Any]:
-        service, epoch, seq = params.get("service"), params.get("epoch"), params.get("seq")
-        if not isinstance(service, str) or not isinstance(epoch, str) or type(seq) is not int:
-            raise Refusal("bad_request", "progress takes service, epoch and seq")
-        return {"noted": self._progress.report(service, epoch, seq)}
-
-    def _on_forget(self, params: dict[str, Any]) -> dict[str, Any]:
-        day = str(params.get("day"))
-        try:
-            paths = self._view.forget_day(day)
-        except BadTime as error:
-            raise Refusal("bad_request", str(error)) from error
-        self._journal.forget(paths)
-        files, size = self._view.unlink_day(day)
-        self._core.placement.forget_all()
-        for series, path in self._view.series().items():
-            self._core.placement.restore(series, path)
-        self._index_changed = True
-        self._disk_full = False
-        self._log.info("day_forgotten", day=day, files=files, bytes=size)
-        return {"day": day, "files": files, "bytes": size}
-
-    def _on_hello(self, _: dict[str, Any]) -> dict[str, Any]:
-        self._last_hello_ms = now_ms()
-        return {"lastHelloMs": self._last_hello_ms}
 
     # --- the write path -------------------------------------------------------------------------------------------
 
     def _receive(self) -> None:
         """Take all that waits on both sockets, then commit it at once."""
-        self._take_all(self._write, self._on_write_frames)
-        self._take_all(self._push, self._on_push_frames)
+        # Half of a commit each at first, so that a flood on one socket never shuts out the other.
+        self._take(self._push, self._on_push_frames, COMMIT_MESSAGES // 2, COMMIT_BYTES // 2)
+        self._take(self._write, self._on_write_frames, COMMIT_MESSAGES, COMMIT_BYTES)
         if self._messages:
             self._commit()
 
-    def _take_all(self, socket: zmq.Socket[bytes], take: Any) -> None:
-        while len(self._messages) < COMMIT_MESSAGES and self._received_bytes < COMMIT_BYTES:
+    def _take(
+        self, socket: zmq.Socket[bytes], take: Callable[[list[bytes]], None], messages: int, size_bytes: int
+    ) -> None:
+        for _ in range(TURN_FRAMES):
+            if len(self._messages) >= messages or self._received_bytes >= size_bytes:
+                return
             try:
                 frames = socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
@@ -191,6 +126,10 @@ class Ingest:
     def _on_write_frames(self, frames: list[bytes]) -> None:
         # DEALER: [identity, message]; REQ: [identity, (request id,) empty, message].
         envelope, frame = frames[:-1], frames[-1]
+        if len(frames) > MAX_FRAMES:
+            self._core.refuse("too_many_frames")
+            self._send(frames[:1], error_reply("", "too_many_frames", "a message is one frame"))
+            return
         try:
             _, kind, body = unpack_envelope(frame)
         except WireError as error:
@@ -207,6 +146,9 @@ class Ingest:
 
     def _on_push_frames(self, frames: list[bytes]) -> None:
         self.push_messages_total += 1
+        if len(frames) > MAX_FRAMES:
+            self._core.refuse("too_many_frames")
+            return
         try:
             _, kind, body = unpack_envelope(frames[-1])
         except WireError as error:
@@ -226,59 +168,44 @@ class Ingest:
             return
         plan = self._core.plan(messages, now_ms())
         try:
-            answers = self._store(plan)
+            registered = [new_registrations(self._view, batch) for batch in plan.entries]
+            bodies = [batch.encode() for batch in plan.entries]
+            self._store(plan, bodies, [file for files in registered for file in files])
         except (sqlite3.Error, OSError) as error:
-            answers = self._core.failed(plan, self._journal.epoch, *self._storage_failure(error))
+            answers = self._core.failed(plan, self._journal.epoch, *self._refused("journal", error))
+        else:
+            answers = self._core.committed(plan, self._journal.epoch, self._journal.head)
+            self._pass_on(plan, bodies, registered)
         for answer in answers:
             self._send(answer.sender, answer.frame)
 
-    def _store(self, plan: Plan) -> list[Answer]:
-        bodies = [batch.encode() for batch in plan.entries]
-        registered = [new_registrations(self._view, batch) for batch in plan.entries]
-        if bodies:
-            self._journal.commit(
-                bodies,
-                plan.now_ms,
-                producers=self._staged_places(),
-                new_files=[file for files in registered for file in files],
-            )
-        elif self._core.producers.staged:
-            # Everything in the messages was refused or known: remember the sequences, there is nothing to store.
-            self._journal.commit([], plan.now_ms, producers=self._staged_places())
-        head = self._journal.head
-        answers = self._core.committed(plan, self._journal.epoch, head)
-        first = head - len(bodies) + 1
-        for offset, (batch, body, files) in enumerate(zip(plan.entries, bodies, registered, strict=True)):
-            self._publish(first + offset, plan.now_ms, body)
-            self._view.add(first + offset, batch, files)
-        self.entries_total += len(bodies)
-        self._uncheckpointed_bytes += sum(map(len, bodies))
-        self._note_call_ids(plan)
-        self._disk_full = False
-        self._rotate()
-        return answers
-
-    def _staged_places(self) -> list[ProducerPlace]:
+    def _store(self, plan: Plan, bodies: list[bytes], new_files: list[RegisteredFile]) -> None:
         staged = self._core.producers.staged
-        return [ProducerPlace(name, p.seq, p.seen_bytes(), p.at_ms) for name, p in staged.items()]
+        if not bodies and not staged:
+            return
+        # Without entries all was refused or known, and the sequences are to be remembered.
+        places = [ProducerPlace(name, place.seq, place.seen_bytes(), place.at_ms) for name, place in staged.items()]
+        self._journal.commit(bodies, plan.now_ms, producers=places, new_files=new_files)
+        self._disk.written("journal")
 
-    def _note_call_ids(self, plan: Plan) -> None:
+    def _pass_on(self, plan: Plan, bodies: list[bytes], registered: list[list[RegisteredFile]]) -> None:
+        """What was committed goes to the stream, the files and the call ids."""
+        seq = self._journal.head - len(bodies)
+        for batch, body, files in zip(plan.entries, bodies, registered, strict=True):
+            seq += 1
+            self._publish(Kind.ENTRY, body, seq=seq, committedMs=plan.now_ms)
+            self._view.add(seq, batch, files)
+        self.entries_total += len(bodies)
+        self._checkpoints.note_committed(sum(map(len, bodies)))
+        self._checkpoints.note_call_ids(plan.now_ms // HOUR_MS, plan.digests)
         try:
-            self._call_ids.append(plan.now_ms // HOUR_MS, plan.digests)
-        except OSError as error:
-            # The journal has them; without a checkpoint they come back from there.
-            self._unsaved_digests.setdefault(plan.now_ms // HOUR_MS, set()).update(plan.digests)
-            self._storage_failure(error)
+            self._journal.rotate_if_full()
+        except (sqlite3.Error, OSError) as error:
+            self._refused("journal", error)
 
-    def _publish(self, seq: int, committed_ms: int, body: bytes) -> None:
-        header = {
-            "v": PROTOCOL_MAJOR,
-            "kind": Kind.ENTRY,
-            "epoch": self._journal.epoch,
-            "seq": seq,
-            "committedMs": committed_ms,
-        }
-        self._stream.send_multipart([pack(header), body], zmq.NOBLOCK)
+    def _publish(self, kind: Kind, *body: bytes, **fields: Any) -> None:
+        header = {"v": PROTOCOL_MAJOR, "kind": kind, "epoch": self._journal.epoch, **fields}
+        self._stream.send_multipart([pack(header), *body], zmq.NOBLOCK)
 
     def _refusal(self) -> tuple[str, str] | None:
         if self._view.pending_bytes > MAX_PENDING_BYTES:
@@ -287,7 +214,7 @@ class Ingest:
                 "the metric files can't be written and what waits for them is at its limit; try again",
             )
         limit = self.service.settings.journal_max_mb * 2**20
-        if self._view.append_failures_total and self._view.pending_rows and self._journal.size_bytes() > limit:
+        if self._view.failing and self._view.pending_rows and self._journal.size_bytes() > limit:
             return "journal_full", "the metric files can't be written and the journal is at its limit; try again"
         return None
 
@@ -312,18 +239,14 @@ class Ingest:
             )
             self._send(message.sender, frame)
 
-    def _storage_failure(self, error: Exception) -> tuple[str, str]:
-        self._log.error("storage_failed", reason=str(error))
-        if _is_disk_full(error):
-            self._announce_disk_full()
-            return "disk_full", "the disk is full; a clean-up was asked for, try again"
-        return "storage_failed", "the journal could not be written; the log of ingest says why"
+    def _refused(self, where: str, error: Exception) -> tuple[str, str]:
+        answer = self._disk.failed(where, error, time.monotonic())
+        self._ask_for_space()
+        return answer
 
-    def _announce_disk_full(self) -> None:
-        if not self._disk_full:
-            self._disk_full = True
-            header = {"v": PROTOCOL_MAJOR, "kind": Kind.DISK_FULL, "epoch": self._journal.epoch}
-            self._stream.send_multipart([pack(header)], zmq.NOBLOCK)
+    def _ask_for_space(self) -> None:
+        if self._disk.ask_for_space(time.monotonic()):
+            self._publish(Kind.DISK_FULL)
 
     def _send(self, envelope: list[bytes], frame: bytes) -> None:
         try:
@@ -332,7 +255,7 @@ class Ingest:
             # The producer is gone or takes nothing; it sends again, and is told then.
             self._core.refuse("acknowledgement_undeliverable")
 
-    # --- files ----------------------------------------------------------------------------------------------------
+    # --- files and the clock --------------------------------------------------------------------------------------
 
     def _look_after_files(self) -> None:
         settings = self.service.settings
@@ -340,97 +263,23 @@ class Ingest:
         if self._view.pending_rows >= settings.append_rows or now >= self._append_at:
             self._append_at = now + settings.append_interval_s
             self._append()
-        if self._sync_failure is not None:
-            # Pages that failed to sync may be marked clean: only a restart, which cuts and replays, is safe.
-            raise self._sync_failure
-        due = now >= self._checkpoint_at or self._uncheckpointed_bytes > settings.checkpoint_mb * 2**20
-        if due and self._syncing is None and self._view.seq > self._journal.checkpoint_seq:
-            self._begin_checkpoint()
+        if self._checkpoints.due():
+            self._append()
+            self._checkpoints.begin()
 
     def _append(self) -> None:
         before = self._view.seq
         try:
             self._view.append()
         except OSError as error:
-            self._storage_failure(error)
+            self._refused("files", error)
+        else:
+            self._disk.written("files")
         self._index_changed = self._index_changed or self._view.seq != before
 
-    def _begin_checkpoint(self) -> None:
-        if self._view.pending_rows:
-            self._append()
-        if self._view.seq != self._journal.head or not self._flush_digests():
-            return  # the disk refuses: no checkpoint, the journal keeps it all
-        snapshot = self._view.snapshot()
-        self._checkpoint_at = time.monotonic() + self.service.settings.checkpoint_interval_s
-        self._uncheckpointed_bytes = 0
-        self._syncing = threading.Thread(target=self._sync_in_thread, args=(snapshot,), name="sync", daemon=True)
-        self._syncing.start()
-
-    def _sync_in_thread(self, snapshot: Snapshot) -> None:
-        try:
-            self._call_ids.sync()
-            self._view.sync(snapshot)
-        except FileNotFoundError:
-            # A day was forgotten meanwhile: the next checkpoint has the right files.
-            self.service.call_soon(lambda: self._checkpoint_failed(snapshot))
-        except OSError as error:
-            self._sync_failure = error
-        else:
-            self.service.call_soon(lambda: self._end_checkpoint(snapshot))
-
-    def _checkpoint_failed(self, snapshot: Snapshot) -> None:
-        self._syncing = None
-        self._view.put_back(snapshot)
-
-    def _end_checkpoint(self, snapshot: Snapshot) -> None:
-        self._syncing = None
-        try:
-            self._journal.checkpoint(snapshot.seq, [file for file in snapshot.changed if file.path in self._view])
-        except sqlite3.Error as error:
-            self._view.put_back(snapshot)
-            self._storage_failure(error)
-            return
-        self._drop_segments()
-
-    def _rotate(self) -> None:
-        try:
-            self._journal.rotate_if_full()
-        except (sqlite3.Error, OSError) as error:
-            self._storage_failure(error)
-
-    def _drop_segments(self) -> None:
-        needed_from = self._progress.droppable(self._journal.checkpoint_seq)
-        self._journal.drop_before(needed_from)
-        limit = self.service.settings.journal_max_mb * 2**20
-        segments = self._journal.segments()
-        total = sum(info.size_bytes for info in segments)
-        for info, following in pairwise(segments):
-            if total <= limit or following.first_seq > self._journal.checkpoint_seq + 1:
-                return
-            laggards = self._progress.lagging(following.first_seq)
-            self._log.error("consumers_lose_their_place", consumers=laggards, below=following.first_seq)
-            self._progress.lost_places_total += len(laggards)
-            self._journal.drop_before(following.first_seq)
-            total -= info.size_bytes
-
-    def _flush_digests(self) -> bool:
-        for hour in list(self._unsaved_digests):
-            try:
-                self._call_ids.append(hour, self._unsaved_digests[hour])
-            except OSError:
-                return False
-            del self._unsaved_digests[hour]
-        return True
-
     def _heartbeat(self) -> None:
-        header = {
-            "v": PROTOCOL_MAJOR,
-            "kind": Kind.HEAD,
-            "epoch": self._journal.epoch,
-            "seq": self._journal.head,
-            "viewSeq": self._view.seq,
-        }
-        self._stream.send_multipart([pack(header)], zmq.NOBLOCK)
+        self._publish(Kind.HEAD, seq=self._journal.head, viewSeq=self._view.seq)
+        self._ask_for_space()
         for hour in self._core.call_ids.expire(now_ms() // HOUR_MS):
             self._call_ids.remove(hour)
 
@@ -441,37 +290,25 @@ class Ingest:
             write_json(self.service.data.index / "metrics-index.json", self._view.index(now_ms()))
             self._index_changed = False
         except OSError as error:
-            self._storage_failure(error)
+            self._refused("index", error)
+        else:
+            self._disk.written("index")
 
     def _stop(self) -> None:
         """Stop intake, drain what has arrived, flush, make a last checkpoint, close."""
-        deadline = time.monotonic() + STOP_SYNC_S
         for socket in (self._write, self._push):
             socket.unbind(socket.getsockopt_string(zmq.LAST_ENDPOINT))
-        for _ in range(100):
+        for _ in range(STOP_TURNS):
             self._receive()
             if not (self._write.poll(0) or self._push.poll(0)):
                 break
-        if self._syncing is not None:
-            self._syncing.join(max(0.0, deadline - time.monotonic()))
         self._append()
-        if self._view.seq == self._journal.head and self._sync_failure is None and self._flush_digests():
-            self._last_checkpoint()
+        self._checkpoints.last()
         self._write_index()
         self._view.close()
         self._journal.close()
         for socket in (self._write, self._push, self._stream):
             socket.close(linger=0)
-
-    def _last_checkpoint(self) -> None:
-        # Files of a checkpoint whose thread ended but was not yet heard of are still marked changed by their sizes.
-        snapshot = Snapshot(self._view.seq, tuple(self._view.registrations()))
-        try:
-            self._call_ids.sync()
-            self._view.sync(snapshot)
-            self._journal.checkpoint(snapshot.seq, snapshot.changed)
-        except (OSError, sqlite3.Error) as error:
-            self._log.error("last_checkpoint_failed", reason=str(error))
 
     def _bind(self, kind: int, name: str) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self.service.context.socket(kind)
@@ -483,9 +320,3 @@ class Ingest:
             socket.setsockopt(zmq.RCVHWM, RECEIVE_HWM)
         socket.bind(self.service.data.endpoint(name))
         return socket
-
-
-def _is_disk_full(error: Exception) -> bool:
-    if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -42,7 +42,7 @@ class JournalReader:
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
-        self._path: Path | None = None
+        self._opened: tuple[Path, int, int] | None = None
         self._connection: sqlite3.Connection | None = None
 
     def epoch(self) -> str | None:
@@ -78,7 +78,7 @@ class JournalReader:
         """Let go of the segment; idempotent."""
         if self._connection is not None:
             self._connection.close()
-        self._connection = self._path = None
+        self._connection = self._opened = None
 
     def _meta(self, key: str) -> str | None:
         for info in reversed(list_segments(self._journal)):
@@ -92,7 +92,7 @@ class JournalReader:
         return None
 
     def _fetch(self, path: Path, after: int) -> list[RawEntry]:
-        query = "SELECT seq, committed_ms, body FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
+        query = "SELECT seq, committed_ms, CAST(body AS BLOB) FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
         sizes = "SELECT length(body) FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
         connection = self._open(path)
         total, count = 0, 0
@@ -104,8 +104,14 @@ class JournalReader:
         return [RawEntry(*row) for row in connection.execute(query, (after, count)).fetchall()]
 
     def _open(self, path: Path) -> sqlite3.Connection:
-        if self._connection is None or self._path != path:
+        # A new journal has segments of the same names: what is open may be a file that is gone.
+        try:
+            there = path.stat()
+        except OSError as error:
+            raise sqlite3.OperationalError(f"{path.name}: {error.strerror}") from error
+        wanted = (path, there.st_dev, there.st_ino)
+        if self._connection is None or self._opened != wanted:
             self.close()
             self._connection = open_readonly(path)
-            self._path = path
+            self._opened = wanted
         return self._connection

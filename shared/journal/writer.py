@@ -15,9 +15,15 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from shared.database import UntrustedDatabase, open_database, set_aside
+from shared.database import UntrustedDatabase, is_damage, open_database, set_aside
 from shared.journal.segment import SCHEMA, VERSION, SegmentInfo, list_segments, segment_path, unlink_segment
 from shared.store.atomic import sync_directory
+
+#: A head beyond this is no head of ours: a million entries a second reach it in 100,000 years.
+_MAX_SEQ: Final = 2**62
+
+#: Key of a forgotten day in `meta`; the value is the journal's head then.
+_FORGOTTEN: Final = "forgotten:"
 
 #: Producers that are remembered; the longest silent are forgotten at a rotation.
 MAX_PRODUCERS: Final = 10_000
@@ -58,7 +64,7 @@ class JournalWriter:
         self.epoch = ""
         self.head = 0
         self.checkpoint_seq = 0
-        #: True when this journal was started just now: consumers and the view must take stock anew.
+        #: True until `adopt`: the journal was started just now, and the view must take stock anew.
         self.fresh = False
         self._written = 0
         self._db = self._open_newest()
@@ -115,15 +121,47 @@ class JournalWriter:
         with _Transaction(self._db):
             self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", files)
             self._set_meta("checkpoint_seq", str(seq))
+            self._db.execute(
+                "DELETE FROM meta WHERE key GLOB ? AND CAST(value AS INTEGER) <= ?", (f"{_FORGOTTEN}*", seq)
+            )
         self.checkpoint_seq = seq
 
+    def adopt(self, files: Iterable[RegisteredFile]) -> None:
+        """Register what a new journal found in the store; until then it is `fresh`, across restarts too.
+
+        Raises: sqlite3.Error.
+        """
+        with _Transaction(self._db):
+            self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", files)
+            self._set_meta("adopted", "yes")
+        self.fresh = False
+
     def forget(self, paths: Iterable[str]) -> None:
-        """Forget registered files, before they are unlinked.
+        """Forget registered files.
 
         Raises: sqlite3.Error.
         """
         with _Transaction(self._db):
             self._db.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in paths])
+
+    def forget_day(self, day: str) -> None:
+        """Forget a day's registered files, before they are unlinked, and what entries up to now hold of it, so that no
+        replay brings it back.
+
+        Raises: sqlite3.Error.
+        """
+        with _Transaction(self._db):
+            self._db.execute("DELETE FROM files WHERE path GLOB ?", (f"{day}/*",))
+            self._set_meta(f"{_FORGOTTEN}{day}", str(self.head))
+
+    def forgotten_days(self) -> dict[str, int]:
+        """Days that were forgotten since the checkpoint, each with the last entry whose rows of it are gone.
+
+        Raises: sqlite3.Error.
+        """
+        rows = self._db.execute("SELECT key, value FROM meta WHERE key GLOB ?", (f"{_FORGOTTEN}*",)).fetchall()
+        found = {str(key).removeprefix(_FORGOTTEN): int(value) for key, value in rows}
+        return {day: seq for day, seq in found.items() if seq > self.checkpoint_seq}
 
     def rotate_if_full(self) -> bool:
         """Start a new segment once this one is full; whether it did.
@@ -151,6 +189,15 @@ class JournalWriter:
         """The segments, oldest first."""
         return list_segments(self.directory)
 
+    def start_over(self, reason: str) -> None:
+        """Set everything aside and begin a new epoch: the journal cannot be read.
+
+        Raises: sqlite3.Error, OSError.
+        """
+        self._log.error("journal_set_aside", epoch=self.epoch, reason=reason)
+        self._db.close()
+        self._db = self._begin_anew()
+
     def close(self) -> None:
         """Close the newest segment."""
         self._db.close()
@@ -158,37 +205,58 @@ class JournalWriter:
     def _open_newest(self) -> sqlite3.Connection:
         for info in reversed(list_segments(self.directory)):
             try:
-                db = open_database(info.path, SCHEMA, VERSION)
-                meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
-            except (UntrustedDatabase, sqlite3.Error, OSError) as error:
+                db = self._open_segment(info)
+            except (UntrustedDatabase, sqlite3.DatabaseError, ValueError, TypeError, KeyError) as error:
+                if isinstance(error, sqlite3.Error) and not is_damage(error):
+                    raise  # the disk is full, or the like: nothing is wrong with the journal
                 self._log.error("segment_unreadable", segment=info.path.name, reason=str(error))
-                return self._start_over()
-            if "epoch" not in meta:
-                # A rotation that was killed before its first transaction: the segment before it is whole.
-                db.close()
-                unlink_segment(info.path)
-                continue
-            self.epoch = meta["epoch"]
-            self.checkpoint_seq = int(meta["checkpoint_seq"])
-            last = db.execute("SELECT max(seq) FROM entries").fetchone()[0]
-            self.head = info.first_seq - 1 if last is None else last
-            self._written = info.size_bytes
-            return db
-        return self._create(1, secrets.token_hex(8))
+                return self._begin_anew()
+            if db is not None:
+                return db
+            # A rotation or a beginning that was killed before its first transaction: what is before it is whole.
+            unlink_segment(info.path)
+        return self._begin_anew()
 
-    def _start_over(self) -> sqlite3.Connection:
+    def _open_segment(self, info: SegmentInfo) -> sqlite3.Connection | None:
+        db = open_database(info.path, SCHEMA, VERSION)
+        try:
+            if self._take_over(db, info):
+                return db
+        except BaseException:
+            db.close()
+            raise
+        db.close()
+        return None
+
+    def _take_over(self, db: sqlite3.Connection, info: SegmentInfo) -> bool:
+        meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
+        if "epoch" not in meta:
+            return False
+        last = db.execute("SELECT max(seq) FROM entries").fetchone()[0]
+        head, checkpoint_seq = info.first_seq - 1 if last is None else int(last), int(meta["checkpoint_seq"])
+        if not 0 <= checkpoint_seq <= head < _MAX_SEQ:
+            raise ValueError(f"checkpoint {checkpoint_seq} and head {head} do not fit")
+        self.epoch, self.head, self.checkpoint_seq = str(meta["epoch"]), head, checkpoint_seq
+        self.fresh = meta.get("adopted") == "no"
+        self._written = info.size_bytes
+        return True
+
+    def _begin_anew(self) -> sqlite3.Connection:
         for info in list_segments(self.directory):
             set_aside(info.path)
-        return self._create(1, secrets.token_hex(8))
-
-    def _create(self, first_seq: int, epoch: str) -> sqlite3.Connection:
-        db = open_database(segment_path(self.directory, first_seq), SCHEMA, VERSION)
+        epoch, path = secrets.token_hex(8), segment_path(self.directory, 1)
+        try:
+            db = open_database(path, SCHEMA, VERSION)
+        except UntrustedDatabase:
+            # Not a segment, but in its place: a link, a folder.
+            set_aside(path)
+            db = open_database(path, SCHEMA, VERSION)
         with _Transaction(db):
             origin = "empty" if self._store_empty else "existing"
-            values = [("epoch", epoch), ("checkpoint_seq", str(first_seq - 1)), ("origin", origin)]
+            values = [("epoch", epoch), ("checkpoint_seq", "0"), ("origin", origin), ("adopted", "no")]
             db.executemany("INSERT INTO meta VALUES (?, ?)", values)
         sync_directory(self.directory)
-        self.epoch, self.head, self.checkpoint_seq, self.fresh = epoch, first_seq - 1, first_seq - 1, True
+        self.epoch, self.head, self.checkpoint_seq, self.fresh, self._written = epoch, 0, 0, True, 0
         return db
 
     def _successor(self) -> sqlite3.Connection:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-#: How far from the end a torn line's beginning is looked for.
-TAIL_BYTES: Final = 4 * 1024 * 1024
+#: Bytes read at once when a torn line's beginning is looked for, from the end on.
+TAIL_BYTES: Final = 1024 * 1024
 
 
 def append_lines(path: Path, lines: Iterable[bytes], *, sync: bool = True) -> int:
@@ -41,8 +41,11 @@ def repaired_size(descriptor: int) -> int:
     size = os.fstat(descriptor).st_size
     if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n":
         return size
-    start = max(0, size - TAIL_BYTES)
-    cut = os.pread(descriptor, size - start, start).rfind(b"\n")
-    kept = start + cut + 1 if cut >= 0 else start
+    end, kept = size, 0
+    while end > 0 and not kept:
+        start = max(0, end - TAIL_BYTES)
+        kept = start + os.pread(descriptor, end - start, start).rfind(b"\n") + 1
+        if kept == start:
+            kept, end = 0, start
     os.ftruncate(descriptor, kept)
     return kept

@@ -69,7 +69,7 @@ class ProducerLedger:
 
     def restore(self, producer: str, seq: int, seen: bytes, at_ms: int) -> None:
         """Take back a place from the journal."""
-        self._places[producer] = Place(seq, int.from_bytes(seen, "little"), at_ms)
+        self._places[producer] = Place(seq, int.from_bytes(seen, "little") & _MASK, at_ms)
 
     def look_up(self, producer: str, seq: int) -> Seen:
         """Whether this message was stored or is staged."""
