@@ -19,6 +19,8 @@ from tests.chaos.acknowledged_load import Load, stored_numbers
 #: Kills of each process.
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "20"))
 RATE = int(os.environ.get("CHAOS_RATE", "20000"))
+#: Between two kills: longer than supervisord's `startsecs`, so that a kill counts as one and not as a failing start.
+BETWEEN_S = 2.2
 #: How long a killed process may take until it answers again.
 BACK_LIMIT_S = 30.0
 
@@ -39,7 +41,7 @@ def test_kill_9_under_load_loses_and_doubles_nothing(data: DataDirectory, victim
     load.start()
     back: list[float] = []
     for _ in range(ROUNDS):
-        time.sleep(0.3)  # the load is to run for a while between two kills; nothing is awaited here
+        time.sleep(BETWEEN_S)  # the load runs on; nothing is awaited here
         pid = ask(data, victim, "ping")["pid"]
         os.kill(pid, signal.SIGKILL)
         killed = time.monotonic()
@@ -54,7 +56,7 @@ def test_kill_9_of_supervisord_is_survived(data: DataDirectory) -> None:
     load = Load(data, RATE // 4)
     load.start()
     for _ in range(max(1, ROUNDS // 5)):
-        time.sleep(0.3)  # the load is to run for a while between two kills; nothing is awaited here
+        time.sleep(BETWEEN_S)  # the load runs on; nothing is awaited here
         supervisor = ask(data, "ingest", "ping")["pid"]
         parent = int(Path(f"/proc/{supervisor}/stat").read_text().rsplit(")", 1)[1].split()[1])
         os.kill(parent, signal.SIGKILL)
