@@ -90,7 +90,7 @@ def answer(watch: Watch, query: Query, lock: Lock) -> dict[str, Any]:
     with lock():
         for event in shown:
             if event.end_ms is None or query.method != "auto":
-                _explain(watch, event, shown)
+                _explain(watch, event)
         rows = [anomaly(event, full=query.full) for event in shown]
     return {"anomalies": rows, "summary": figures, "coverage": coverage.as_map()}
 
@@ -195,10 +195,10 @@ class _Coverage:
         }
 
 
-def _explain(watch: Watch, event: Event, events: list[Event]) -> None:
+def _explain(watch: Watch, event: Event) -> None:
     series = watch.engine.series.get(event.series)
     if series is not None:
-        evidence = gather(event, series, events, watch.engine.series)
+        evidence = gather(event, series, watch.book.events.values(), watch.engine.series)
         event.evidence = event.evidence | evidence.as_map()
         event.recommendations = recommendations(event, evidence)
 

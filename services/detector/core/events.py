@@ -32,7 +32,8 @@ class Event:
     calls. median, lower, upper: what was usual before, and its band. points: abnormal calls; calls: all calls from the first
     abnormal one to the last. level: 1 + index into metrics.SENSITIVITIES of the least sensitive setting that reports it.
     raised: the worst severity the alerter was, or is being, told of. written: the last line in the anomaly files, `open` or
-    `close`. opened_live: seen as it happened, not in a replay.
+    `close`. opened_live: seen as it happened, not in a replay. found_as: the type it had when found, if it has another now (a
+    spike that lasts is a shift).
     """
 
     id: str
@@ -62,6 +63,12 @@ class Event:
     raised: str = ""
     written: str = ""
     opened_live: bool = False
+    found_as: str = ""
+
+    @property
+    def origin(self) -> str:
+        """The type it was first found as, by which it is known."""
+        return self.found_as or self.type
 
     @property
     def series(self) -> Series:
@@ -144,7 +151,7 @@ class Book:
         """Write a new event, or one read back, into the book."""
         self.events[event.id] = event
         if event.end_ms is None:
-            self.open[event.series, event.type, event.metric] = event.id
+            self.open[event.series, event.origin, event.metric] = event.id
         if dirty:
             self.dirty.add(event.id)
 
@@ -156,7 +163,7 @@ class Book:
     def same(self, series: Series, anomaly_type: str, metric: str, start_ms: int, end_ms: int) -> Event | None:
         """An event of the series and type that overlaps a span, or nearly: the same one, found again."""
         for event in self.events.values():
-            if (event.series, event.type, event.metric) == (series, anomaly_type, metric) and event.overlaps(
+            if (event.series, event.origin, event.metric) == (series, anomaly_type, metric) and event.overlaps(
                 start_ms - GAP_MS, end_ms + GAP_MS
             ):
                 return event
@@ -167,7 +174,7 @@ class Book:
         event.end_ms = max(end_ms, event.start_ms)
         event.last_ms = max(event.last_ms, event.end_ms)
         event.ended = ended
-        key = (event.series, event.type, event.metric)
+        key = (event.series, event.origin, event.metric)
         if self.open.get(key) == event.id:
             del self.open[key]
         self.dirty.add(event.id)

@@ -72,7 +72,7 @@ class Evidence:
 
 
 def gather(event: Event, series: SeriesState, events: Iterable[Event], all_series: Iterable[Series]) -> Evidence:
-    """The evidence around an event, as far as the series' history goes."""
+    """The evidence around an event, as far as the series' history goes; `events`: those of the book, which are its siblings."""
     siblings = sorted(
         (Sibling(e.tool, e.type, e.start_ms) for e in events if _is_sibling(event, e)),
         key=lambda s: (s.start_ms, s.tool),
@@ -86,7 +86,6 @@ def _is_sibling(event: Event, other: Event) -> bool:
     return (
         other.server == event.server
         and other.tool != event.tool
-        and other.method == event.method
         and other.stored
         and other.overlaps(event.start_ms - TOGETHER_MS, event.last_ms + TOGETHER_MS)
     )

@@ -91,6 +91,7 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
         found["baseline"] = {"median": number(event.median), "lower": number(event.lower), "upper": number(event.upper)}
         found["typicalValue"] = number(event.typical)
         found["ended"] = event.ended or None
+        found["foundAs"] = event.found_as or None
         found["lastSeenTs"] = when(event.last_ms)
     return found
 
@@ -200,7 +201,8 @@ def _pace(event: Event, evidence: Evidence) -> Iterator[str]:
 
 def _company(event: Event, evidence: Evidence) -> Iterator[str]:
     if not evidence.siblings:
-        if evidence.tools and event.type != THROUGHPUT_CHANGE:
+        # A named method may find others at the same time that are in no book.
+        if evidence.tools and event.type != THROUGHPUT_CHANGE and event.method == "auto":
             yield "Only this tool of its server is affected: look at what it alone depends on."
         return
     first = evidence.siblings[0]

@@ -35,7 +35,7 @@ def place_of(series: SeriesState, event: Event) -> judge.Row | None:
         run = series.run
         return run if run[errors.PHASE] == judge.OPEN and int(run[errors.START]) == event.start_ms else None
     number = METRIC_NUMBER.get(event.metric)
-    if event.type not in TRACKED or number is None or number >= series.metrics:
+    if event.origin not in TRACKED or number is None or number >= series.metrics:
         return None
     track: judge.Row = series.tracks[number]
     return track if track[judge.PHASE] == judge.OPEN and int(track[judge.START]) == event.start_ms else None
@@ -121,7 +121,7 @@ def ending(series: SeriesState, event: Event) -> str:
     if event.metric != RESPONSE_TIME.name:
         return INSIDE
     newest = series.newest_ts
-    now = combined(minutes_of(series, 0, (newest - RECENT_MS) // MINUTE_MS, newest // MINUTE_MS))
+    now = combined(minutes_of(series, 0, (newest - RECENT_MS // 3) // MINUTE_MS, newest // MINUTE_MS))
     if newest - event.last_ms > 2 * RECENT_MS or not now.n:
         return SILENT
     return NEW_LEVEL if now.mean > (event.value * max(event.median, 1e-9)) ** 0.5 else INSIDE

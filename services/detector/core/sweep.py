@@ -40,6 +40,8 @@ RECENT_MS: Final = 30 * MINUTE_MS
 MIN_RECENT_CALLS: Final = 12
 MIN_RECENT_MINUTES: Final = 8
 MIN_BEFORE_CALLS: Final = 40
+#: The latest minutes must show the new level still.
+LATEST_MINUTES: Final = 8
 #: A tool with fewer recent calls is judged by its latest this many.
 LATEST_CALLS: Final = 16
 SHIFT_TIMES: Final = (1.3, 1.5, 2.0)
@@ -116,7 +118,10 @@ def find_shift(series: SeriesState, end_ms: int) -> Finding | None:
         return None
     upper = max(quantile(before, low, 0.9), median * SHIFT_TIMES[0])
     minutes = minutes_of(series, 0, (end_ms - SWEEP_MS) // MINUTE_MS, end_ms // MINUTE_MS)
-    start_ms, peak_ms = _rise(minutes, recent_ms, math.sqrt(now * median))
+    between = math.sqrt(now * median)
+    if not len(minutes) or float(np.median(minutes.mean[-LATEST_MINUTES:])) < between:
+        return None  # it was so, and is no longer
+    start_ms, peak_ms = _rise(minutes, between)
     return Finding(
         RESPONSE_TIME_SHIFT,
         RESPONSE_TIME.name,
@@ -256,18 +261,14 @@ def _samples(series: SeriesState, recent_ms: int, end_ms: int) -> tuple[NDArray[
     return recent, before
 
 
-def _rise(minutes: Minutes, recent_ms: int, between: float) -> tuple[int, int]:
-    """When the level rose, and its worst minute: back from the recent calls while minutes stay above `between`."""
-    if not len(minutes):
-        return recent_ms, recent_ms
-    below = np.flatnonzero(minutes.mean < between)
-    after = int(below[-1]) + 1 if len(below) else 0
-    # A few low minutes are no end: look for the last time that most of ten minutes were low.
-    if len(minutes) - after < MIN_RECENT_MINUTES:
-        low = np.convolve(minutes.mean < between, np.ones(10) / 10, "full")[: len(minutes)]
-        lows = np.flatnonzero(low > 0.5)
-        after = int(lows[-1]) + 1 if len(lows) else 0
-    after = min(after, len(minutes) - 1)
+def _rise(minutes: Minutes, between: float) -> tuple[int, int]:
+    """When the level rose, and its worst minute: after the last ten minutes of which most were below `between`."""
+    low = np.convolve(minutes.mean < between, np.ones(10) / 10, "full")[: len(minutes)]
+    lows = np.flatnonzero(low > 0.5)
+    after = int(lows[-1]) if len(lows) else 0
+    # The rise itself is among those ten.
+    below = np.flatnonzero(minutes.mean[: after + 1] < between)
+    after = min(int(below[-1]) + 1 if len(below) else 0, len(minutes) - 1)
     return int(minutes.start[after]), int(minutes.start[after + int(np.argmax(minutes.mean[after:]))])
 
 

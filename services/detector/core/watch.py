@@ -34,6 +34,8 @@ from shared.batch import Batch, Series
 
 #: What a replay finds that ended longer ago makes no alert.
 STALE_MS: Final = 10 * MINUTE_MS
+#: A spike that has gone on for this long, and is seen by the sweep too, is called a shift.
+LASTING_MS: Final = 30 * MINUTE_MS
 
 
 class Telling(NamedTuple):
@@ -118,7 +120,7 @@ class Watch:
         """After a rebuild: end the events that the rebuilt tracks know nothing of."""
         for event in list(self._open()):
             series = self.engine.series.get(event.series)
-            tracked = event.type in TRACKED and event.metric in TRACKED_METRICS
+            tracked = event.origin in TRACKED and event.metric in TRACKED_METRICS
             if series is None or (tracked and place_of(series, event) is None):
                 self._close(event, event.last_ms, REBUILT)
 
@@ -157,6 +159,7 @@ class Watch:
                 self._opened(event, happening, metric, live=live)
             elif event is not None:
                 update(event, happening.place)
+                self._tell(event, live=live)
                 self._close(event, event.last_ms, ENDINGS[happening.kind])
         return bool(happenings)
 
@@ -177,6 +180,8 @@ class Watch:
     def _found(self, series: SeriesState, finding: Finding) -> bool:
         event = self.book.open_event(series.key, finding.type, finding.metric)
         if event is None:
+            if self._lasts(series.key, finding):
+                return True
             if self._known(series.key, finding):
                 return False
             event = from_finding(series.key, finding)
@@ -193,6 +198,17 @@ class Watch:
         self._tell(event, live=True)
         return (written, raised) != (event.written, event.raised)
 
+    def _lasts(self, key: Series, finding: Finding) -> bool:
+        """A spike under way that the sweep sees as a shift is one: same event, better name."""
+        spike = self.book.open_event(key, RESPONSE_TIME_SPIKE, finding.metric)
+        if finding.type != RESPONSE_TIME_SHIFT or spike is None or spike.type == RESPONSE_TIME_SHIFT:
+            return False
+        if finding.last_ms - spike.start_ms < LASTING_MS or finding.start_ms > spike.last_ms:
+            return False
+        spike.found_as, spike.type = spike.type, RESPONSE_TIME_SHIFT
+        self._explain(spike)
+        return True
+
     def _known(self, key: Series, finding: Finding) -> bool:
         """Whether the book has this already: itself, or as a spike that lasts."""
         types = [finding.type] + [RESPONSE_TIME_SPIKE] * (finding.type == RESPONSE_TIME_SHIFT)
@@ -206,7 +222,7 @@ class Watch:
         """Close the swept events of a series that are no longer found."""
         closed = False
         for event in list(self._open()):
-            swept = event.type not in TRACKED and event.series == series.key
+            swept = event.origin not in TRACKED and event.series == series.key
             if swept and (event.type, event.metric) not in findings:
                 self._close(event, event.last_ms, ending(series, event))
                 closed = True
@@ -233,6 +249,7 @@ class Watch:
         if not live:
             self._undecided.add(event.id)
             return False
+        self._explain(event)
         name = f"{event.id}-{event.severity}" if event.raised else event.id
         event.raised = event.severity
         self.book.dirty.add(event.id)

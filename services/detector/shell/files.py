@@ -178,6 +178,7 @@ def _event_of(record: dict[str, Any]) -> Event | None:
                 "severity": record["severity"],
                 "ended": record["ended"] or "",
                 "recommendations": record["recommendations"],
+                "found_as": record["foundAs"] or "",
                 "evidence": record["evidence"],
                 "written": record["phase"],
                 # Who could not be told before will not be told now.
@@ -188,6 +189,6 @@ def _event_of(record: dict[str, Any]) -> Event | None:
         return None
     return (
         event
-        if event.id == event_id(Series(event.server, event.tool), event.type, event.metric, event.start_ms)
+        if event.id == event_id(Series(event.server, event.tool), event.origin, event.metric, event.start_ms)
         else None
     )

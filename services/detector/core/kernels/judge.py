@@ -1,10 +1,11 @@
 """Judge calls one by one against their series' own baseline: the `auto` detector of spikes.
 
 A call is outside at a level when it lies above the z-score band *and* the percentile band of that level *and* the margin
-above the median, all taken from a decaying histogram of earlier calls that were not abnormal. Three or more such calls that
-come close enough together are an event: a Bernoulli CUSUM (Reynolds & Stoumbos 1999) a level, whose alarm limit grows with
-the logarithm of the call rate, so that a busy tool is allowed no more false alarms an hour than a quiet one. No calibration
-is claimed for the limits.
+above the median, all taken from a decaying histogram of earlier calls that were not abnormal. Three or more such calls, none
+further from the next than ten calls and two minutes, are an event if they are rare enough among the calls between them: a
+Bernoulli CUSUM (Reynolds & Stoumbos 1999) a level, whose alarm limit grows with the logarithm of the call rate, so that a busy
+tool is allowed no more false alarms an hour than a quiet one, and with the youth of the baseline. Calls outside that are known
+to come in rows weigh less. No calibration is claimed for the limits.
 
 `track` f64[SIZE] is all that is kept of a series' metric besides its histogram; the constants below name its places.
 """
@@ -290,8 +291,15 @@ def judge_one(t: float, value: float, base: Row, low: int, track: Row) -> float:
         track[LEVEL] = level
         track[STRENGTH] = track[SUM + int(level) - 1]
         track[LAST] = max(track[LAST], t)
+        track[QUIET] = 0.0
         return OPENED
-    if max(track[SUM], track[SUM + 1], track[SUM + 2]) <= 0.0:
+    if outside:
+        track[LAST] = max(track[LAST], t)
+        track[QUIET] = 0.0
+        return 0.0
+    track[QUIET] += 1.0
+    apart = track[QUIET] >= _GAP_CALLS and t - track[LAST] >= _GAP_MS
+    if apart or max(track[SUM], track[SUM + 1], track[SUM + 2]) <= 0.0:
         dismiss(base, low, track)
     return 0.0
 

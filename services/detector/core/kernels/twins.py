@@ -1,0 +1,99 @@
+"""What the kernels over arrays say, in plain numpy: slower, obvious, and the measure they are tested by."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.detector.core.kernels.bins import BINS, HIGHEST, LN_WIDTH, LOWEST, ONE
+from services.detector.core.kernels.fold import MOMENTS
+
+Values = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+
+def bins_of(values: Values) -> Int64:
+    """`bins.bin_of` of every value; NaN must not be asked for."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inner = np.floor(np.log(values) / LN_WIDTH)
+        numbers = np.where(values < LOWEST, 0, np.where(values >= HIGHEST, BINS - 1, inner + ONE))
+    return numbers.astype(np.int64)
+
+
+def rank_bin(counts: Values, rank: float) -> int:
+    """`bins.rank_bin`."""
+    if not np.any(counts > 0):
+        return 0
+    reached = np.flatnonzero((np.cumsum(counts) >= rank - 1e-9) & (counts > 0))
+    return int(reached[0]) if len(reached) else int(np.flatnonzero(counts > 0)[-1])
+
+
+def fold_moments(ts: Int64, values: Values, minutes: Int64) -> Values:
+    """`fold`'s summaries of one metric: f64[minutes, 6] from nothing."""
+    moments = np.zeros((len(minutes), MOMENTS))
+    for row, minute in enumerate(minutes):
+        chosen = np.flatnonzero((ts // 60_000 == minute) & np.isfinite(values))
+        if len(chosen):
+            x = values[chosen]
+            worst = chosen[int(np.argmax(x))]
+            moments[row] = (len(x), x.mean(), ((x - x.mean()) ** 2).sum(), x.min(), x.max(), ts[worst])
+    return moments
+
+
+def fold_counts(ts: Int64, values: Values, quarters: Int64, low: int, size: int) -> NDArray[np.uint32]:
+    """`fold`'s histograms of one metric: u32[quarters, size] from nothing."""
+    counts = np.zeros((len(quarters), size), np.uint32)
+    finite = np.isfinite(values)
+    for row, quarter in enumerate(quarters):
+        places = bins_of(values[finite & (ts // 900_000 == quarter)]) - low
+        places = places[(places >= 0) & (places < size)]
+        counts[row] = np.bincount(places, minlength=size)
+    return counts
+
+
+def outside_zscore(x: Values, mean: float, deviation: float, k: float) -> NDArray[np.bool_]:
+    """`query.outside_zscore`."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        found: NDArray[np.bool_] = np.isfinite(x) & (np.abs(x - mean) > k * deviation)
+    return found
+
+
+def above(x: Values, limit: float) -> NDArray[np.bool_]:
+    """`query.above`."""
+    with np.errstate(invalid="ignore"):
+        found: NDArray[np.bool_] = np.isfinite(x) & (x > limit)
+    return found
+
+
+def trailing_mean(x: Values, window: int, fewest: int) -> Values:
+    """`query.trailing_mean`."""
+    means = np.full(len(x), np.nan)
+    for i in range(len(x)):
+        before = x[:i][np.isfinite(x[:i])][-window:]
+        if len(before) >= fewest:
+            means[i] = math.fsum(before / len(before))
+    return means
+
+
+def group(ts: Int64, badness: Values, mask: NDArray[np.uint8], gap_ms: int, gap_calls: int) -> list[list[int]]:
+    """`query.group`."""
+    marked = np.flatnonzero(mask)
+    if not len(marked):
+        return []
+    apart = (np.diff(ts[marked]) > gap_ms) & (np.diff(marked) > gap_calls)
+    parts = np.split(marked, np.flatnonzero(apart) + 1)
+    return [[int(p[0]), int(p[-1]), int(p[int(np.argmax(badness[p]))]), len(p)] for p in parts]
+
+
+def trend(t: Values, y: Values) -> tuple[float, float]:
+    """`query.trend`."""
+    i, j = np.triu_indices(len(t), 1)
+    usable = (t[i] != t[j]) & np.isfinite(y[i]) & np.isfinite(y[j])
+    i, j = i[usable], j[usable]
+    if not len(i):
+        return 0.0, 0.0
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        slopes = (y[j] - y[i]) / (t[j] - t[i])
+    return float(np.median(slopes)), float((slopes > 0).sum() - (slopes < 0).sum())
