@@ -22,6 +22,7 @@ from services.reporter.core.questions import (
     for_baseline,
     for_dashboard,
     for_report,
+    for_slowest,
     for_window,
     more_for_report,
 )
@@ -110,6 +111,8 @@ class Reporter:
             shown = wider
             questions = for_window(shown.span, server) | _without_series(for_baseline(shown.span, server))
             answered = answered | self._ask(questions, deadline_s)
+        if not all_tools_came(answered):
+            answered = answered | self._ask(for_slowest(shown.span, server), deadline_s)
         self.dashboards_total += 1
         return build_dashboard(answered, shown, now, server, wanted.limit)
 

@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 
 from services.reporter.core.answered import Answered
 from services.reporter.core.answers import Alert, Stats
-from services.reporter.core.compose import SEVERITY_ORDER
+from services.reporter.core.compose import SEVERITY_ORDER, all_tools
 from services.reporter.core.figures import minute_text, rounded
-from services.reporter.core.gaps import find_missing
+from services.reporter.core.gaps import find_missing, servers_left_out
 from services.reporter.core.health import Health, of_system, unknown
 from services.reporter.core.model import Range, ServerRow
 from services.reporter.core.next_step import next_step
@@ -82,7 +82,7 @@ def build(
         "recentAnomalies": _anomalies(answered),
         "freshness": _freshness(answered, now_ms, server),
         **_ingest(answered),
-        "missing": [plain(text) for text in find_missing(answered)],
+        "missing": [plain(text) for text in (*find_missing(answered), *servers_left_out(answered))],
         "nextStep": next_step(answered, health, rows, active, window.name),
     }
 
@@ -135,12 +135,12 @@ def _server(row: ServerRow) -> dict[str, Any]:
 
 def _worst_tools(answered: Answered) -> list[dict[str, Any]] | None:
     """The tools that fail most, then the slowest, each once."""
-    rollup = answered.rollup("tools")
-    if rollup is None:
+    tools = all_tools(answered)
+    if tools is None:
         return None
     before = by_tool(answered.rollup("tools_before"))
-    failing = by_error_rate(rollup.rows, before).rows[: TOOLS - 2]
-    slow = by_slowness(rollup.rows, before).rows[:TOOLS]
+    failing = by_error_rate(tools, before).rows[: TOOLS - 2]
+    slow = by_slowness(tools, before).rows[:TOOLS]
     rows = {(row.stats.server, row.stats.tool): row for row in (*failing, *slow)}
     return [_tool(row.stats, row.before) for row in list(rows.values())[:TOOLS]]
 

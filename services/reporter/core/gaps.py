@@ -54,6 +54,7 @@ def find_gaps(answered: Answered, span: Range, now_ms: int, total: Stats | None,
     found += _time_without_data(span, now_ms, total, freshness)
     if freshness.lag_entries:
         found.append((f"{count_text(freshness.lag_entries)} journal entries are stored but not yet in these figures.",))
+    found += servers_left_out(answered)
     found += _tools_left_out(answered.rollup("tools"), tools_known)
     found += _ingest(answered.ingest or {})
     return tuple(found)
@@ -106,6 +107,15 @@ def _time_without_data(span: Range, now_ms: int, total: Stats | None, freshness:
     if span.end_ms > now_ms:
         found.append((f"The range ends in the future; figures are as of {minute_text(now_ms)}.",))
     return found
+
+
+def servers_left_out(answered: Answered) -> list[Text]:
+    """Servers beyond those that are judged one by one."""
+    servers = answered.rollup("servers")
+    if servers is None or servers.rows_total <= len(servers.rows):
+        return []
+    some, every = count_text(len(servers.rows)), count_text(servers.rows_total)
+    return [(f"Only the {some} servers with most calls are judged, of {every}.",)]
 
 
 def _tools_left_out(tools: Rollup | None, known: int) -> list[Text]:

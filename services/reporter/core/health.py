@@ -230,11 +230,11 @@ def _worst(parts: Iterable[tuple[str, Health]]) -> tuple[str, Health] | None:
 
 
 def _system_reasons(judged: Sequence[tuple[str, Health]], worst_name: str, worst: Health) -> tuple[Text, ...]:
-    words = [(status, sum(health.status == status for _, health in judged)) for status in ("critical", "degraded")]
-    troubled = " and ".join(f"{n} {status}" for status, n in words if n)
+    critical, degraded = (sum(h.status == status for _, h in judged) for status in ("critical", "degraded"))
     servers = f"{len(judged)} server{'s' * (len(judged) != 1)}"
-    if not troubled:
+    if not critical and not degraded:
         return ((f"{servers} with calls, none degraded",),)
-    counts = f"of {servers} {troubled}; worst "
+    counts = f"{critical} of {servers} critical" if critical else f"{degraded} of {servers} degraded"
+    counts += f", {degraded} degraded; worst " if critical and degraded else "; worst "
     first = worst.reasons[0] if worst.reasons else ()
     return ((counts, Untrusted(worst_name), *((": ", *first) if first else ())),)

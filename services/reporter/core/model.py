@@ -147,5 +147,7 @@ class Limits:
 
 #: What is written to a file.
 IN_FILE: Final = Limits(tools=100, servers=200, anomalies=200, alerts=200, errors=50, recommendations=8)
+#: What a page shows, for people.
+ON_PAGE: Final = Limits(tools=15, servers=100, anomalies=50, alerts=50, errors=15, recommendations=8)
 #: What an answer carries at most; it is halved until the answer is short enough.
 IN_ANSWER: Final = Limits(tools=10, servers=20, anomalies=10, alerts=10, errors=5, recommendations=8)

@@ -17,6 +17,8 @@ MAX_TOOLS: Final = 2_000
 MAX_SERVERS: Final = 500
 #: Tools that a dashboard looks at; the worst come first.
 DASHBOARD_TOOLS: Final = 200
+#: Tools asked for by slowness, when not all came.
+SLOWEST: Final = 20
 #: Anomalies and alerts that are asked for; the answers say how many there are in all.
 MAX_ANOMALIES: Final = 500
 MAX_ALERTS: Final = 500
@@ -102,6 +104,11 @@ def for_window(span: Range, server: str | None) -> dict[str, Question]:
         "tools": _rollup(window | {"by": "tool", "sort": "errors", "limit": DASHBOARD_TOOLS}),
         "servers": _rollup(window | {"by": "server", "sort": "count", "limit": MAX_SERVERS}),
     }
+
+
+def for_slowest(span: Range, server: str | None) -> dict[str, Question]:
+    """The slowest tools of a window, when not all tools came."""
+    return {"slowest": _rollup(_range(span) | _only(server) | {"by": "tool", "sort": "p95", "limit": SLOWEST})}
 
 
 def for_baseline(span: Range, server: str | None) -> dict[str, Question]:

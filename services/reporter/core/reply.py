@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from services.reporter.core import render_html, render_json, render_markdown
 from services.reporter.core.figures import count_text, duration_text, percent_text
-from services.reporter.core.model import IN_ANSWER, IN_FILE, Format, Report
+from services.reporter.core.model import IN_ANSWER, IN_FILE, ON_PAGE, Format, Report
 from services.reporter.core.render_json import summary_object
 from services.reporter.core.text import plain
 from services.reporter.core.wording import health_words, range_words
@@ -25,7 +25,7 @@ LISTED: Final = 5
 def file_text(report: Report, wanted: Format) -> str:
     """The whole report in a format, for the file."""
     if wanted == "html":
-        return render_html.render(report, IN_FILE)
+        return render_html.render(report, ON_PAGE)
     return render_json.render(report, IN_FILE) if wanted == "json" else render_markdown.render(report, IN_FILE)
 
 

@@ -104,6 +104,8 @@ def test_gaps_are_said_plainly() -> None:
     assert any("9 journal entries" in gap for gap in gaps(timeline=lag))
     part = samples.rollup(samples.tool_rows(), rowsTotal=9000)
     assert any("ranked over the 13 that fail" in gap and "of 9,000" in gap for gap in gaps(tools=part))
+    many = samples.rollup(samples.server_rows(), rowsTotal=700)
+    assert any("Only the 6 servers with most calls are judged, of 700" in gap for gap in gaps(servers=many))
     empty = samples.rollup([], {"count": 0})
     assert any("no calls in this range" in gap for gap in gaps(timeline=empty, servers=empty, tools=empty))
 

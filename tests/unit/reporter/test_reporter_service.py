@@ -199,6 +199,19 @@ def test_the_dashboard_answers_from_the_last_hour_and_asks_for_the_day_before_on
     assert len(asked) == 4 + 2  # the second time only the window itself
 
 
+def test_the_slowest_tool_is_on_the_dashboard_also_when_too_many_tools_were_called_to_list(house: House) -> None:
+    def partly(params: dict[str, Any]) -> Any:
+        if params.get("sort") == "p95":
+            return samples.rollup([samples.stats("git", "snail", 50, 0, 9_000, 90_000)], rowsTotal=500)
+        found = rollup(params | {"endMs": samples.SPAN.end_ms})
+        return found | {"rowsTotal": 500} if params["by"] == "tool" else found
+
+    others = stand_ins()
+    others["aggregator"]["rollup"] = partly
+    found = house.open(**others).call("dashboard", {})
+    assert "snail" in {tool["toolName"] for tool in found["worstTools"]}
+
+
 def test_without_calls_the_dashboard_widens_its_window_and_says_so(house: House) -> None:
     others = stand_ins()
     empty = samples.rollup([], {"count": 0}, freshness={"lastMetricMs": 5_000_000, "seq": 1, "lagEntries": 0})
