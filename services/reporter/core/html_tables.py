@@ -46,7 +46,7 @@ def alerts_table(report: Report, limits: Limits) -> Markup:
     active, resolved = section.active or (), section.resolved or ()
     if not active and not resolved:
         return el("p", "No alert is open.", class_="none")
-    heads = (("Alert", ""), ("Condition", ""), ("Value", "n opt"), ("Since", "opt"))
+    heads = (("Alert", ""), ("Condition", ""), ("Value", "n opt"), ("Since", "opt when"))
     listed = [*active[: limits.alerts], *resolved[: limits.alerts]]
     note = fragment(
         _cut(section.active_total, limits.alerts, "open alerts"), _cut(len(resolved), limits.alerts, "resolved")
@@ -58,7 +58,7 @@ def anomalies_table(report: Report, limits: Limits) -> Markup:
     """What was abnormal, the most severe first."""
     if not report.anomalies:
         return el("p", "None in this range.", class_="none")
-    heads = (("Severity", ""), ("What", ""), ("Value", "n opt"), ("Expected", "n opt"), ("When", "opt"))
+    heads = (("Severity", ""), ("What", ""), ("Value", "n opt"), ("Expected", "n opt"), ("When", "opt when"))
     rows = [_anomaly(anomaly) for anomaly in report.anomalies[: limits.anomalies]]
     return fragment(_table(heads, rows), _cut(report.anomalies_total, limits.anomalies, "anomalies"))
 
@@ -97,7 +97,8 @@ def _tool(row: ToolRow, figure: str, largest: float) -> list[tuple[Child, str]]:
 def _server(row: ServerRow, report: Report) -> list[tuple[Child, str]]:
     stats, health = row.stats, row.health
     words = STATUS_WORDS[health.status]
-    pill = el("span", words if health.score is None else f"{health.score} {words}", class_=f"pill {health.status}")
+    said: Child = words if health.score is None else fragment(str(health.score), el("span", f" {words}", class_="opt"))
+    pill = el("span", said, class_=f"pill {health.status}")
     few = el("span", "few calls", class_="sub") if health.few_calls else None
     line = sparkline(row.timeline, report.range, report.bucket_ms) if row.timeline else None
     rate = stats.error_rate or 0.0
@@ -123,7 +124,7 @@ def _alert(alert: Alert) -> list[tuple[Child, str]]:
         (fragment(pills, el("span", who, class_="sub")), ""),
         (fragment(name(alert.condition), _on(alert.server, alert.tool)), ""),
         (alert_value(alert), "n opt"),
-        (minute_text(alert.raised_ms), "opt"),
+        (minute_text(alert.raised_ms), "opt when"),
     ]
 
 
@@ -135,7 +136,7 @@ def _anomaly(anomaly: Anomaly) -> list[tuple[Child, str]]:
         (fragment(name(anomaly.kind.replace("_", " ")), _on(anomaly.server, anomaly.tool)), ""),
         ("–" if value is None else f"{value}{unit}", "n opt"),
         (visible(anomaly.expected) if anomaly.expected else "–", "n opt"),
-        (anomaly_when(anomaly), "opt"),
+        (anomaly_when(anomaly), "opt when"),
     ]
 
 

@@ -78,7 +78,7 @@ table{width:100%;border-collapse:collapse;font-size:13.5px}
 th{font-weight:560;color:var(--faint);font-size:12px;text-align:left;padding:6px 10px 6px 0;border-bottom:1px solid var(--rule);
 white-space:nowrap}
 td{padding:9px 10px 9px 0;border-bottom:1px solid var(--rule);vertical-align:top}tr:last-child td{border-bottom:0}
-th.n,td.n{text-align:right}td.n{white-space:nowrap}td:last-child,th:last-child{padding-right:0}
+th.n,td.n{text-align:right}td.n{white-space:nowrap}.when{padding-left:18px}td:last-child,th:last-child{padding-right:0}
 .name{overflow-wrap:anywhere;font-weight:560}td .name{display:inline-block;min-width:11ch}
 td .sub .name{display:inline;min-width:0}td .sub{display:block;color:var(--faint);font-size:12px;font-weight:400}
 .sub .name,.reasons .name{font-weight:inherit}.reasons .name,.tip li .name{font-weight:600}
@@ -95,7 +95,7 @@ footer{color:var(--soft);font-size:12.5px;padding:2px 4px 40px}footer p{margin:4
 section,.hero{padding:16px;border-radius:12px;margin-bottom:12px}.hero{gap:16px}.ring{width:104px;height:104px}
 .verdict{font-size:18px}.tiles{grid-template-columns:repeat(2,1fr);margin-bottom:12px}.tile{padding:12px 14px}
 .tile dd{font-size:20px}.opt{display:none}.axis{font-size:15px}.label{font-size:17px}.figure{font-size:15px}
-td,th{padding-right:8px}td .name{min-width:8ch}}
+td,th{padding-right:8px}td .name{min-width:11ch}}
 @media print{body{background:#fff}header{padding-bottom:90px;print-color-adjust:exact;-webkit-print-color-adjust:exact}
 section,.hero,.tiles{box-shadow:none;border:1px solid var(--rule);break-inside:avoid}.scroll{overflow:visible}}
 """
