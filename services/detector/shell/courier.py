@@ -17,8 +17,8 @@ import zmq
 
 from perfmon.rpc import RpcClient, RpcError
 
-#: How long the alerter may take for an answer.
-ANSWER_TIMEOUT_S: Final = 5.0
+#: How long the alerter may take for an answer; short, for a stop waits as long.
+CALL_TIMEOUT_S: Final = 2.0
 #: Pauses between attempts while it does not answer: doubled from the first to the last.
 FIRST_PAUSE_S: Final = 0.5
 LAST_PAUSE_S: Final = 30.0
@@ -66,11 +66,11 @@ class Courier:
         with self._changed:
             self._changed.notify()
         if self._thread is not None:
-            self._thread.join(ANSWER_TIMEOUT_S + 1)
+            self._thread.join(CALL_TIMEOUT_S + 1)
 
     def _run(self) -> None:
         context: zmq.Context[Any] = zmq.Context()
-        client = RpcClient(self._endpoint, timeout_s=ANSWER_TIMEOUT_S, context=context)
+        client = RpcClient(self._endpoint, context=context)
         try:
             while (item := self._next()) is not None:
                 self._deliver(client, *item)

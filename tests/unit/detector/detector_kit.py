@@ -42,6 +42,14 @@ def ordinary(n: int, seed: int = 1, level: float = 100.0, spread: float = 0.2) -
     return level * np.exp(spread * np.random.default_rng(seed).standard_normal(n))
 
 
+def bursts(n: int = 6_000) -> np.ndarray:
+    """Bursts of all strengths, so that some are faint."""
+    values, rng = ordinary(n, 9, spread=0.5), np.random.default_rng(10)
+    for at in range(300, n, 250):
+        values[at : at + rng.integers(2, 9)] *= rng.uniform(1.5, 8)
+    return values
+
+
 def cut(whole: Batch, size: int) -> Iterator[Batch]:
     for at in range(0, len(whole), size):
         yield whole.take(np.arange(at, min(at + size, len(whole))))

@@ -8,7 +8,7 @@ import pytest
 from services.detector.core.metrics import SENSITIVITIES, is_below
 from services.detector.core.watch import Watch
 from shared.batch import Series, concatenate
-from tests.unit.detector.detector_kit import HOUR, MINUTE, T0, batch, feed, make_watch, ordinary, stored, times
+from tests.unit.detector.detector_kit import HOUR, MINUTE, T0, batch, bursts, feed, make_watch, ordinary, stored, times
 
 
 def spiked(n: int = 400, at: int = 300, length: int = 8, times_as_slow: float = 10.0) -> np.ndarray:
@@ -258,11 +258,7 @@ def test_a_tool_that_always_failed_now_and_then_is_left_alone() -> None:
 
 def test_a_more_sensitive_setting_reports_everything_a_less_sensitive_one_does() -> None:
     watch = make_watch()
-    values = ordinary(6_000, 9, spread=0.5)
-    rng = np.random.default_rng(10)
-    for at in range(300, 6_000, 250):
-        values[at : at + rng.integers(2, 9)] *= rng.uniform(1.5, 8)
-    feed(watch, batch(times(6_000), values))
+    feed(watch, batch(times(6_000), bursts()))
     reported = [
         {e.id for e in watch.book.events.values() if not is_below(e.level, sensitivity)}
         for sensitivity in SENSITIVITIES

@@ -1,0 +1,517 @@
+"""Files, courier and state in the order that makes a crash harmless."""
+
+from __future__ import annotations
+
+import json
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+
+from perfmon.paths import DataDirectory
+from perfmon.wire import error_reply, ok_reply, unpack_envelope
+from services.detector.core.metrics import HISTORY_MS
+from services.detector.shell import state as state_module
+from services.detector.shell.courier import Courier
+from services.detector.shell.files import AnomalyFiles, line_of
+from services.detector.shell.state import DetectorState
+from shared.batch import Batch, Series
+from shared.consumer import Entry, Position
+from shared.settings import Settings
+from shared.timespan import iso
+from tests.kit import eventually
+from tests.unit.detector.detector_kit import (
+    DAY,
+    HOUR,
+    KEY,
+    T0,
+    batch,
+    bursts,
+    feed,
+    make_watch,
+    ordinary,
+    stored,
+    times,
+)
+
+NOW = T0 + 3 * HOUR
+DAY_NAME = "2025-10-10"
+
+
+class Noted:
+    """A courier that only takes notes."""
+
+    def __init__(self) -> None:
+        self.offered: dict[str, dict[str, Any]] = {}
+        self.waiting = 0
+
+    def offer(self, name: str, anomaly: dict[str, Any]) -> None:
+        self.offered[name] = anomaly
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    now = [NOW]
+    monkeypatch.setattr(state_module, "clock_ms", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def make(data_directory: DataDirectory) -> Iterator[Callable[[], DetectorState]]:
+    made: list[DetectorState] = []
+
+    def build() -> DetectorState:
+        state = DetectorState(data_directory, Settings(), Noted())
+        made.append(state)
+        return state
+
+    yield build
+    for state in made:
+        state.close()
+
+
+def faulty(n: int = 320, at: int = 300, start: int = T0) -> Batch:
+    values = ordinary(n)
+    values[at : at + 10] *= 12
+    return batch(times(n, start=start), values)
+
+
+def lines(data: DataDirectory, day: str = DAY_NAME) -> list[dict[str, Any]]:
+    path = data.anomalies / f"{day}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def index(data: DataDirectory) -> dict[str, Any]:
+    return json.loads((data.index / "anomalies-index.json").read_text())["index"]
+
+
+def run(state: DetectorState, whole: Batch, seq: int = 0, *, live: bool = True, now: int = NOW) -> int:
+    """As the consumer does: apply, save when asked to, act on it."""
+    for at in range(0, len(whole), 40):
+        seq += 1
+        part = whole.take(np.arange(at, min(at + 40, len(whole))))
+        if state.apply(Entry("e", seq, now, part), now, live):
+            state.save(Position("e", seq))
+            state.saved(now)
+    return seq
+
+
+# --- the anomaly files -----------------------------------------------------------------------------------------------
+
+
+def events_of(n: int = 320) -> list[Any]:
+    watch = make_watch()
+    feed(watch, faulty(n))
+    return stored(watch)
+
+
+def test_a_line_is_the_seeds_object_with_its_phase_and_private_to_its_owner(data_directory: DataDirectory) -> None:
+    (event,) = events_of()
+    AnomalyFiles(data_directory).append([line_of(event, "open")], NOW)
+    (line,) = lines(data_directory)
+    assert line["timestamp"] == iso(event.start_ms)
+    assert (line["mcpServer"], line["toolName"], line["anomalyType"]) == (*KEY, "response_time_spike")
+    assert set(line["details"]) >= {"currentValue", "expectedRange", "deviation", "confidence", "method"}
+    assert line["phase"] == "open"
+    assert line["recommendations"]
+    path = data_directory.anomalies / f"{DAY_NAME}.jsonl"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert index(data_directory)[DAY_NAME]["server"]["count"] == 1
+
+
+def test_a_line_offered_again_is_written_once_by_the_same_and_by_the_next_process(
+    data_directory: DataDirectory,
+) -> None:
+    (event,) = events_of()
+    owed = [line_of(event, "open"), line_of(event, "close")]
+    files = AnomalyFiles(data_directory)
+    files.append(owed[:1], NOW)
+    files.append(owed, NOW)
+    AnomalyFiles(data_directory).append(owed, NOW)
+    assert [line["phase"] for line in lines(data_directory)] == ["open", "close"]
+    assert index(data_directory)[DAY_NAME]["server"]["count"] == 1
+
+
+def test_a_torn_last_line_and_foreign_lines_hold_nothing_up(data_directory: DataDirectory) -> None:
+    path = data_directory.anomalies / f"{DAY_NAME}.jsonl"
+    path.write_bytes(b'null\n[1]\n{"id": 5}\nnot json\n{"id":"torn')
+    (event,) = events_of()
+    files = AnomalyFiles(data_directory)
+    files.append([line_of(event, "open")], NOW)
+    assert b"torn" not in path.read_bytes()
+    assert json.loads(path.read_text().splitlines()[-1])["id"] == event.id
+    assert [e.id for e in files.events(0)] == [event.id]
+
+
+def test_an_event_comes_back_from_its_line(data_directory: DataDirectory) -> None:
+    (event,) = events_of()
+    files = AnomalyFiles(data_directory)
+    files.append([line_of(event, "open"), line_of(event, "close")], NOW)
+    (again,) = files.events(T0)
+    for name in (
+        "id",
+        "series",
+        "type",
+        "start_ms",
+        "end_ms",
+        "peak_ms",
+        "points",
+        "calls",
+        "severity",
+        "recommendations",
+    ):
+        assert getattr(again, name) == getattr(event, name)
+    assert again.value == pytest.approx(event.value, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "[]", "{", '{"version": "9", "index": {}}', '{"index": 3, "version": "1.0.0"}']
+)
+def test_a_missing_or_wrong_index_is_made_anew_from_the_files(
+    data_directory: DataDirectory, content: str | None
+) -> None:
+    (event,) = events_of()
+    AnomalyFiles(data_directory).append([line_of(event, "open")], NOW)
+    good = index(data_directory)
+    path = data_directory.index / "anomalies-index.json"
+    path.unlink() if content is None else path.write_text(content)
+    AnomalyFiles(data_directory).update_index(NOW)
+    assert index(data_directory) == good
+
+
+def test_the_index_follows_days_that_the_cleanup_removed(data_directory: DataDirectory) -> None:
+    (event,) = events_of()
+    files = AnomalyFiles(data_directory)
+    files.append([line_of(event, "open")], NOW)
+    (data_directory.anomalies / f"{DAY_NAME}.jsonl").unlink()
+    files.update_index(NOW)
+    assert index(data_directory) == {}
+
+
+def test_a_link_in_the_place_of_a_file_is_not_followed(data_directory: DataDirectory, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious\n")
+    (data_directory.anomalies / f"{DAY_NAME}.jsonl").symlink_to(victim)
+    (event,) = events_of()
+    with pytest.raises(OSError, match=r"symbolic|loop|levels"):
+        AnomalyFiles(data_directory).append([line_of(event, "open")], NOW)
+    assert victim.read_text() == "precious\n"
+
+
+# --- the state -------------------------------------------------------------------------------------------------------
+
+
+def test_an_event_is_on_disk_before_it_is_written_and_told(make, data_directory: DataDirectory) -> None:
+    state = make()
+    assert state.load() is None
+    assert state.apply(Entry("e", 1, NOW, faulty(304)), NOW, live=True)
+    assert not lines(data_directory)
+    assert not state.courier.offered
+    state.save(Position("e", 1))
+    assert not lines(data_directory)
+    state.saved(NOW)
+    (line,) = lines(data_directory)
+    assert list(state.courier.offered) == [line["id"]]
+    assert state.courier.offered[line["id"]]["startTs"] == times(304)[300]
+
+
+def test_a_crash_between_saving_and_acting_loses_and_doubles_nothing(make, data_directory: DataDirectory) -> None:
+    first = make()
+    first.load()
+    first.apply(Entry("e", 1, NOW, faulty(304)), NOW, live=True)
+    first.save(Position("e", 1))
+    second = make()
+    assert second.load() == Position("e", 1)
+    (line,) = lines(data_directory)
+    assert list(second.courier.offered) == [line["id"]]
+    third = make()
+    third.load()
+    assert len(lines(data_directory)) == 1
+    assert list(third.courier.offered) == [line["id"]]
+
+
+def test_what_the_alerter_has_answered_is_not_told_again(make) -> None:
+    state = make()
+    state.load()
+    seq = run(state, faulty(304))
+    for name in list(state.courier.offered):
+        state.delivered(name)
+    state.save(Position("e", seq))
+    again = make()
+    again.load()
+    assert not again.courier.offered
+
+
+@pytest.mark.parametrize("stop", range(0, 400, 40))
+def test_a_kill_at_any_point_gives_the_same_lines_once(make, data_directory: DataDirectory, stop: int) -> None:
+    whole = faulty(400)
+    before = make()
+    before.load()
+    run(before, whole.take(np.arange(stop)))  # killed: nothing more is saved
+    after = make()
+    place = after.load()
+    done = 0 if place is None else place.seq * 40
+    seq = run(after, whole.take(np.arange(done, 400)), seq=0 if place is None else place.seq)
+    after.save(Position("e", seq))
+    after.saved(NOW)
+    found = lines(data_directory)
+    assert [line["phase"] for line in found] == ["open", "close"]
+    assert len({line["id"] for line in found}) == 1
+    assert found[0]["startTs"] == iso(int(times(400)[300]))
+
+
+def test_what_a_replay_finds_is_stored_and_told_only_if_it_is_news(make, data_directory: DataDirectory) -> None:
+    state = make()
+    state.load()
+    # Long over: an hour of calls after the fault. Going on: the fault is the end of what there is.
+    over = faulty(320 + 240)
+    going_on = Batch(
+        (Series("server", "other"),), *(getattr(faulty(306), c) for c in ("codes", "ts", "duration", "ok"))
+    )
+    seq = run(state, over, live=False)
+    seq = run(state, going_on, seq, live=False)
+    assert not state.courier.offered
+    state.caught_up(NOW)
+    state.save(Position("e", seq))
+    state.saved(NOW)
+    assert [a["toolName"] for a in state.courier.offered.values()] == ["other"]
+    assert {line["toolName"] for line in lines(data_directory)} == {"tool", "other"}
+
+
+def test_a_faint_event_is_neither_stored_nor_told_but_answers_a_sensitive_query(
+    make, data_directory: DataDirectory
+) -> None:
+    state = make()
+    state.load()
+    run(state, batch(times(6_000), bursts()))
+    faint = [e for e in state.watch.book.events.values() if e.level == 1]
+    assert faint
+    assert not {line["id"] for line in lines(data_directory)} & {e.id for e in faint}
+    assert not set(state.courier.offered) & {e.id for e in faint}
+
+
+def test_lines_that_cannot_be_written_are_kept_and_written_later(
+    make, data_directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = make()
+    state.load()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("services.detector.shell.files.append_lines", full)
+        run(state, faulty(304))
+        assert state.file_failures_total == 1
+    assert not lines(data_directory)
+    state.tick(int(times(304)[-1]))
+    assert len(lines(data_directory)) == 1
+
+
+def test_the_sweep_runs_by_its_interval_and_reaches_every_series(make) -> None:
+    state = make()
+    state.load()
+    for number in range(600):
+        state.apply(Entry("e", 1, NOW, batch([T0], [1.0], key=Series("s", f"t{number}"))), NOW, live=True)
+    state.save(Position("e", 1))
+    for tick in range(3):
+        state.tick(NOW + tick)
+    assert state.sweeps_total == 1
+    state.tick(NOW + 1_000)
+    assert state.sweeps_total == 1
+    for tick in range(3):
+        state.tick(NOW + 300_000 + tick)
+    assert state.sweeps_total == 2
+
+
+def write_metrics(data: DataDirectory, whole: Batch, day: str = DAY_NAME) -> None:
+    folder = data.metrics / day / "server"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {
+            "timestamp": iso(int(whole.ts[i])), "mcpServer": "server", "toolName": "tool", "duration": float(whole.duration[i]),
+            "success": True, "error": None, "resource": {"cpu": 5.0, "memory": None, "diskIO": None},
+        }
+        for i in range(len(whole))
+    ]  # fmt: skip
+    with (folder / "tool.jsonl").open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def test_a_rebuild_reads_the_last_day_back_keeps_anomalies_and_raises_nothing_old(
+    make, data_directory: DataDirectory
+) -> None:
+    state = make()
+    state.load()
+    whole = faulty(400)
+    seq = run(state, whole)
+    before = [(e.id, e.end_ms) for e in stored(state.watch)]
+    told = set(state.courier.offered)
+    write_metrics(data_directory, whole)
+    state.rebuild(Position("new", 7), "new epoch")
+    state.caught_up(NOW)
+    state.save(Position("new", 7))
+    state.saved(NOW)
+    assert seq
+    assert [(e.id, e.end_ms) for e in stored(state.watch)] == before
+    assert set(state.courier.offered) == told
+    assert [line["phase"] for line in lines(data_directory)] == ["open", "close"]
+    series = state.watch.engine.series[KEY]
+    assert series.calls_total == 400
+    assert np.isfinite(series.calls.x[1, :400]).all()
+    again = make()
+    assert again.load() == Position("new", 7)
+    assert again.watch.engine.series[KEY].calls_total == 400
+
+
+def test_without_a_database_the_anomalies_come_back_from_the_files(make, data_directory: DataDirectory) -> None:
+    state = make()
+    state.load()
+    seq = run(state, faulty(400))
+    state.save(Position("e", seq))
+    state.close()
+    for path in data_directory.state.glob("detector.db*"):
+        path.unlink()
+    again = make()
+    assert again.load() is None
+    assert [e.id for e in stored(again.watch)] == [e.id for e in stored(state.watch)]
+    write_metrics(data_directory, faulty(400))
+    again.rebuild(Position("e", seq), "no state")
+    again.caught_up(NOW)
+    again.save(Position("e", seq))
+    again.saved(NOW)
+    assert [line["phase"] for line in lines(data_directory)] == ["open", "close"]
+    assert not again.courier.offered
+
+
+def test_a_rebuild_that_crashes_is_a_rebuild_again(make, data_directory: DataDirectory, monkeypatch) -> None:
+    state = make()
+    state.load()
+    seq = run(state, faulty(400))
+    state.save(Position("e", seq))
+
+    def fails(*_: object) -> None:
+        raise OSError("gone")
+
+    monkeypatch.setattr(state_module, "batches_of_last_day", fails)
+    with pytest.raises(OSError, match="gone"):
+        state.rebuild(Position("new", 1), "new epoch")
+    assert not state.rebuilding
+    again = make()
+    assert again.load() is None
+    assert stored(again.watch), "anomalies stay"
+
+
+def test_old_metrics_are_not_read_back(make, data_directory: DataDirectory, clock: list[int]) -> None:
+    write_metrics(data_directory, faulty(400, start=T0 - 12 * HOUR), "2025-10-09")
+    clock[0] = T0 + 20 * HOUR
+    state = make()
+    state.load()
+    state.rebuild(Position("e", 1), "no state")
+    assert not state.watch.engine.series
+    assert HISTORY_MS == DAY
+
+
+# --- the courier -----------------------------------------------------------------------------------------------------
+
+
+class Alerter:
+    """Answers `anomaly.raise` as told: replies are taken from a list, the last one for ever."""
+
+    def __init__(self, endpoint: str, replies: list[str]) -> None:
+        self.seen: list[str] = []
+        self.request_ids: list[str] = []
+        self._replies = replies
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.bind(endpoint)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if not self._socket.poll(20):
+                continue
+            *envelope, frame = self._socket.recv_multipart()
+            body = unpack_envelope(frame).body
+            self.seen.append(body["params"]["anomaly"]["id"])
+            self.request_ids.append(body["id"])
+            reply = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
+            if reply == "ok":
+                answer = ok_reply(body["id"], {"outcome": "alert"})
+            else:
+                answer = error_reply(body["id"], reply, "no")
+            self._socket.send_multipart([*envelope, answer])
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._socket.close(linger=0)
+        self._context.term()
+
+
+@pytest.fixture
+def delivery(data_directory: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setattr("services.detector.shell.courier.FIRST_PAUSE_S", 0.01)
+    endpoint = data_directory.endpoint("alerter")
+    delivered: list[str] = []
+    courier = Courier(endpoint, delivered.append)
+    alerters: list[Alerter] = []
+
+    def start(*replies: str) -> Alerter:
+        alerters.append(Alerter(endpoint, list(replies)))
+        return alerters[-1]
+
+    yield courier, delivered, start
+    courier.close()
+    for alerter in alerters:
+        alerter.close()
+
+
+def test_an_anomaly_is_offered_until_the_alerter_has_answered(delivery) -> None:
+    courier, delivered, start = delivery
+    alerter = start("starting", "internal_error", "ok")
+    courier.offer("a", {"id": "a"})
+    courier.offer("a", {"id": "a"})
+    courier.offer("b", {"id": "b"})
+    eventually(lambda: delivered == ["a", "b"], "both are delivered")
+    assert alerter.seen == ["a", "a", "a", "b"]
+    assert len(set(alerter.request_ids)) == 2, "a repetition is the same request"
+    assert courier.waiting == 0
+
+
+def test_an_anomaly_waits_for_an_alerter_that_is_not_there_yet(delivery, monkeypatch) -> None:
+    monkeypatch.setattr("services.detector.shell.courier.CALL_TIMEOUT_S", 0.05)
+    courier, delivered, start = delivery
+    courier.offer("a", {"id": "a"})
+    eventually(lambda: courier.failed_attempts_total >= 2, "it is tried")
+    start("ok")
+    eventually(lambda: delivered == ["a"], "it is delivered")
+
+
+def test_an_anomaly_that_the_alerter_will_never_take_does_not_hold_up_the_others(delivery) -> None:
+    courier, delivered, start = delivery
+    start("bad_anomaly", "ok")
+    courier.offer("a", {"id": "a"})
+    courier.offer("b", {"id": "b"})
+    eventually(lambda: delivered == ["a", "b"], "both are settled")
+    assert (courier.refused_total, courier.delivered_total) == (1, 1)
+
+
+def test_stopping_does_not_wait_for_an_alerter_that_is_gone(delivery, monkeypatch) -> None:
+    monkeypatch.setattr("services.detector.shell.courier.CALL_TIMEOUT_S", 0.05)
+    courier, delivered, _ = delivery
+    courier.offer("a", {"id": "a"})
+    eventually(lambda: courier.failed_attempts_total >= 1, "it is tried")
+    courier.close()
+    assert not delivered
+    assert courier.waiting == 1
