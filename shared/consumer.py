@@ -19,6 +19,7 @@ from perfmon.rpc import RpcError, new_request_id
 from perfmon.wire import Kind, WireError, request, unpack_envelope
 from perfmon.wire.limits import MAX_ENTRY_BYTES
 from shared.batch import Batch, decode
+from shared.database import is_full
 from shared.journal import JournalReader, LostPlace
 from shared.parking import ParkingLot
 from shared.runtime.service import Service, now_ms
@@ -49,6 +50,10 @@ class Entry(NamedTuple):
     seq: int
     committed_ms: int
     batch: Batch
+
+
+class StateNotSaved(RuntimeError):
+    """A state could not be persisted. Unless the disk is full this ends the service: what a failed sync left is unknown."""
 
 
 class ConsumerState(Protocol):
@@ -135,7 +140,10 @@ class Consumer:
             return self._applied.wait_for(lambda: self.position.seq >= seq, timeout_s)
 
     def save_now(self) -> None:
-        """Persist and act on it; for mutations that must be on disk before they are answered. Hold the lock."""
+        """Persist and act on it; for mutations that must be on disk before they are answered. Hold the lock.
+
+        Raises: StateNotSaved.
+        """
         self._save(force=True)
 
     # --- the stream -----------------------------------------------------------------------------------------------
@@ -250,7 +258,6 @@ class Consumer:
 
     def _rebuild(self, reason: str) -> None:
         """Rebuild in a thread of its own, which may take minutes; `ping` goes on being answered."""
-        self.rebuilds_total += 1
         self._rebuilding = True
         self._log.warning("rebuilding", reason=reason, epoch=self.position.epoch, seq=self.position.seq)
         threading.Thread(target=self._rebuild_in_thread, args=(reason,), name="rebuild", daemon=True).start()
@@ -264,6 +271,7 @@ class Consumer:
                 self.state.rebuild(position, reason)
                 self.position, self.head = position, position.seq
                 self._save(force=True)
+            self.rebuilds_total += 1
             self._log.info("rebuilt", epoch=position.epoch, seq=position.seq)
         except RpcError as error:
             # Ingest is not there yet; the next turn of catching up tries again.
@@ -290,7 +298,7 @@ class Consumer:
             caught_up(now_ms())
         if not self.service.ready:
             self._log.info("ready", epoch=self.position.epoch, seq=self.position.seq)
-        self._save(force=not self.service.ready)
+        self._save_if_room(force=not self.service.ready)
         self.service.ready = True
 
     # --- one entry ------------------------------------------------------------------------------------------------
@@ -316,7 +324,7 @@ class Consumer:
         self.entries_total += 1
         self.rows_total += len(batch)
         if urgent:
-            self._save(force=True)
+            self._save_if_room(force=True)
         with self._applied:
             self._applied.notify_all()
 
@@ -324,17 +332,30 @@ class Consumer:
         found = self.state.load()
         self.position = found or Position("", 0)
         self._saved = self.position
-        if self._parking.crashed_on(self.position.epoch):
-            self._log.error("entry_parked_after_crashes", epoch=self.position.epoch)
+        deadly = self._parking.park_deadly()
+        if deadly is not None:
+            self._log.error("entry_parked_after_crashes", epoch=deadly[0], seq=deadly[1])
 
     def _save(self, *, force: bool = False) -> None:
         due = time.monotonic() - self._saved_at >= self._save_every_s
         if not self.position.epoch or not (force or (due and self.position != self._saved)):
             return
-        self.state.save(self.position)
-        self._saved = self.position
         self._saved_at = time.monotonic()
+        try:
+            self.state.save(self.position)
+        except (sqlite3.Error, OSError) as error:
+            raise StateNotSaved(str(error)) from error
+        self._saved = self.position
         self.state.saved(now_ms())
+
+    def _save_if_room(self, *, force: bool = False) -> None:
+        """Save, or go on without when the disk is full: the journal has it all, and the next tick tries again."""
+        try:
+            self._save(force=force)
+        except StateNotSaved as error:
+            if not is_full(error.__cause__):
+                raise
+            self._log.error("state_not_saved", reason=str(error))
 
     # --- the clock ------------------------------------------------------------------------------------------------
 
@@ -344,7 +365,7 @@ class Consumer:
             return
         with self.lock:
             urgent = False if self._behind else self.state.tick(now_ms())
-            self._save(force=urgent)
+            self._save_if_room(force=urgent)
 
     def _report_progress(self) -> None:
         if not self._saved.epoch or self._saved == self._reported:

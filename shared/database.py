@@ -6,6 +6,7 @@ not trusted: anything that is not one of our tables is refused.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -79,6 +80,13 @@ def is_damage(error: sqlite3.Error) -> bool:
     """Whether an error speaks of the file (damaged, not ours) and not of the moment (disk full, locked)."""
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, sqlite3.DatabaseError) and (code is None or code & 0xFF not in _OF_THE_MOMENT)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error of SQLite or of a file means that there is no space left."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def set_aside(path: Path) -> Path:

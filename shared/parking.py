@@ -67,13 +67,13 @@ class ParkingLot:
         self._deaths = 0
         self._working = ("", 0)
 
-    def crashed_on(self, epoch: str) -> bool:
-        """Park, without its body, the entry that three processes in a row died on; whether there is one."""
-        working_epoch, seq = self._working
-        if self._deaths < MAX_DEATHS or working_epoch != epoch or self.holds(epoch, seq):
-            return False
+    def park_deadly(self) -> tuple[str, int] | None:
+        """Park, without its body, the entry that three processes in a row died on; which one that was."""
+        epoch, seq = self._working
+        if self._deaths < MAX_DEATHS or self.holds(epoch, seq):
+            return None
         self.park(epoch, seq, b"")
-        return True
+        return epoch, seq
 
     def _count_death(self) -> int:
         epoch, seq, deaths = _MARK.unpack(self._mark[:])

@@ -83,12 +83,10 @@ def load_settings(data: DataDirectory) -> Settings:
 def _from_file(data: DataDirectory) -> dict[str, Any]:
     path = data.config / "settings.json"
     try:
-        raw = path.read_text()
+        found = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    try:
-        found = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path.name} is not JSON") from error
     if not isinstance(found, dict):
         raise SettingsError(f"{path.name} is a JSON object of settings")

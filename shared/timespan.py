@@ -15,8 +15,8 @@ HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 
 _UNITS: Final = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}
-_SPAN = re.compile(r"(\d{1,6})(s|m|h|d|w)")
-_AGO = re.compile(r"-?(\d{1,6}(?:s|m|h|d|w))(?: ago)?")
+_SPAN = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
+_AGO = re.compile(r"-?([0-9]{1,6}(?:s|m|h|d|w))(?: ago)?")
 ACCEPTED_TIMES: Final = (
     "ISO-8601 (2025-10-31T13:00:00Z), `now`, a span back from now (15m, 24h, 7d), `today` or `yesterday`"
 )
@@ -93,7 +93,7 @@ def day_start(day: str) -> int:
 
     Raises: BadTime.
     """
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", day):
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", day):
         raise BadTime("a day is YYYY-MM-DD")
     return parse_iso(day)
 

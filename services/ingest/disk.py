@@ -5,11 +5,11 @@ Pure of sockets and files: `failed` is told of an error and says how a producer 
 
 from __future__ import annotations
 
-import errno
-import sqlite3
 from typing import Final
 
 import structlog
+
+from shared.database import is_full
 
 #: How often a clean-up is asked for again while the disk is full: whoever cleans up may have been down.
 ASK_AGAIN_S: Final = 15.0
@@ -56,10 +56,3 @@ class Disk:
             return False
         self._asked_at = now_s
         return True
-
-
-def is_full(error: Exception) -> bool:
-    """Whether an error means that there is no space left."""
-    if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -8,8 +8,8 @@ from typing import Any
 
 from services.ingest.checkpoints import Checkpoints
 from services.ingest.core.ingest import IngestCore
-from services.ingest.disk import is_full
 from services.ingest.store import Store
+from shared.database import is_full
 from shared.rpc import Refusal
 from shared.runtime.service import Service, now_ms
 from shared.timespan import BadTime

@@ -191,7 +191,11 @@ def main(name: str, build: Callable[[Service], None]) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    lock = _wait_for_lock(data, name, stopping)
+    try:
+        lock = _wait_for_lock(data, name, stopping)
+    except OSError as error:  # a link or a folder in the place of the lock file, no permission
+        structlog.get_logger().error("cannot_lock", reason=str(error))
+        return EXIT_CONFIGURATION
     if lock is None:
         return 0
     service = Service(name, data, settings)

@@ -36,16 +36,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any | None:
-    """The value in a JSON file; None when it is missing, a link or not JSON."""
+    """The value in a JSON file; None when it is missing, a link, unreadable or not JSON."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        try:
+        with open(path, "rb", opener=_no_link) as file:  # noqa: PTH123 - Path.open has no opener
             return json.loads(file.read())
-        except (ValueError, RecursionError):
-            return None
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def sync_directory(path: Path) -> None:
@@ -55,6 +51,10 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

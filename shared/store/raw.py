@@ -193,8 +193,8 @@ def _stems(name: str) -> set[str]:
 
 
 def _entries(folder: Path, wanted: set[str] | None) -> list[Path]:
-    if wanted is not None:
-        return [folder / name for name in sorted(wanted) if (folder / name).exists()]
     if not folder.is_dir() or folder.is_symlink():
         return []
+    if wanted is not None:
+        return [folder / name for name in sorted(wanted) if (folder / name).exists()]
     return sorted(folder.iterdir())

@@ -132,10 +132,7 @@ class DataDirectory:
             private_directory(room)
         private_directory(self.runtime.parent)
         private_directory(self.runtime)
-        ignore = self.root / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n")
-            ignore.chmod(0o600)
+        _write_new(self.root / ".gitignore", b"*\n")
 
 
 def private_directory(path: Path) -> None:
@@ -156,6 +153,18 @@ def private_directory(path: Path) -> None:
         raise UnsafeDirectory(path, f"belongs to user {found.st_uid}, not to you")
     if stat.S_IMODE(found.st_mode) & 0o077:
         path.chmod(0o700)
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    # Never through a link, even one that leads to nothing yet.
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
 
 
 def resolve_data_directory(
