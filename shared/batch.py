@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfmon.wire import pack, unpack
-from perfmon.wire.limits import MAX_ENTRY_BYTES
+from perfmon.wire.limits import MAX_DURATION_MS, MAX_ENTRY_BYTES
 
 Int64 = NDArray[np.int64]
 UInt32 = NDArray[np.uint32]
@@ -24,6 +24,10 @@ Float64 = NDArray[np.float64]
 
 #: The optional measured columns: attribute of Batch → name on the wire.
 RESOURCE_COLUMNS: Final = {"cpu": "cpu", "memory": "memory", "disk_io": "diskIO"}
+
+
+#: The year 9999: a timestamp beyond it has no day.
+MAX_TS_MS: Final = 253_402_300_799_999
 
 
 class BatchError(ValueError):
@@ -73,6 +77,22 @@ class Batch:
             raise BatchError("a code has no series in the dictionary")
         if self.paths is not None and len(self.paths) != len(self.dictionary):
             raise BatchError("paths do not match the dictionary")
+
+    def check_values(self) -> None:
+        """Raises: BatchError when a value is none that ingest lets in, as seen from the columns' extremes."""
+        if not len(self):
+            return
+        if not 0 <= self.ts.min() <= self.ts.max() <= MAX_TS_MS:
+            raise BatchError("a timestamp is out of range")
+        if not (self.duration.min() >= 0 and self.duration.max() <= MAX_DURATION_MS):
+            raise BatchError("a duration is out of range")
+        if self.ok.max() > 1:
+            raise BatchError("a success flag is neither 0 nor 1")
+        for name in RESOURCE_COLUMNS:
+            column = self.resource(name)
+            # NaN is not measured; it compares as neither.
+            if column is not None and ((column < 0) | (column == np.inf)).any():
+                raise BatchError(f"a value of {name} is out of range")
 
     def resource(self, name: str) -> Float64 | None:
         """The column `cpu`, `memory` or `disk_io`."""
@@ -138,12 +158,16 @@ class Batch:
 def decode(data: bytes | memoryview) -> Batch:
     """The batch in a journal entry or a stream message.
 
+    Its values are those that ingest lets in; an entry that anyone else wrote is refused here, for every consumer alike.
+
     Raises: BatchError, perfmon.wire.MalformedFrame.
     """
     body = unpack(data, max_bytes=MAX_ENTRY_BYTES)
     if not isinstance(body, dict):
         raise BatchError("a batch is a map")
-    return from_columns(body)
+    batch = from_columns(body)
+    batch.check_values()
+    return batch
 
 
 def from_columns(body: dict[Any, Any]) -> Batch:

@@ -16,8 +16,8 @@ from shared.timespan import BadTime, parse_iso
 
 #: The severity that makes no alert.
 INFO: Final = "info"
-#: An anomaly that ended longer ago than the sweep looks back is no news.
-ANOMALY_STALE_MS: Final = 6 * 60 * 60 * 1000
+#: An anomaly that was last seen longer ago than three sweeps is no news: stored and reported, but nobody is woken.
+ANOMALY_STALE_MS: Final = 15 * 60 * 1000
 #: How long an anomaly's id is remembered.
 ANOMALY_MEMORY_MS: Final = 30 * 24 * 60 * 60 * 1000
 MAX_ID_CHARS: Final = 200
@@ -86,8 +86,8 @@ def upper_end(expected: object) -> float:
 
 
 def _last_true(raw: Mapping[str, Any]) -> int:
-    """When it was last seen: its end, else its peak, else its start."""
-    times = [raw.get(name) for name in ("endTs", "peakTs", "startTs")]
+    """When it was last seen, by the latest of the times it states."""
+    times = [raw.get(name) for name in ("endTs", "lastSeenTs", "peakTs", "startTs")]
     known = [value for value in times if isinstance(value, int) and not isinstance(value, bool) and value >= 0]
     stamp = raw.get("timestamp")
     if isinstance(stamp, str):

@@ -83,6 +83,7 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
         "startTs": when(event.start_ms),
         "endTs": when(event.end_ms),
         "peakTs": when(event.peak_ms),
+        "lastSeenTs": when(event.last_ms),
         "points": event.points,
         "calls": event.calls,
     }
@@ -92,7 +93,6 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
         found["typicalValue"] = number(event.typical)
         found["ended"] = event.ended or None
         found["foundAs"] = event.found_as or None
-        found["lastSeenTs"] = when(event.last_ms)
     return found
 
 
