@@ -16,7 +16,6 @@ import numpy as np
 
 from services.detector.core import methods
 from services.detector.core.events import SEVERITIES, Event
-from services.detector.core.evidence import gather
 from services.detector.core.explain import anomaly, recommendations
 from services.detector.core.kernels.fold import N
 from services.detector.core.metrics import (
@@ -198,7 +197,7 @@ class _Coverage:
 def _explain(watch: Watch, event: Event) -> None:
     series = watch.engine.series.get(event.series)
     if series is not None:
-        evidence = gather(event, series, watch.book.events.values(), watch.engine.series)
+        evidence = watch.evidence(event, series)
         event.evidence = event.evidence | evidence.as_map()
         event.recommendations = recommendations(event, evidence)
 

@@ -5,12 +5,14 @@ Owns the set of series and its cap. Knows nothing of events' life (`events`), of
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perfmon.wire.limits import OVERFLOW_NAME
 from services.detector.core.kernels import errors, judge
 from services.detector.core.metrics import ERROR_RATE_SPIKE, HISTORY_MS, METRICS
 from services.detector.core.state.budget import Budget
@@ -44,6 +46,8 @@ class Engine:
 
     def __init__(self, max_series: int, budget: Budget | None = None) -> None:
         self.series: dict[Series, SeriesState] = {}
+        #: Watched tools by server.
+        self.tools: Counter[str] = Counter()
         self.budget = budget or Budget()
         self.max_series = max_series
         self.unwatched_calls_total = 0
@@ -58,6 +62,7 @@ class Engine:
     def adopt(self, series: SeriesState) -> None:
         """Put a restored series in its place."""
         self.series[series.key] = series
+        self.tools[series.key.server] += 1
         self._next_number = max(self._next_number, series.number + 1)
         self.newest_ts = max(self.newest_ts, series.newest_ts)
 
@@ -65,7 +70,9 @@ class Engine:
         """Fold a batch in; what happened, in order of series, then metric, then time."""
         happenings: list[Happening] = []
         for key, ts, x, ok in by_series(batch):
-            series = self.series.get(key) or self._new(key, int(ts.max()))
+            # What is counted together has no history of its own to be judged by.
+            pooled = OVERFLOW_NAME in key
+            series = None if pooled else self.series.get(key) or self._new(key, int(ts.max()))
             if series is None:
                 self.unwatched_calls_total += len(ts)
                 continue
@@ -121,6 +128,7 @@ class Engine:
         series = SeriesState(key, self._next_number, self.budget)
         self._next_number += 1
         self.series[key] = series
+        self.tools[key.server] += 1
         return series
 
     def _evict(self, ts_ms: int) -> bool:
@@ -128,6 +136,7 @@ class Engine:
         if stalest.newest_ts > ts_ms - HISTORY_MS:
             return False
         del self.series[stalest.key]
+        self.tools[stalest.key.server] -= 1
         self.gone.append(stalest.number)
         return True
 

@@ -7,7 +7,7 @@ Owns the record, its identity and the book of those that are open or recent. Kno
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal
 
@@ -144,12 +144,14 @@ class Book:
     def __init__(self) -> None:
         self.events: dict[str, Event] = {}
         self.open: dict[tuple[Series, str, str], str] = {}
+        self._by_server: dict[str, dict[str, Event]] = {}
         #: Ids whose record changed since the last save.
         self.dirty: set[str] = set()
 
     def add(self, event: Event, *, dirty: bool = True) -> None:
         """Write a new event, or one read back, into the book."""
         self.events[event.id] = event
+        self._by_server.setdefault(event.server, {})[event.id] = event
         if event.end_ms is None:
             self.open[event.series, event.origin, event.metric] = event.id
         if dirty:
@@ -160,14 +162,17 @@ class Book:
         found = self.open.get((series, anomaly_type, metric))
         return None if found is None else self.events[found]
 
-    def same(self, series: Series, anomaly_type: str, metric: str, start_ms: int, end_ms: int) -> Event | None:
-        """An event of the series and type that overlaps a span, or nearly: the same one, found again."""
-        for event in self.events.values():
+    def of_server(self, server: str) -> Iterator[Event]:
+        """The events of a server, latest found first."""
+        return iter(reversed(self._by_server.get(server, {}).values()))
+
+    def same(self, series: Series, anomaly_type: str, metric: str, start_ms: int, end_ms: int) -> Iterator[Event]:
+        """The events of a series and type that overlap a span, or nearly: the same ones, found again."""
+        for event in self.of_server(series.server):
             if (event.series, event.origin, event.metric) == (series, anomaly_type, metric) and event.overlaps(
                 start_ms - GAP_MS, end_ms + GAP_MS
             ):
-                return event
-        return None
+                yield event
 
     def close(self, event: Event, end_ms: int, ended: str) -> None:
         """End an event."""
@@ -185,7 +190,11 @@ class Book:
         excess = len(self.events) - MAX_BOOK
         for place, (end_ms, name) in enumerate(over):
             if end_ms < ts_ms or place < excess:
-                del self.events[name]
+                gone = self.events.pop(name)
+                of_server = self._by_server[gone.server]
+                del of_server[name]
+                if not of_server:
+                    del self._by_server[gone.server]
 
     def select(self, start_ms: int, end_ms: int, sensitivity: str) -> Iterable[Event]:
         """The events of a span that a sensitivity reports."""

@@ -6,7 +6,7 @@ Everything compares the anomaly's own time with the hours before it; nothing is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -16,12 +16,13 @@ from services.detector.core.events import Event
 from services.detector.core.metrics import METRICS, MINUTE_MS
 from services.detector.core.state.series import SeriesState
 from services.detector.core.view import combined, minutes_of
-from shared.batch import Series
 
 #: What is compared with.
 BEFORE_MS: Final = 6 * 3_600_000
 #: Other tools whose anomalies began within this of ours count as the same trouble.
 TOGETHER_MS: Final = 10 * MINUTE_MS
+#: Events of a server that are looked at, so that a server of which everything is slow is not looked at for ever.
+MAX_LOOKED_AT: Final = 200
 #: Siblings that are named.
 MAX_SIBLINGS: Final = 5
 
@@ -71,15 +72,16 @@ class Evidence:
         }
 
 
-def gather(event: Event, series: SeriesState, events: Iterable[Event], all_series: Iterable[Series]) -> Evidence:
-    """The evidence around an event, as far as the series' history goes; `events`: those of the book, which are its siblings."""
+def gather(event: Event, series: SeriesState, events: Iterator[Event], tools: int) -> Evidence:
+    """The evidence around an event, as far as the series' history goes; `events`: those of its server, latest first; `tools`: how
+    many tools of the server are watched.
+    """
     siblings = sorted(
         (Sibling(e.tool, e.type, e.start_ms) for e in events if _is_sibling(event, e)),
         key=lambda s: (s.start_ms, s.tool),
     )
-    tools = sum(1 for key in all_series if key.server == event.server and key.tool != event.tool)
     first = all(s.start_ms >= event.start_ms for s in siblings)
-    return Evidence(_changes(event, series), tuple(siblings[:MAX_SIBLINGS]), first, tools)
+    return Evidence(_changes(event, series), tuple(siblings[:MAX_SIBLINGS]), first, tools - 1)
 
 
 def _is_sibling(event: Event, other: Event) -> bool:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from services.detector.core.engine import Engine, Happening
 from services.detector.core.events import SEVERITIES, Book, Event
-from services.detector.core.evidence import gather
+from services.detector.core.evidence import Evidence, gather
 from services.detector.core.explain import recommendations
 from services.detector.core.kernels import judge
 from services.detector.core.metrics import METRICS, MINUTE_MS, RESPONSE_TIME_SHIFT, RESPONSE_TIME_SPIKE
@@ -36,6 +36,8 @@ from shared.batch import Batch, Series
 STALE_MS: Final = 10 * MINUTE_MS
 #: A spike that has gone on for this long, and is seen by the sweep too, is called a shift.
 LASTING_MS: Final = 30 * MINUTE_MS
+#: Slow calls during a shift are an event of their own from this many times its level on.
+BEYOND_SHIFT_TIMES: Final = 5.0
 
 
 class Telling(NamedTuple):
@@ -141,10 +143,14 @@ class Watch:
         for finding in sweep(series, end_ms):
             if not self._known(series.key, finding):
                 event = from_finding(series.key, finding)
-                evidence = gather(event, series, self.book.events.values(), self.engine.series)
+                evidence = self.evidence(event, series)
                 event.evidence = evidence.as_map() | ({"perHour": finding.per_hour} if finding.per_hour else {})
                 event.recommendations = recommendations(event, evidence)
                 yield event
+
+    def evidence(self, event: Event, series: SeriesState) -> Evidence:
+        """What else moved while an event of a series went on."""
+        return gather(event, series, self.book.of_server(event.server), self.engine.tools[event.server])
 
     # --- decisions --------------------------------------------------------------------------------------------------
 
@@ -166,8 +172,10 @@ class Watch:
     def _opened(self, event: Event | None, happening: Happening, metric: str, *, live: bool) -> None:
         if event is None:
             event = from_track(happening.series.key, happening.metric, happening.place)
-            if self.book.same(event.series, event.type, metric, event.start_ms, event.last_ms) is not None:
+            if any(self.book.same(event.series, event.type, metric, event.start_ms, event.last_ms)):
                 return  # found before, and still in the book: replayed or rebuilt
+            if self._belongs_to_shift(event):
+                return
             event.opened_live = live
             self.book.add(event)
         else:
@@ -210,12 +218,24 @@ class Watch:
         return True
 
     def _known(self, key: Series, finding: Finding) -> bool:
-        """Whether the book has this already: itself, or as a spike that lasts."""
-        types = [finding.type] + [RESPONSE_TIME_SPIKE] * (finding.type == RESPONSE_TIME_SHIFT)
-        return any(
-            event.level >= finding.level
-            for name in types
-            if (event := self.book.same(key, name, finding.metric, finding.start_ms, finding.last_ms)) is not None
+        """The book has this already: as itself, or as a spike under way for most of the time."""
+        span = (finding.start_ms, finding.last_ms)
+        if any(e.level >= finding.level for e in self.book.same(key, finding.type, finding.metric, *span)):
+            return True
+        spikes = self.book.same(key, RESPONSE_TIME_SPIKE, finding.metric, *span)
+        half_ms = (finding.last_ms - finding.start_ms) // 2
+        return finding.type == RESPONSE_TIME_SHIFT and any(
+            e.level >= finding.level and e.last_ms - max(e.start_ms, finding.start_ms) >= half_ms for e in spikes
+        )
+
+    def _belongs_to_shift(self, event: Event) -> bool:
+        """Slow calls of a tool whose level has risen for good are no news unless they are far beyond that level."""
+        shift = self.book.open_event(event.series, RESPONSE_TIME_SHIFT, event.metric)
+        return (
+            event.type == RESPONSE_TIME_SPIKE
+            and shift is not None
+            and shift.level >= event.level
+            and event.typical <= BEYOND_SHIFT_TIMES * shift.value
         )
 
     def _settle(self, series: SeriesState, findings: dict[tuple[str, str], Finding]) -> bool:
@@ -260,7 +280,7 @@ class Watch:
         series = self.engine.series.get(event.series)
         if series is None:
             return
-        evidence = gather(event, series, self.book.events.values(), self.engine.series)
+        evidence = self.evidence(event, series)
         event.evidence = event.evidence | evidence.as_map()
         event.recommendations = recommendations(event, evidence)
         self.book.dirty.add(event.id)

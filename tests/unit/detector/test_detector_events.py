@@ -291,3 +291,21 @@ def test_series_beyond_the_cap_are_counted_and_one_silent_for_a_day_makes_room()
     assert Series("s", "d") in watch.engine.series
     assert len(watch.engine.series) == 2
     assert len(watch.engine.gone) == 1
+
+
+def test_calls_that_are_counted_together_are_not_watched() -> None:
+    watch = make_watch()
+    feed(watch, batch(times(400), spiked(), key=Series("__overflow__", "__overflow__")))
+    assert not watch.engine.series
+    assert watch.engine.unwatched_calls_total == 400
+
+
+def test_a_server_of_which_every_tool_is_slow_is_told_in_one_go() -> None:
+    watch = make_watch(1_000)
+    for number in range(300):
+        values = ordinary(60, number)
+        values[50:] *= 20
+        feed(watch, batch(times(60), values, key=Series("server", f"tool{number}")), 60)
+    found = stored(watch)
+    assert len(found) == 300
+    assert all(len(event.evidence["siblings"]) <= 5 for event in found)

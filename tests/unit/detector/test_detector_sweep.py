@@ -137,6 +137,8 @@ def test_a_shift_within_the_margin_of_a_spike_is_seen_by_the_sweep_and_goes_back
     event = only(watch, "response_time_shift")
     assert event.method == "median-shift"
     assert event.ended == "back inside"
+    after = [e for e in stored(watch, "response_time_spike") if e.start_ms > T0 + 5 * HOUR]
+    assert not after, "slow calls during a shift belong to it"
 
 
 def test_sweeping_again_and_again_adds_nothing() -> None:
