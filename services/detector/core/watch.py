@@ -225,7 +225,9 @@ class Watch:
         spikes = self.book.same(key, RESPONSE_TIME_SPIKE, finding.metric, *span)
         half_ms = (finding.last_ms - finding.start_ms) // 2
         return finding.type == RESPONSE_TIME_SHIFT and any(
-            e.level >= finding.level and e.last_ms - max(e.start_ms, finding.start_ms) >= half_ms for e in spikes
+            e.level >= finding.level
+            and (e.type == finding.type or e.last_ms - max(e.start_ms, finding.start_ms) >= half_ms)
+            for e in spikes
         )
 
     def _belongs_to_shift(self, event: Event) -> bool:

@@ -59,8 +59,9 @@ class SortedRows:
         if not len(new):
             return
         self._reserve(len(new), newest)
-        room = len(self.index) - self.filled
-        new = new[-room:] if room else new[:0]
+        excess = self.filled + len(new) - len(self.index)
+        if excess > 0:
+            new = self._forget(new, excess)
         if len(new):
             self._insert(new)
 
@@ -86,15 +87,15 @@ class SortedRows:
         growth = (capacity - len(self.index)) * (self.size_bytes // len(self.index))
         if capacity > len(self.index) and self.budget.take(growth):
             self._resize(capacity)
-        if needed > len(self.index):
-            self._forget(max(needed - len(self.index), int(len(self.index) * _FORGOTTEN_SHARE)))
 
-    def _forget(self, rows: int) -> None:
-        if not self.filled:
-            return
-        rows = min(rows, self.filled)
-        self.forgotten = int(self.index[rows - 1])
-        self.drop_before(self.forgotten + 1)
+    def _forget(self, new: Int64, excess: int) -> Int64:
+        """Let the oldest keys go, of those that are here and those to come; the ones that still come."""
+        rows = max(excess, int(len(self.index) * _FORGOTTEN_SHARE))
+        keys = np.sort(np.concatenate([self.index[: self.filled], new]))
+        last = int(keys[min(rows, len(keys) - 1) - 1])
+        self.forgotten = max(self.forgotten, last)
+        self.drop_before(last + 1)
+        return new[new > last]
 
     def _resize(self, capacity: int) -> None:
         self.index = _resized(self.index, capacity)
