@@ -1,8 +1,9 @@
 """The files of hours and days: a JSON array of the seed's objects, one a line, each with what is needed to merge it exactly.
 
-Beyond the seed's fields an object has `errors`, `sum`, the first and last timestamp, `resourceTotals` and `sketch` (`bins` of
-`shared.sketch` and their `counts`). Reading believes nothing: a file may have been edited or have come with someone's clone. An
-object that contradicts itself is passed over and counted, the others are served. Names may be any text; JSON escapes them.
+Beyond the seed's fields an object has `errors`, `sum`, the first and last timestamp, `resourceTotals` and `sketch`: `first`, a
+bin of `shared.sketch`, and `counts` from it on, where −n stands for n empty bins. Reading believes nothing: a file may have been
+edited or have come with someone's clone. An object that contradicts itself is passed over and counted, the others are served,
+also when the array around them is damaged. Names may be any text; JSON escapes them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from services.aggregator.core.block import (
     ADD_ROWS,
@@ -56,7 +58,7 @@ _RESOURCES: Final = (
 )
 
 
-class _Metrics(msgspec.Struct):
+class _Metrics(msgspec.Struct, gc=False):
     count: _Whole
     avg: float
     p50: float
@@ -67,24 +69,26 @@ class _Metrics(msgspec.Struct):
     errorRate: float  # noqa: N815 - the seed's name
 
 
-class _Resource(msgspec.Struct):
+class _Resource(msgspec.Struct, gc=False):
     avgCpu: float | None = None  # noqa: N815 - the seed's name
     avgMemory: float | None = None  # noqa: N815 - the seed's name
     avgDiskIO: float | None = None  # noqa: N815 - the seed's name
 
 
-class _Total(msgspec.Struct):
+class _Total(msgspec.Struct, gc=False):
     sum: float
     count: _Whole
     max: float
 
 
-class _Sketch(msgspec.Struct):
-    bins: list[Annotated[int, msgspec.Meta(ge=0, lt=BINS)]]
-    counts: list[Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]]
+class _Sketch(msgspec.Struct, gc=False):
+    first: Annotated[int, msgspec.Meta(ge=0, lt=BINS)]
+    counts: Annotated[
+        list[Annotated[int, msgspec.Meta(gt=-BINS, le=1 << 53)]], msgspec.Meta(min_length=1, max_length=BINS)
+    ]
 
 
-class _Object(msgspec.Struct):
+class _Object(msgspec.Struct, gc=False):
     timestamp: str
     mcpServer: Annotated[str, msgspec.Meta(min_length=1)]  # noqa: N815 - the seed's name
     toolName: Annotated[str, msgspec.Meta(min_length=1)]  # noqa: N815 - the seed's name
@@ -120,18 +124,11 @@ def encode_file(node: Node, block: Block, registry: Registry) -> bytes:
     ids = block.series.tolist()
     order = sorted(range(len(ids)), key=lambda at: registry.name_of(ids[at]))
     columns = {name: column.tolist() for name, column in table_of(block).columns.items()}
-    bounds = np.searchsorted(block.keys, np.arange(len(ids) + 1) << BIN_BITS).tolist()
-    bins = (block.keys & (BINS - 1)).tolist()
-    counts = block.counts.astype(np.int64).tolist()
+    sketches = _spelled_sketches(block)
     lines = [
         _encoder.encode(
             _written(node, block, registry.name_of(ids[at]), at, {name: column[at] for name, column in columns.items()})
-            | {
-                "sketch": {
-                    "bins": bins[bounds[at] : bounds[at + 1]],
-                    "counts": counts[bounds[at] : bounds[at + 1]],
-                }
-            }
+            | {"sketch": sketches[at]}
         )
         for at in order
     ]
@@ -151,9 +148,10 @@ def decode_file(data: bytes, node: Node, registry: Registry) -> ReadBlock:
     if not sound:
         return ReadBlock(EMPTY, total)
     block = _block(sound, registry)
-    if not _sketches_are_sound(block):
-        sound = [found for found in sound if _sketches_are_sound(_block([found], registry))]
+    if block is None:
+        sound = [found for found in sound if _block([found], registry) is not None]
         block = _block(sound, registry) if sound else EMPTY
+    assert block is not None
     return ReadBlock(block, total - len(sound))
 
 
@@ -206,21 +204,37 @@ def _parsed(data: bytes) -> tuple[list[_Object], int]:
     try:
         objects = _objects.decode(data)
         return objects, len(objects)
-    except msgspec.ValidationError:
-        pass
-    found = []
-    raw = _raw_objects.decode(data)
-    for each in raw:
-        try:
-            found.append(_object.decode(each))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            continue
-    return found, len(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pieces = _pieces(data)
+    found = [parsed for piece in pieces if (parsed := _parsed_one(piece)) is not None]
+    return found, len(pieces)
+
+
+def _pieces(data: bytes) -> Sequence[bytes | msgspec.Raw]:
+    """The elements of the array; the lines, if it is none any more.
+
+    Raises: msgspec.MsgspecError when none of them is an object.
+    """
+    try:
+        return _raw_objects.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        lines = [line.rstrip(b",\r") for line in data.split(b"\n")]
+        lines = [line for line in lines if line not in {b"", b"[", b"]"}]
+        if not any(_parsed_one(line) for line in lines):
+            raise
+        return lines
+
+
+def _parsed_one(piece: bytes | msgspec.Raw) -> _Object | None:
+    try:
+        return _object.decode(piece)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _is_sound(found: _Object, node: Node) -> bool:
     """Whether an object of the right shape says what can be true of its hour or day."""
-    metrics, sketch = found.metrics, found.sketch
+    metrics = found.metrics
     try:
         start, first, last = (parse_iso(t) for t in (found.timestamp, found.firstTimestamp, found.lastTimestamp))
         (found.mcpServer + found.toolName).encode()
@@ -234,7 +248,6 @@ def _is_sound(found: _Object, node: Node) -> bool:
         and metrics.min <= metrics.max
         and metrics.count >= 1
         and found.errors <= metrics.count
-        and 1 <= len(sketch.bins) == len(sketch.counts)
         and all(_is_total(total, metrics.count) for total in found.resourceTotals.values())
     )
 
@@ -243,19 +256,13 @@ def _is_total(total: _Total, calls: int) -> bool:
     return 1 <= total.count <= calls and all(math.isfinite(x) and x >= 0 for x in (total.sum, total.max))
 
 
-def _sketches_are_sound(block: Block) -> bool:
-    """Whether bins ascend and their counts are those of the calls, in every series."""
-    if not np.all(np.diff(block.keys) > 0):
-        return False
-    return np.array_equal(np.bincount(block.keys >> BIN_BITS, block.counts, minlength=len(block)), block.add[COUNT])
-
-
 def _distinct(objects: Sequence[_Object]) -> list[_Object]:
     """The first object of each series."""
     return list({(found.mcpServer, found.toolName): found for found in reversed(objects)}.values())
 
 
-def _block(objects: Sequence[_Object], registry: Registry) -> Block:
+def _block(objects: Sequence[_Object], registry: Registry) -> Block | None:
+    """The block of sound objects; None when a sketch among them is not that of its calls."""
     ids = registry.ids_of([Series(found.mcpServer, found.toolName) for found in objects])
     order = np.argsort(ids)
     n = len(objects)
@@ -271,8 +278,42 @@ def _block(objects: Sequence[_Object], registry: Registry) -> Block:
             resource = found.resourceTotals.get(name)
             if resource is not None:
                 add[total, at], add[measured, at], high[most, at] = resource.sum, resource.count, resource.max
-    lengths = np.array([len(found.sketch.bins) for found in ordered])
-    keys = np.repeat(np.arange(n, dtype=np.int32) << BIN_BITS, lengths)
-    keys += np.fromiter(chain.from_iterable(found.sketch.bins for found in ordered), np.int32, len(keys))
-    counts = np.fromiter(chain.from_iterable(found.sketch.counts for found in ordered), np.float64, len(keys))
+    sketches = _read_sketches([found.sketch for found in ordered])
+    if sketches is None:
+        return None
+    keys, counts = sketches
+    if not np.array_equal(np.bincount(keys >> BIN_BITS, counts, minlength=n), add[COUNT]):
+        return None
     return Block(ids[order], add, low, high, keys, counts)
+
+
+def _spelled_sketches(block: Block) -> list[dict[str, object]]:
+    """Each series' sketch as it stands in a file."""
+    bounds = np.searchsorted(block.keys, np.arange(len(block) + 1) << BIN_BITS)
+    firsts = (block.keys[bounds[:-1]] & (BINS - 1)).tolist()
+    gaps = np.diff(block.keys, prepend=block.keys[:1]) - 1
+    gaps[bounds[:-1]] = 0
+    places = np.cumsum(1 + (gaps > 0)) - 1
+    spelled = np.empty(int(places[-1]) + 1 if len(places) else 0, np.int64)
+    spelled[places] = block.counts
+    with_gap = gaps > 0
+    spelled[places[with_gap] - 1] = -gaps[with_gap]
+    numbers = spelled.tolist()
+    ends = (np.append(places, len(numbers))[bounds] - np.append(with_gap, False)[bounds]).tolist()
+    return [{"first": first, "counts": numbers[ends[at] : ends[at + 1]]} for at, first in enumerate(firsts)]
+
+
+def _read_sketches(sketches: Sequence[_Sketch]) -> tuple[NDArray[np.int32], NDArray[np.float64]] | None:
+    """Keys and counts of all series; None when a sketch goes beyond its bins or has a zero in it."""
+    lengths = np.array([len(sketch.counts) for sketch in sketches])
+    numbers = np.fromiter(chain.from_iterable(sketch.counts for sketch in sketches), np.int64, int(lengths.sum()))
+    steps = np.where(numbers < 0, -numbers, 1)
+    starts = np.cumsum(lengths) - lengths
+    before = np.cumsum(steps) - steps
+    firsts = np.array([sketch.first for sketch in sketches])
+    bins = before + np.repeat(firsts - before[starts], lengths)
+    filled = numbers > 0
+    if not filled[starts + lengths - 1].all() or (numbers == 0).any() or int(bins.max()) >= BINS:
+        return None
+    series = np.repeat(np.arange(len(sketches)) << BIN_BITS, lengths)
+    return (series + bins)[filled].astype(np.int32), numbers[filled].astype(np.float64)

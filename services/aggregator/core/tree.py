@@ -12,7 +12,7 @@ from typing import Protocol
 from services.aggregator.core.block import EMPTY, Block, merge
 from services.aggregator.core.cache import BlockCache, Watch
 from services.aggregator.core.memory import Snapshot
-from services.aggregator.core.tiers import DAY, HOUR, MINUTE, Node, parts
+from services.aggregator.core.tiers import DAY, HOUR, MINUTE, Node, node_at, parts
 
 
 class Sources(Protocol):
@@ -36,6 +36,8 @@ class Tree:
         self._cache = cache
         self._sources = sources
         self._watch = watch
+        #: The hours that rows arrive for: their minutes are merged again and again.
+        self._live = {node_at(HOUR, node.start_ms) for node in snapshot.hot}
 
     def block(self, node: Node) -> Block:
         """Every call of a node's span."""
@@ -45,12 +47,20 @@ class Tree:
             self._cache.put(node, found, self._watch)
         return found
 
+    def _part(self, node: Node) -> Block:
+        found = self._cache.get(node)
+        if found is None:
+            found = self._fetched(node)
+            if node.level >= HOUR or node_at(HOUR, node.start_ms) in self._live:
+                self._cache.put(node, found, self._watch, part=True)
+        return found
+
     def _fetched(self, node: Node) -> Block:
         hot = self._snapshot.hot.get(node)
         if hot is not None:
             return merge(hot)
         if node.level == MINUTE:
-            return self._sources.row(node) or EMPTY
+            return _or_empty(self._sources.row(node))
         if node.level == HOUR:
             return self._stored(node, self._snapshot.floors.minute_ms)
         if node.level == DAY:
@@ -61,14 +71,19 @@ class Tree:
         """The block of an hour or a day; from `floor_ms` on, the level below it is complete."""
         if node in self._snapshot.held:
             # A held row goes once its file is written, which may be since the snapshot was taken.
-            return self._sources.row(node) or self._sources.file(node) or EMPTY
+            row = self._sources.row(node)
+            return _or_empty(self._sources.file(node) if row is None else row)
         complete_below = node.start_ms >= floor_ms
         if complete_below and node in self._snapshot.stale:
             return self._merged(node)
         read = self._sources.file(node)
         if read is None and complete_below and self._sources.has_parts(node):
             return self._merged(node)
-        return read or EMPTY
+        return _or_empty(read)
 
     def _merged(self, node: Node) -> Block:
-        return merge([self.block(part) for part in parts(node)])
+        return merge([self._part(part) for part in parts(node)])
+
+
+def _or_empty(block: Block | None) -> Block:
+    return EMPTY if block is None else block

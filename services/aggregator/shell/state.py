@@ -35,8 +35,9 @@ from shared.consumer import Entry, Position
 FOLD_ROWS: Final = 4_096
 #: Unsaved blocks in memory before a save comes sooner.
 UNSAVED_BYTES: Final = 256 * 2**20
-#: Blocks that are remembered for queries.
-CACHE_BYTES: Final = 64 * 2**20
+#: Blocks that are remembered because a query asked for them, and because they were merged into one of those.
+CACHE_BYTES: Final = 48 * 2**20
+CACHE_PARTS_BYTES: Final = 24 * 2**20
 #: A stored series' last moment may lag the true one by this much; after a restart it is taken from the newest minutes.
 LAST_TS_LAG_MS: Final = 60_000
 
@@ -72,7 +73,7 @@ class AggregatorState:
         self.files = AggregateFiles(data)
         self.registry = Registry()
         self.schedule = Schedule()
-        self.cache = BlockCache(CACHE_BYTES)
+        self.cache = BlockCache(CACHE_BYTES, CACHE_PARTS_BYTES)
         self.memory = Memory(Floors(), (), (), self.cache, self._base_of)
         self.overflowed_total = 0
         self.cleaned_ms = 0
@@ -94,7 +95,7 @@ class AggregatorState:
         self._pending, self._pending_rows, self._failure = [], 0, None
         self.registry = loaded.registry
         self.overflowed_total, self.cleaned_ms = loaded.overflowed, loaded.cleaned_ms
-        self.cache = BlockCache(CACHE_BYTES)
+        self.cache = BlockCache(CACHE_BYTES, CACHE_PARTS_BYTES)
         floors = loaded.floors or self._adopt()
         self.memory = Memory(
             floors, loaded.stale, loaded.held, self.cache, self._base_of, first_ms=self._first_ms(loaded.held)
@@ -227,7 +228,7 @@ class AggregatorState:
             found = self.database.row(node, self.registry, as_writer=True)
         if found is None and node.level != MINUTE:
             found = self.files.read(node, self.registry)
-        return found or EMPTY
+        return EMPTY if found is None else found
 
     def _adopt(self) -> Floors:
         """The floors of a new database beside files that are already there: what has a file has no minutes (no hours)."""
