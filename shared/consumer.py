@@ -174,12 +174,13 @@ class Consumer:
             self.head = max(self.head, seq)
         if self._behind:
             return
-        if epoch != self.position.epoch or (kind == Kind.HEAD and seq > self.position.seq):
+        if epoch != self.position.epoch:
             self._fall_behind()
         elif kind == Kind.ENTRY and seq == self.position.seq + 1 and len(frames) == 2:
             with self.lock:
                 self._take(seq, int(header.get("committedMs") or 0), frames[1], live=True)
-        elif kind == Kind.ENTRY and seq > self.position.seq:
+        elif seq > self.position.seq:
+            # The stream lost entries, up to this one or, as the heartbeat shows, the last ones.
             self.gaps_total += 1
             self._fall_behind()
 

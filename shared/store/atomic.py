@@ -38,7 +38,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any | None:
     """The value in a JSON file; None when it is missing, a link, unreadable or not JSON."""
     try:
-        with open(path, "rb", opener=_no_link) as file:  # noqa: PTH123 - Path.open has no opener
+        with open(path, "rb", opener=_no_link) as file:
             return json.loads(file.read())
     except (OSError, ValueError, RecursionError):
         return None

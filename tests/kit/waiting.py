@@ -27,5 +27,5 @@ def eventually(condition: Callable[[], T], what: str = "", *, timeout_s: float =
         if found:
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout_s:g} s: {what or condition}; last seen: {seen!r}")
+            raise AssertionError(f"not within {timeout_s:g} s: {what or condition}; last seen: {repr(seen)[:500]}")
         time.sleep(LOOK_EVERY_S)
