@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from perfmon.paths import DataDirectory
 from tests.kit import ServiceProcess, Writer
+
+# A busy machine is no finding: how long an example takes is never judged, neither drawn nor run.
+settings.register_profile("perfmon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("perfmon")
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_every_kind_of_message_is_in_the_protocol() -> None:
 
 def test_the_reasons_in_the_protocol_are_those_of_the_code() -> None:
     section = PROTOCOL.split("### Reasons")[1].split("\n## ")[0]
-    of_frames = {"frame_too_large", "not_msgpack", "not_a_map", "no_envelope", "unsupported_version"}
+    of_frames = {"frame_too_large", "too_many_frames", "not_msgpack", "not_a_map", "no_envelope", "unsupported_version"}
     assert set(re.findall(r"`(\w+)`", section)) == set(REASONS) | of_frames
 
 
