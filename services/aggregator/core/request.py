@@ -76,9 +76,7 @@ def parse_request(params: Mapping[str, Any]) -> Request:
     start, end = _moment(params, "startMs"), _moment(params, "endMs")
     if end <= start:
         raise BadRequest("endMs comes after startMs")
-    unit = params.get("groupBy")
-    if unit is not None and unit not in UNITS:
-        raise BadRequest("groupBy is minute, hour or day")
+    unit = None if params.get("groupBy") is None else _one_of(params, "groupBy", tuple(UNITS), "")
     return Request(
         start,
         end,

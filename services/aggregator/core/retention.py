@@ -88,12 +88,16 @@ def abandoned_temporaries(files: Iterable[tuple[str, int]], now_ms: int) -> list
 
 
 def raised_floors(floors: Floors, now_ms: int, retention: Retention, stale: Collection[Node]) -> Floors:
-    """The floors after a clean-up: as high as retention says, no higher than what is not yet in its file, never lower."""
+    """The floors after a clean-up: as high as retention says, no higher than what is not yet in its file, never lower. Coarser
+    levels are kept at least as long as finer ones, whatever is set.
+    """
     first_stale = {level: min((n.start_ms for n in stale if n.level == level), default=now_ms) for level in (HOUR, DAY)}
     minute = min(node_at(HOUR, now_ms - retention.minute_ms).start_ms, node_at(HOUR, first_stale[HOUR]).start_ms)
-    hour = min(node_at(DAY, now_ms - retention.hourly_ms).start_ms, node_at(DAY, first_stale[DAY]).start_ms)
-    day = node_at(DAY, now_ms - retention.daily_ms).start_ms
-    return Floors(max(floors.minute_ms, minute), max(floors.hour_ms, hour), max(floors.day_ms, day))
+    minute = max(floors.minute_ms, minute)
+    hour = min(node_at(DAY, now_ms - retention.hourly_ms).start_ms, first_stale[DAY], minute)
+    hour = max(floors.hour_ms, node_at(DAY, hour).start_ms)
+    day = max(floors.day_ms, node_at(DAY, min(now_ms - retention.daily_ms, hour)).start_ms)
+    return Floors(minute, hour, day)
 
 
 def _day_is_over(day: str, before_ms: int) -> bool:
