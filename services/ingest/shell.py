@@ -17,7 +17,7 @@ import zmq
 from perfmon.wire import MAX_FRAME_BYTES, PROTOCOL_MAJOR, Kind, WireError, ack_reply, error_reply, pack, unpack_envelope
 from services.ingest.call_id_files import CallIdFiles
 from services.ingest.checkpoints import Checkpoints
-from services.ingest.core.ingest import IngestCore, Message, Plan
+from services.ingest.core.ingest import Answer, IngestCore, Message, Plan
 from services.ingest.disk import Disk
 from services.ingest.progress import Progress
 from services.ingest.queries import Queries
@@ -173,9 +173,13 @@ class Ingest:
             self._store(plan, bodies, [file for files in registered for file in files])
         except (sqlite3.Error, OSError) as error:
             answers = self._core.failed(plan, self._journal.epoch, *self._refused("journal", error))
-        else:
-            answers = self._core.committed(plan, self._journal.epoch, self._journal.head)
-            self._pass_on(plan, bodies, registered)
+            self._answer(answers)
+            return
+        # Whoever waits is told first: it is on disk, and the stream wakes three processes that want the same cores.
+        self._answer(self._core.committed(plan, self._journal.epoch, self._journal.head))
+        self._pass_on(plan, bodies, registered)
+
+    def _answer(self, answers: list[Answer]) -> None:
         for answer in answers:
             self._send(answer.sender, answer.frame)
 
