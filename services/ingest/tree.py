@@ -232,9 +232,10 @@ def _open_folder(name: str, parent: int) -> int:
 
 
 def _is(path: Path, kind: Callable[[int], bool]) -> bool:
+    # Only what is not there is not there: a folder that can't be entered must not look like an empty one.
     try:
         return kind(path.lstat().st_mode)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

@@ -100,12 +100,14 @@ class View:
 
     def restore(self, file: RegisteredFile) -> RegisteredFile | None:
         """Take a registered file back after a start: cut what is beyond its size; never create it. What its registration
-        must be changed to, when the file is shorter than that or gone.
-
-        Raises: OSError.
+        must be changed to, when the file is shorter than that or gone. One that can't be opened is cut before it is written.
         """
-        kept = self._tree.cut(file.path, file.size)
         self._files[file.path] = _file(file)
+        try:
+            kept = self._tree.cut(file.path, file.size)
+        except OSError as error:
+            self._log.error("metric_file_not_cut", file=file.path, reason=str(error))
+            return None
         if kept == file.size:
             return None
         self._log.error("metric_file_shorter", file=file.path, registered=file.size, found=kept)
