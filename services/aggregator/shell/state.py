@@ -41,6 +41,9 @@ CACHE_PARTS_BYTES: Final = 24 * 2**20
 #: A stored series' last moment may lag the true one by this much; after a restart it is taken from the newest minutes.
 LAST_TS_LAG_MS: Final = 60_000
 
+#: Stands for the epoch when there are aggregates and nothing says up to where: it is no journal's, so a rebuild follows.
+FILES_ALONE: Final = "files-alone"
+
 _OVERFLOW: Final = Series(OVERFLOW_NAME, OVERFLOW_NAME)
 
 
@@ -101,6 +104,9 @@ class AggregatorState:
             floors, loaded.stale, loaded.held, self.cache, self._base_of, first_ms=self._first_ms(loaded.held)
         )
         self._hear_newest()
+        if loaded.position is None and self.memory.first_ms < LAST_MOMENT_MS:
+            # Files without the database they were made from: replaying the journal would count their calls twice.
+            return Position(FILES_ALONE, 0)
         return loaded.position
 
     def apply(self, entry: Entry, now_ms: int, live: bool) -> bool:  # noqa: ARG002 - a late row counts for its own time

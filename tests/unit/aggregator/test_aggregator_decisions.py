@@ -305,16 +305,8 @@ def test_file_names_and_nodes_are_each_others_inverse(day: int, hour: int) -> No
 
 def test_names_that_are_not_exactly_ours_name_no_node() -> None:
     strange = [
-        "2024-02-30.json",
-        "2024-02-29-24.json",
-        "2024-2-29.json",
-        "2024-02-29.json.bak",
-        "x2024-02-29.json",
-        "2024-02-29-1.json",
-        "2024-02-29.jsonl",
-        "../2024-02-29.json",
-        "1969-12-31.json",
-        "2024-13-01.json",
+        *("2024-02-30.json", "2024-02-29-24.json", "2024-2-29.json", "2024-02-29.json.bak", "x2024-02-29.json"),
+        *("2024-02-29-1.json", "2024-02-29.jsonl", "../2024-02-29.json", "1969-12-31.json", "2024-13-01.json"),
         "٢٠٢٤-02-29.json",
     ]
     assert [retention.node_of(name) for name in strange] == [None] * len(strange)
