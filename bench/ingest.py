@@ -49,10 +49,10 @@ def _once(metrics: int, rows: int, make: Callable[[int, int, int], bytes]) -> di
         lines = metric_lines(data)
         gaps = sum(stats(data, name)["gaps_total"] for name in ("detector", "alerter", "aggregator"))
         return {
-            "acknowledged_per_s": stored / acknowledged_s,
-            "complete_per_s": stored / complete_s,
+            "acked/s": stored / acknowledged_s,
+            "complete/s": stored / complete_s,
             "lost": float(metrics - lines),
-            "stream_gaps_refilled": float(gaps),
+            "gaps refilled": float(gaps),
         }
 
 
