@@ -26,6 +26,8 @@ from shared.timespan import DAY_MS, HOUR_MS
 
 #: How long ingest may take to unlink a day of 10,000 files.
 FORGET_TIMEOUT_S: Final = 30.0
+#: A full disk asks again and again; this long after a clean-up began, another finds nothing new.
+PAUSE_MS: Final = 10_000
 #: Minutes are removed by this much at a time, so that nobody waits long for the lock.
 SLICE_MS: Final = HOUR_MS
 
@@ -68,8 +70,8 @@ class Cleanup:
         self.removed_bytes_total = 0
 
     def start(self, reason: str) -> None:
-        """Run in a thread of its own, unless one runs already."""
-        if not self._running.locked():
+        """Run in a thread of its own, unless one runs already or has just run."""
+        if not self._running.locked() and self._clock() - self.began_ms >= PAUSE_MS:
             threading.Thread(target=self._run_logged, args=(reason,), name="cleanup", daemon=True).start()
 
     def run(self, reason: str) -> dict[str, Any]:
