@@ -35,6 +35,9 @@ run: setup
 demo: setup $(DEMO_SERVERS)/.made
 	$(BIN)/python -m bench.demo --servers $(DEMO_SERVERS)
 
+PUBLIC_NODE := .demo/node
+NODE_SERVER := @modelcontextprotocol/server-everything@2026.8.31
+
 # The public servers need versions of their own, so they get an environment of their own.
 $(DEMO_SERVERS)/.made: bench/demo/servers.txt | setup
 	"$(PYTHON)" -m venv $(DEMO_SERVERS)
@@ -51,8 +54,15 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-unit: setup
-	$(PYTEST) -n $(WORKERS) -m "not chaos and not network" tests
+unit: setup $(DEMO_SERVERS)/.made $(PUBLIC_NODE)/.made
+	PERFMON_PUBLIC_SERVERS=.demo $(PYTEST) -n $(WORKERS) -m "not chaos" tests
+
+# A Node server where there is npm; its test skips itself where there is none.
+$(PUBLIC_NODE)/.made: Makefile | setup
+	@mkdir -p $(PUBLIC_NODE)
+	@if command -v npm >/dev/null; then \
+		npm install --silent --no-audit --no-fund --prefix $(PUBLIC_NODE) $(NODE_SERVER); fi
+	@touch $@
 
 chaos: setup
 	$(PYTEST) -m chaos tests/chaos

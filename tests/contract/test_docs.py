@@ -71,6 +71,16 @@ def test_every_socket_is_in_the_protocol_and_every_process_in_the_architecture()
         assert f"`{service}`" in ARCHITECTURE
 
 
+def test_every_method_is_in_the_protocol_and_none_that_does_not_exist() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "services").rglob("*.py"))
+    registered = set(re.findall(r'rpc\.register\(\s*"([\w.]+)"', sources))
+    alerter = (ROOT / "services/alerter/shell/requests.py").read_text().split("# --- mutations")[0]
+    registered |= set(re.findall(r'^\s+"([\w.]+)": self\.', alerter, re.MULTILINE))
+    section = PROTOCOL.split("### Methods")[1].split("\n## ")[0]
+    documented = set(re.findall(r"^\|[^|]*\| `([\w.]+)` \{", section, re.MULTILINE))
+    assert documented == registered - {"ping", "stats"}
+
+
 def test_every_command_is_documented() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "perfmon", "--help"], capture_output=True, text=True, check=True
