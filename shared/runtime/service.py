@@ -158,6 +158,8 @@ class Service:
                 self.log.exception("stop_failed")
         self.rpc.close()
         self.context.destroy(linger=0)
+        self._wake_in.close()
+        self._wake_out.close()
 
     def _woken(self) -> None:
         with contextlib.suppress(BlockingIOError):
