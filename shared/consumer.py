@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
@@ -56,6 +57,13 @@ class StateNotSaved(RuntimeError):
     """A state could not be persisted. Unless the disk is full this ends the service: what a failed sync left is unknown."""
 
 
+class StoreSnapshot(NamedTuple):
+    """The JSONL store at one moment: the files below `metrics/`, up to these sizes, hold everything up to `position`."""
+
+    position: Position
+    sizes: Mapping[str, int]
+
+
 class ConsumerState(Protocol):
     """What a consumer keeps. `apply` need not be transactional: after a failure `load` replaces everything in memory."""
 
@@ -71,8 +79,10 @@ class ConsumerState(Protocol):
     def saved(self, now_ms: int) -> None:
         """Act on what is on disk now: write views, tell others."""
 
-    def rebuild(self, position: Position, reason: str) -> None:
-        """Build the state anew from the JSONL store, which holds everything up to `position`."""
+    def rebuild(self, store: StoreSnapshot, reason: str) -> None:
+        """Build the state anew from the JSONL store, reading each file no further than the snapshot says: what is behind it
+        comes again from the journal.
+        """
 
     def tick(self, now_ms: int) -> bool:
         """Clock work, about once a second. True: save now."""
@@ -91,8 +101,6 @@ class Consumer:
         self.rows_total = 0
         self.gaps_total = 0
         self.rebuilds_total = 0
-        #: During `rebuild`: path below `metrics/` → the bytes that hold everything up to its position, and nothing after.
-        self.snapshot_files: dict[str, int] = {}
         self._applied = threading.Condition(self.lock)
         self._log = structlog.get_logger()
         self._reader = JournalReader(service.data.journal)
@@ -266,10 +274,9 @@ class Consumer:
     def _rebuild_in_thread(self, reason: str) -> None:
         try:
             with self.lock:
-                snapshot = self._snapshot()
-                position = Position(str(snapshot["epoch"]), int(snapshot["seq"]))
-                self.snapshot_files = dict(snapshot.get("files") or {})
-                self.state.rebuild(position, reason)
+                store = self._snapshot()
+                position = store.position
+                self.state.rebuild(store, reason)
                 self.position, self.head = position, position.seq
                 self._save(force=True)
             self.rebuilds_total += 1
@@ -283,12 +290,12 @@ class Consumer:
         self._rebuilding = False
         self.service.call_soon(self._catch_up)
 
-    def _snapshot(self) -> dict[str, Any]:
+    def _snapshot(self) -> StoreSnapshot:
         from perfmon.rpc import RpcClient
 
         with RpcClient(self.service.data.endpoint("ingest.write"), timeout_s=10) as ingest:
-            answer: dict[str, Any] = ingest.call("snapshot")
-            return answer
+            answer = ingest.call("snapshot")
+        return StoreSnapshot(Position(str(answer["epoch"]), int(answer["seq"])), answer["files"])
 
     def _on_caught_up(self) -> None:
         with self._applied:

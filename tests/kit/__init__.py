@@ -5,7 +5,7 @@ acknowledgements, `stored` the JSONL files read with nothing but the standard li
 """
 
 from tests.kit.processes import ServiceProcess, service_environment
-from tests.kit.stored import line, stored, stored_by_file
+from tests.kit.stored import line, store_snapshot, stored, stored_by_file
 from tests.kit.waiting import eventually
 from tests.kit.writer import Writer, row
 
@@ -16,6 +16,7 @@ __all__ = [
     "line",
     "row",
     "service_environment",
+    "store_snapshot",
     "stored",
     "stored_by_file",
 ]

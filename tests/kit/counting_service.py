@@ -10,7 +10,7 @@ import os
 from typing import Any, Final
 
 from perfmon.paths import DataDirectory
-from shared.consumer import Consumer, Entry, Position
+from shared.consumer import Consumer, Entry, Position, StoreSnapshot
 from shared.database import open_database
 from shared.runtime import Service, main
 from shared.store.raw import read_raw
@@ -61,10 +61,9 @@ class CountingState:
     def saved(self, now_ms: int) -> None:
         self.saves += 1
 
-    def rebuild(self, position: Position, reason: str) -> None:
-        assert self.consumer is not None
+    def rebuild(self, store: StoreSnapshot, reason: str) -> None:
         self.reasons.append(reason)
-        rows = read_raw(self.data, *FOREVER, sizes=self.consumer.snapshot_files)
+        rows = read_raw(self.data, *FOREVER, sizes=store.sizes)
         self.db.execute("DELETE FROM durations")
         self.unsaved = rows.batch.duration.tolist()
 

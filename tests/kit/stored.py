@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from perfmon.paths import DataDirectory
+from shared.consumer import Position, StoreSnapshot
 
 
 def stored_by_file(data: DataDirectory | Path) -> dict[str, list[dict[str, Any]]]:
@@ -50,3 +51,10 @@ def _record(path: Path, raw: bytes) -> dict[str, Any]:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
+
+
+def store_snapshot(data: DataDirectory, epoch: str, seq: int) -> StoreSnapshot:
+    """The store as it lies, as ingest's `snapshot` would tell it."""
+    files = data.metrics.rglob("*.jsonl")
+    sizes = {str(path.relative_to(data.metrics)): path.stat().st_size for path in files}
+    return StoreSnapshot(Position(epoch, seq), sizes)

@@ -86,7 +86,7 @@ class Memory:
         if node.level != MINUTE:
             self.held.add(node)
             self.late_total += block.calls
-        self.cache.forget([node, *holders(node)])
+        self.cache.forget(node)
         return self._mark(node)
 
     def mark(self, nodes: Iterable[Node]) -> None:

@@ -7,12 +7,17 @@ through `Sources`; knows no file, no database.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 from services.aggregator.core.block import EMPTY, Block, merge
 from services.aggregator.core.cache import BlockCache, Watch
+from services.aggregator.core.fold import LAST_MOMENT_MS
 from services.aggregator.core.memory import Snapshot
 from services.aggregator.core.tiers import DAY, HOUR, MINUTE, Node, node_at, parts
+
+#: Nodes from which on a range is remembered merged.
+RANGE_NODES: Final = 4
 
 
 class Sources(Protocol):
@@ -37,7 +42,22 @@ class Tree:
         self._sources = sources
         self._watch = watch
         #: The hours that rows arrive for: their minutes are merged again and again.
+        self._quiet_before_ms = min((node.start_ms for node in snapshot.hot), default=LAST_MOMENT_MS)
         self._live = {node_at(HOUR, node.start_ms) for node in snapshot.hot}
+
+    def blocks(self, nodes: Sequence[Node]) -> list[Block]:
+        """Every call of a range covered by nodes, in one block or a few. What no rows arrive for is remembered merged: the next
+        question is often about the same range.
+        """
+        quiet = [node for node in nodes if node.end_ms <= self._quiet_before_ms]
+        if len(quiet) < RANGE_NODES:
+            return [self.block(node) for node in nodes]
+        start, end = quiet[0].start_ms, quiet[-1].end_ms
+        merged = self._cache.get_range(start, end)
+        if merged is None:
+            merged = merge([self.block(node) for node in quiet])
+            self._cache.put_range(start, end, merged, self._watch)
+        return [merged, *(self.block(node) for node in nodes[len(quiet) :])]
 
     def block(self, node: Node) -> Block:
         """Every call of a node's span."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from services.aggregator.shell.cleanup import Cleanup
 from services.aggregator.shell.queries import Queries
 from services.aggregator.shell.state import AggregatorState
@@ -22,8 +24,8 @@ def build(service: Service) -> None:
     # The consumer needs the state and the state the consumer's files and the clean-up: late bound.
     state = AggregatorState(
         service.data,
-        snapshot_files=lambda: consumer.snapshot_files,
         ask_for_cleanup=lambda reason: cleanup.start(reason),  # noqa: PLW0108 - not bound yet
+        on_ready=lambda: threading.Thread(target=queries.warm_up, name="warm-up", daemon=True).start(),
     )
     consumer = Consumer(service, state)
     cleanup = Cleanup(service.data, service.settings, state, consumer.lock, now_ms)

@@ -6,6 +6,7 @@ A rollup holds the consumer's lock only while it looks at what is in memory; fil
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from perfmon.rpc import RpcClient, RpcError
 from services.aggregator.core.planner import RAW_BYTES, may_be_raw, plan
 from services.aggregator.core.query import from_blocks, from_rows
 from services.aggregator.core.request import BadRequest, Request, parse_request
-from services.aggregator.core.tiers import DAY, HOUR, MINUTE
+from services.aggregator.core.tiers import DAY, HOUR, MINUTE, cover, node_at
 from services.aggregator.shell.cleanup import Cleanup
 from services.aggregator.shell.state import AggregatorState, View
 from shared.consumer import Consumer
@@ -31,6 +32,8 @@ AFTER_SEQ_TIMEOUT_S: Final = 1.0
 LOCK_TIMEOUT_S: Final = 1.0
 #: How long ingest may take to append what it has, before the rollups answer instead of the files.
 FLUSH_TIMEOUT_S: Final = 0.3
+#: After ingest did not answer, rollups answer for this long without asking it.
+FLUSH_PAUSE_MS: Final = 5_000
 #: Rows of one exact answer.
 RAW_ROWS: Final = 20_000
 
@@ -58,6 +61,7 @@ class Queries:
         self._clock = clock
         #: Used by the one worker thread that answers rollups.
         self._ingest: RpcClient | None = None
+        self._flush_after_ms = 0
         self._log = structlog.get_logger()
         self.by_source_total: dict[str, int] = {}
 
@@ -85,6 +89,24 @@ class Queries:
         """Remove what is older than its retention, now."""
         return self._cleanup.run("asked for")
 
+    def warm_up(self) -> None:
+        """Make the long spans that a question about a year needs, which takes a file a day, before it is asked. Runs in a thread of
+        its own; whatever is in its way, the question does it then.
+        """
+        try:
+            view = self._view(None)
+        except Refusal:
+            return
+        try:
+            tree, today = view.tree(), node_at(DAY, self._clock())
+            for node in cover(node_at(DAY, view.snapshot.first_ms).start_ms, today.start_ms):
+                if node.level > DAY:
+                    tree.block(node)
+        except (OSError, sqlite3.Error) as error:
+            self._log.warning("not_warmed_up", reason=str(error))
+        finally:
+            view.cache.close(view.watch)
+
     def _answer(self, request: Request) -> dict[str, Any]:
         view = self._view(request.after_seq)
         try:
@@ -111,14 +133,14 @@ class Queries:
         last = view.registry.last_ts()
         planned = plan(request, view.snapshot.floors, view.snapshot.first_ms, last if last is not None else 0)
         tree = view.tree()
-        slots = ((slot.ts_ms, [tree.block(node) for node in slot.nodes]) for slot in planned.slots)
+        slots = ((slot.ts_ms, tree.blocks(slot.nodes)) for slot in planned.slots)
         found = from_blocks(request, slots, view.registry)
         return found | _range(planned.start_ms, planned.end_ms, planned.unit, planned.source)
 
     def _from_metrics(self, request: Request) -> dict[str, Any] | None:
         """An exact answer from the metrics themselves; None when the rollups are to answer."""
         now_ms = self._clock()
-        if not may_be_raw(request, now_ms, self._raw_retention_ms, 0):
+        if now_ms < self._flush_after_ms or not may_be_raw(request, now_ms, self._raw_retention_ms, 0):
             return None
         if not may_be_raw(request, now_ms, self._raw_retention_ms, self._files_bytes(request)):
             return None
@@ -142,6 +164,7 @@ class Queries:
         except RpcError:
             self._ingest.close()
             self._ingest = None
+            self._flush_after_ms = self._clock() + FLUSH_PAUSE_MS
             raise
 
     def _files_bytes(self, request: Request) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ import structlog
 from perfmon.paths import DataDirectory
 from perfmon.wire import OVERFLOW_NAME
 from services.aggregator.core.block import EMPTY, LAST_TS, Block
-from services.aggregator.core.cache import BlockCache, Watch
+from services.aggregator.core.cache import BlockCache, Limits, Watch
 from services.aggregator.core.fold import LAST_MOMENT_MS, check, fold
 from services.aggregator.core.memory import Memory, Snapshot
 from services.aggregator.core.registry import Registry
@@ -29,15 +29,14 @@ from services.aggregator.shell.files import AggregateFiles
 from services.aggregator.shell.rebuild import Rebuild
 from services.aggregator.shell.stored import Stored
 from shared.batch import Batch, Series, concatenate
-from shared.consumer import Entry, Position
+from shared.consumer import Entry, Position, StoreSnapshot
 
 #: Rows that are folded at once; fewer wait for a save or a query, at most a second.
 FOLD_ROWS: Final = 4_096
 #: Unsaved blocks in memory before a save comes sooner.
 UNSAVED_BYTES: Final = 256 * 2**20
-#: Blocks that are remembered because a query asked for them, and because they were merged into one of those.
-CACHE_BYTES: Final = 48 * 2**20
-CACHE_PARTS_BYTES: Final = 24 * 2**20
+#: Blocks that are remembered for queries.
+CACHE: Final = Limits(asked=32 * 2**20, parts=16 * 2**20, long=16 * 2**20, ranges=8 * 2**20)
 #: A stored series' last moment may lag the true one by this much; after a restart it is taken from the newest minutes.
 LAST_TS_LAG_MS: Final = 60_000
 
@@ -68,22 +67,22 @@ class AggregatorState:
         self,
         data: DataDirectory,
         *,
-        snapshot_files: Callable[[], Mapping[str, int]],
         ask_for_cleanup: Callable[[str], None],
+        on_ready: Callable[[], None] | None = None,
     ) -> None:
         self.data = data
         self.database = RollupDatabase(data.state / "aggregator.db")
         self.files = AggregateFiles(data)
         self.registry = Registry()
         self.schedule = Schedule()
-        self.cache = BlockCache(CACHE_BYTES, CACHE_PARTS_BYTES)
+        self.cache = BlockCache(CACHE)
         self.memory = Memory(Floors(), (), (), self.cache, self._base_of)
         self.overflowed_total = 0
         self.cleaned_ms = 0
         self.write_failures_total = 0
         self.written_now_ms = 0
-        self._snapshot_files = snapshot_files
         self._ask_for_cleanup = ask_for_cleanup
+        self._on_ready = on_ready or _nothing
         self._pending: list[Batch] = []
         self._pending_rows = 0
         self._failure: Exception | None = None
@@ -98,7 +97,7 @@ class AggregatorState:
         self._pending, self._pending_rows, self._failure = [], 0, None
         self.registry = loaded.registry
         self.overflowed_total, self.cleaned_ms = loaded.overflowed, loaded.cleaned_ms
-        self.cache = BlockCache(CACHE_BYTES, CACHE_PARTS_BYTES)
+        self.cache = BlockCache(CACHE)
         floors = loaded.floors or self._adopt()
         self.memory = Memory(
             floors, loaded.stale, loaded.held, self.cache, self._base_of, first_ms=self._first_ms(loaded.held)
@@ -153,22 +152,27 @@ class AggregatorState:
         self._now_ms = now_ms
         return self._failure is not None or bool(self._due(now_ms))
 
+    def caught_up(self, now_ms: int) -> None:  # noqa: ARG002 - the consumer's protocol
+        """The head of the journal is reached; the first time, what long questions need is made ready."""
+        ready, self._on_ready = self._on_ready, _nothing
+        ready()
+
     def disk_full(self) -> None:
         """Ingest met a full disk."""
         self._ask_for_cleanup("disk full")
 
-    def rebuild(self, position: Position, reason: str) -> None:
+    def rebuild(self, store: StoreSnapshot, reason: str) -> None:
         """Fold the stored metrics anew; becomes durable with the save of this position."""
         self._pending, self._pending_rows = [], 0
         self.load()
         try:
-            done = Rebuild(self.data, self.database, self.files, self.registry, self.memory).run(self._snapshot_files())
+            done = Rebuild(self.data, self.database, self.files, self.registry, self.memory).run(store.sizes)
         except BaseException:
             self.database.rollback()
             raise
         self.cache.clear()
         self.schedule = Schedule()
-        self._log.info("refolded", reason=reason, seq=position.seq, **done._asdict())
+        self._log.info("refolded", reason=reason, seq=store.position.seq, **done._asdict())
 
     # --- the queries' side ----------------------------------------------------------------------------------------
 
@@ -270,3 +274,7 @@ def is_disk_full(error: Exception) -> bool:
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

@@ -38,7 +38,7 @@ from services.alerter.shell.channels import NONE, Channels, ChannelsError, load_
 from services.alerter.shell.database import FILE_NAME, AlerterDatabase, StateDamaged
 from services.alerter.shell.notifier import Notifier
 from services.alerter.shell.thresholds_file import ThresholdsFile
-from shared.consumer import Entry, Position
+from shared.consumer import Entry, Position, StoreSnapshot
 from shared.names import shown
 from shared.settings import Settings
 from shared.store.atomic import read_json, write_json
@@ -157,7 +157,7 @@ class AlerterState:
         """Show it, then tell it."""
         self._show(now_ms)
 
-    def rebuild(self, position: Position, reason: str) -> None:
+    def rebuild(self, store: StoreSnapshot, reason: str) -> None:
         """Windows from the stored metrics; alerts, thresholds and the outbox stay as they are."""
         now_ms = _now_ms()
         core = self.core
@@ -166,13 +166,15 @@ class AlerterState:
         span_ms = max(core.evaluator.windows, default=0)
         while span_ms:
             try:
-                rows = read_raw(self._data, now_ms - span_ms, now_ms + HOUR_MS, max_rows=REBUILD_ROWS)
+                rows = read_raw(
+                    self._data, now_ms - span_ms, now_ms + HOUR_MS, max_rows=REBUILD_ROWS, sizes=store.sizes
+                )
             except TooManyRows:
                 span_ms //= 2
                 continue
             core.evaluator.fold(rows.batch, now_ms)
             break
-        self._log.info("windows_rebuilt", reason=reason, seq=position.seq, series=len(core.evaluator.series))
+        self._log.info("windows_rebuilt", reason=reason, seq=store.position.seq, series=len(core.evaluator.series))
 
     def close(self) -> None:
         """Wait a little for what is being sent, so that it is not sent again; the consumer saves after this."""

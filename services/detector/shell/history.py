@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -20,14 +20,15 @@ MAX_ROWS: Final = 500_000
 SPANS_MS: Final = (24 * HOUR_MS, 6 * HOUR_MS, HOUR_MS, 10 * MINUTE_MS, MINUTE_MS)
 
 
-def batches_of_last_day(data: DataDirectory, start_ms: int, end_ms: int) -> Iterator[Batch]:
-    """A batch a tool, its calls ascending by time."""
+def batches_of_last_day(data: DataDirectory, start_ms: int, end_ms: int, sizes: Mapping[str, int]) -> Iterator[Batch]:
+    """A batch a tool, its calls ascending by time; of each file what `sizes` (path below `metrics/` → bytes) says."""
     tools: dict[str, dict[str, int]] = defaultdict(dict)
     for path in metric_files(data.metrics, start_ms, end_ms):
         relative = path.relative_to(data.metrics)
-        tools[str(relative.relative_to(relative.parts[0]))][str(relative)] = path.stat().st_size
-    for sizes in tools.values():
-        batch = _read(data, start_ms, end_ms, sizes)
+        if str(relative) in sizes:
+            tools[str(relative.relative_to(relative.parts[0]))][str(relative)] = sizes[str(relative)]
+    for of_tool in tools.values():
+        batch = _read(data, start_ms, end_ms, of_tool)
         if batch is not None and len(batch):
             yield batch.take(np.argsort(batch.ts, kind="stable"))
 

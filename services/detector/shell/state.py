@@ -23,7 +23,7 @@ from services.detector.shell.courier import Courier
 from services.detector.shell.database import FILE_NAME, Database, Debts, StateDamaged
 from services.detector.shell.files import AnomalyFiles, Owed, line_of
 from services.detector.shell.history import batches_of_last_day
-from shared.consumer import Entry, Position
+from shared.consumer import Entry, Position, StoreSnapshot
 from shared.runtime.service import now_ms as clock_ms
 from shared.settings import Settings
 from shared.timespan import DAY_MS
@@ -118,7 +118,7 @@ class DetectorState:
         self._try_to_write(now_ms)
         self._send()
 
-    def rebuild(self, position: Position, reason: str) -> None:
+    def rebuild(self, store: StoreSnapshot, reason: str) -> None:
         """Build the series anew from the last day's JSONL; stored anomalies stay."""
         now_ms = clock_ms()
         self.rebuilding = True
@@ -127,10 +127,10 @@ class DetectorState:
             self.database.forget_all_series()
             engine = Engine(self._settings.max_series)
             self.watch = Watch(engine, book)
-            for batch in batches_of_last_day(self._data, now_ms - HISTORY_MS, now_ms + DAY_MS):
+            for batch in batches_of_last_day(self._data, now_ms - HISTORY_MS, now_ms + DAY_MS, store.sizes):
                 self.watch.apply(batch, live=False)
             self.watch.reconcile()
-            self._log.info("rebuilt_from_files", reason=reason, seq=position.seq, calls=engine.calls_total)
+            self._log.info("rebuilt_from_files", reason=reason, seq=store.position.seq, calls=engine.calls_total)
         finally:
             self.rebuilding = False
 

@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 
 from services.aggregator.core import retention
 from services.aggregator.core.block import EMPTY, Block, merge
-from services.aggregator.core.cache import BlockCache
+from services.aggregator.core.cache import BlockCache, Limits
 from services.aggregator.core.memory import RECENT_MINUTES, Memory
 from services.aggregator.core.registry import Registry
 from services.aggregator.core.retention import Retention
 from services.aggregator.core.schedule import FILES_A_TURN, GRACE_MS, PATIENCE_MS, RETRY_MS, SETTLE_MS, Schedule
-from services.aggregator.core.tiers import DAY, HOUR, MINUTE, Floors, Node, holders, node_at
+from services.aggregator.core.tiers import DAY, HOUR, MINUTE, Floors, Node, cover, holders, node_at, snap
 from services.aggregator.core.tree import Tree
 from shared.timespan import DAY_MS, HOUR_MS, MINUTE_MS
 from tests.unit.aggregator.naive import T0, Call, calls, folded, same_block
 
 MIDNIGHT = T0 + 2 * MINUTE_MS
-BIG = 1 << 30
+ROOMY = Limits(*[1 << 30] * 4)
 ALL = Floors()
 
 
@@ -60,7 +60,7 @@ class Store:
 
 
 def made(floors: Floors = ALL) -> tuple[Store, Memory, BlockCache]:
-    store, cache = Store(), BlockCache(BIG, BIG)
+    store, cache = Store(), BlockCache(ROOMY)
     return store, Memory(floors, (), (), cache, store.base), cache
 
 
@@ -109,7 +109,7 @@ def test_whatever_is_saved_written_asked_lost_and_raised_every_call_counts_once(
                 store.write(memory, ready[what % len(ready)], cache)
                 stale, held = stale & memory.stale, held & memory.held
         elif kind == "lose":  # kill -9
-            cache = BlockCache(BIG, BIG)
+            cache = BlockCache(ROOMY)
             memory = Memory(floors, stale, held, cache, store.base)
             unsaved = []
         elif kind == "floors":
@@ -132,6 +132,11 @@ def test_whatever_is_saved_written_asked_lost_and_raised_every_call_counts_once(
             for each in (node, *holders(node)):
                 wanted = [c for c in saved + unsaved if each.start_ms <= c.ts < each.end_ms]
                 same_block(tree.block(each), merge([block for _, block in folded(wanted, registry)]))
+            start, end = snap(node.start_ms, MIDNIGHT + 31 * HOUR_MS, memory.floors)
+            wanted = [c for c in saved + unsaved if start <= c.ts < end]
+            for _ in range(2):
+                ranged = merge(tree.blocks(cover(start, end)))
+                same_block(ranged, merge([block for _, block in folded(wanted, registry)]))
             cache.close(watch)
     whole = Tree(memory.snapshot(), cache, store).block(node_at(9, MIDNIGHT))
     assert whole.calls == len(saved) + len(unsaved)
@@ -166,7 +171,7 @@ def test_a_file_that_is_missing_is_told_from_its_minutes_and_a_day_from_its_hour
         store.write(memory, node, cache)
     del store.files[Node(DAY, MIDNIGHT)]
     del store.files[Node(HOUR, MIDNIGHT + HOUR_MS)]
-    assert Tree(memory.snapshot(), BlockCache(BIG, BIG), store).block(Node(DAY, MIDNIGHT)).calls == 5
+    assert Tree(memory.snapshot(), BlockCache(ROOMY), store).block(Node(DAY, MIDNIGHT)).calls == 5
 
 
 def test_only_the_newest_minutes_stay_hot_after_a_save() -> None:
@@ -201,7 +206,7 @@ def block_of(count: int) -> Block:
 
 def test_the_longest_unused_block_is_forgotten_first() -> None:
     block = block_of(3)
-    cache = BlockCache(3 * block.size_bytes, BIG)
+    cache = BlockCache(ROOMY._replace(asked=3 * block.size_bytes))
     nodes = [Node(MINUTE, at * MINUTE_MS) for at in range(4)]
     for node in nodes[:3]:
         cache.put(node, block)
@@ -214,25 +219,25 @@ def test_the_longest_unused_block_is_forgotten_first() -> None:
 
 def test_parts_never_push_out_what_was_asked_for() -> None:
     block = block_of(3)
-    cache = BlockCache(2 * block.size_bytes, 2 * block.size_bytes)
+    cache = BlockCache(Limits(*[2 * block.size_bytes] * 4))
     cache.put(Node(DAY, 0), block)
     for at in range(50):
         cache.put(Node(MINUTE, at * MINUTE_MS), block, part=True)
     assert cache.get(Node(DAY, 0)) is block
-    assert len(cache) == 3
+    assert cache.size_bytes == 3 * block.size_bytes
 
 
 def test_an_empty_block_is_remembered_too() -> None:
-    cache = BlockCache(BIG, BIG)
+    cache = BlockCache(ROOMY)
     cache.put(Node(DAY, 0), EMPTY)
     assert cache.get(Node(DAY, 0)) is EMPTY
 
 
 def test_what_changed_while_a_query_fetched_is_not_remembered() -> None:
-    cache = BlockCache(BIG, BIG)
+    cache = BlockCache(ROOMY)
     node, other = Node(MINUTE, MIDNIGHT), Node(MINUTE, MIDNIGHT + MINUTE_MS)
     watch = cache.watch()
-    cache.forget([node, *holders(node)])
+    cache.forget(node)
     cache.put(node, block_of(1), watch)
     cache.put(node_at(DAY, MIDNIGHT), block_of(1), watch)
     cache.put(other, block_of(1), watch)

@@ -21,7 +21,7 @@ from services.aggregator.core.tiers import HOUR, Node
 from services.aggregator.shell.files import AggregateFiles
 from services.aggregator.shell.state import FILES_ALONE, AggregatorState
 from shared.batch import Batch
-from shared.consumer import Entry, Position
+from shared.consumer import Entry, Position, StoreSnapshot
 from shared.timespan import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from tests.unit.aggregator.naive import T0, Call, assert_same, batch_of, calls, grouped
 
@@ -46,9 +46,7 @@ class Aggregator:
         self.start()
 
     def start(self) -> None:
-        self.state = AggregatorState(
-            self.data, snapshot_files=lambda: self.snapshot, ask_for_cleanup=self.asked_for_cleanup.append
-        )
+        self.state = AggregatorState(self.data, ask_for_cleanup=self.asked_for_cleanup.append)
         position = self.state.load()
         self.seq = position.seq if position else 0
         self.epoch = position.epoch if position else "e"
@@ -85,7 +83,7 @@ class Aggregator:
         last = view.registry.last_ts()
         planned = plan(request, view.snapshot.floors, view.snapshot.first_ms, last or 0)
         tree = view.tree()
-        slots = ((slot.ts_ms, [tree.block(node) for node in slot.nodes]) for slot in planned.slots)
+        slots = ((slot.ts_ms, tree.blocks(slot.nodes)) for slot in planned.slots)
         found = from_blocks(request, slots, view.registry)
         view.cache.close(view.watch)
         return found
@@ -393,7 +391,7 @@ def write_metrics(data: DataDirectory, some: list[Call]) -> dict[str, int]:
 def rebuilt(aggregator: Aggregator, sizes: dict[str, int]) -> None:
     aggregator.snapshot = sizes
     aggregator.epoch, aggregator.seq = "new", 7
-    aggregator.state.rebuild(Position("new", 7), "test")
+    aggregator.state.rebuild(StoreSnapshot(Position("new", 7), aggregator.snapshot), "test")
     aggregator.save(now_ms=0)
 
 
@@ -430,7 +428,7 @@ def test_killed_within_a_rebuild_nothing_has_changed(aggregator: Aggregator, mon
     aggregator.commit(call(MIDNIGHT))
     aggregator.save(now_ms=0)
     aggregator.snapshot = write_metrics(aggregator.data, [call(MIDNIGHT), call(MIDNIGHT + 1)])
-    aggregator.state.rebuild(Position("new", 7), "test")
+    aggregator.state.rebuild(StoreSnapshot(Position("new", 7), aggregator.snapshot), "test")
     aggregator.kill()
     assert aggregator.seq == 1
     assert aggregator.rollup()["total"]["count"] == 1

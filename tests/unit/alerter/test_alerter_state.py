@@ -20,6 +20,7 @@ from services.alerter.shell.state import AlerterState
 from shared.batch import build
 from shared.consumer import Entry, Position
 from shared.settings import Settings
+from tests.kit import store_snapshot
 
 TOML = """
 [communications]
@@ -454,7 +455,7 @@ def test_a_rebuild_fills_the_windows_from_the_store_and_keeps_the_alerts(pipelin
     line = '{"timestamp":"2025-10-31T13:00:00.000Z","mcpServer":"s","toolName":"t","duration":1,"success":false}\n'
     (folder / "t.jsonl").write_text(line * 4 + "torn")
     pipeline.now_ms = T0 + 1000
-    pipeline.state.rebuild(Position("new", 7), "new epoch")
+    pipeline.state.rebuild(store_snapshot(pipeline.data, "new", 7), "new epoch")
     pipeline.state.caught_up(pipeline.now_ms)
     pipeline.save()
     assert len(pipeline.state.core.book.opened()) == 1

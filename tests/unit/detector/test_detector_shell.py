@@ -24,7 +24,7 @@ from shared.batch import Batch, Series
 from shared.consumer import Entry, Position
 from shared.settings import Settings
 from shared.timespan import iso
-from tests.kit import eventually
+from tests.kit import eventually, store_snapshot
 from tests.unit.detector.detector_kit import (
     DAY,
     HOUR,
@@ -356,7 +356,7 @@ def test_a_rebuild_reads_the_last_day_back_keeps_anomalies_and_raises_nothing_ol
     before = [(e.id, e.end_ms) for e in stored(state.watch)]
     told = set(state.courier.offered)
     write_metrics(data_directory, whole)
-    state.rebuild(Position("new", 7), "new epoch")
+    state.rebuild(store_snapshot(data_directory, "new", 7), "new epoch")
     state.caught_up(NOW)
     state.save(Position("new", 7))
     state.saved(NOW)
@@ -384,7 +384,7 @@ def test_without_a_database_the_anomalies_come_back_from_the_files(make, data_di
     assert again.load() is None
     assert [e.id for e in stored(again.watch)] == [e.id for e in stored(state.watch)]
     write_metrics(data_directory, faulty(400))
-    again.rebuild(Position("e", seq), "no state")
+    again.rebuild(store_snapshot(data_directory, "e", seq), "no state")
     again.caught_up(NOW)
     again.save(Position("e", seq))
     again.saved(NOW)
@@ -403,7 +403,7 @@ def test_a_rebuild_that_crashes_is_a_rebuild_again(make, data_directory: DataDir
 
     monkeypatch.setattr(state_module, "batches_of_last_day", fails)
     with pytest.raises(OSError, match="gone"):
-        state.rebuild(Position("new", 1), "new epoch")
+        state.rebuild(store_snapshot(data_directory, "new", 1), "new epoch")
     assert not state.rebuilding
     again = make()
     assert again.load() is None
@@ -415,7 +415,7 @@ def test_old_metrics_are_not_read_back(make, data_directory: DataDirectory, cloc
     clock[0] = T0 + 20 * HOUR
     state = make()
     state.load()
-    state.rebuild(Position("e", 1), "no state")
+    state.rebuild(store_snapshot(data_directory, "e", 1), "no state")
     assert not state.watch.engine.series
     assert HISTORY_MS == DAY
 
