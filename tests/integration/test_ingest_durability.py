@@ -15,6 +15,7 @@ import pytest
 import zmq
 
 from perfmon.paths import DataDirectory
+from perfmon.rpc import RpcError
 from perfmon.wire import encode_rows, unpack
 from tests.kit import ServiceProcess, Writer, eventually, row, stored
 from tests.kit.load import AcknowledgedLoad
@@ -312,6 +313,34 @@ def test_what_cannot_be_written_for_lack_of_permission_is_written_once_it_can(
     eventually(lambda: durations(data_directory) == [1, 2, 3, 4])
     assert ingest.terminate() == 0
     assert durations(data_directory) == [1, 2, 3, 4]
+
+
+def test_at_its_limit_the_journal_refuses_rather_than_drop_what_no_file_has(
+    start: Start, data_directory: DataDirectory
+) -> None:
+    environment = {"PERFMON_SEGMENT_MB": "1", "PERFMON_JOURNAL_MAX_MB": "8", "PERFMON_CHECKPOINT_INTERVAL_S": "0.2"}
+    ingest = start("ingest", environment=environment, prefix=_obeys_permissions())
+    acknowledged: list[float] = []
+    with Writer(data_directory, "p") as writer:
+        data_directory.metrics.chmod(0o500)
+        for value in range(200):
+            ack = writer.write(*[row(duration=value, success=False, error="e" * 900)] * 100)
+            if "error" in ack:
+                break
+            acknowledged += [value] * 100
+        assert ack["error"]["code"] == "journal_full"
+        with pytest.raises(RpcError) as incomplete:
+            ingest.call("snapshot")
+        assert incomplete.value.code == "view_incomplete"
+        assert ingest.stats()["lost_places_total"] == 0
+        assert ingest.stats()["refusedByReason"]["journal_full"] == 1
+        ingest.kill()
+        ingest = start("ingest", environment=environment, prefix=_obeys_permissions())
+        data_directory.metrics.chmod(0o700)
+        ingest.eventually(lambda stats: stats["viewSeq"] == stats["head"], "the files caught up")
+        assert writer.write(row(duration=1_000))["stored"] == 1
+    ingest.call("flush")
+    assert durations(data_directory) == [*acknowledged, 1_000]
 
 
 def test_a_stopped_and_continued_ingest_answers_what_waited(
