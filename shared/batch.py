@@ -308,7 +308,17 @@ def _row_map(raw: object, name: str, n: int) -> dict[int, str]:
         return {}
     if not isinstance(raw, dict):
         raise BatchError(f"`{name}` is a map of row to text")
-    for row, text in raw.items():
-        if type(row) is not int or not 0 <= row < n or not isinstance(text, str):
-            raise BatchError(f"`{name}` is a map of row (below {n}) to text")
-    return raw
+    found: dict[int, str] = {}
+    for key, text in raw.items():
+        row = _row_number(key)
+        if row is None or not 0 <= row < n or not isinstance(text, str):
+            raise BatchError(f"`{name}` is a map of row (an integer below {n}) to text; {key!r:.40} is none")
+        found[row] = text
+    return found
+
+
+def _row_number(key: object) -> int | None:
+    """A row's number; JavaScript's maps have decimal strings for it."""
+    if type(key) is int:
+        return key
+    return int(key) if isinstance(key, str) and len(key) <= 6 and key.isascii() and key.isdigit() else None

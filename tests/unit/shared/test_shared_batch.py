@@ -165,3 +165,13 @@ def test_check_tells_what_does_not_fit() -> None:
 
 def test_series_read_like_pairs() -> None:
     assert Series("a", "x") == ("a", "x")
+
+
+def test_rows_of_errors_may_be_decimal_strings_as_javascript_writes_them() -> None:
+    body = unpack(build([("s", "t", 1, 2.0, False)] * 3).encode()) | {"errors": {"2": "boo"}, "callIds": {0: "a"}}
+    batch = from_columns(body)
+    assert batch.errors == {2: "boo"}
+    assert batch.call_ids == {0: "a"}
+    for key in ("3", "-1", "1.0", "", "٣", True, 1.0):
+        with pytest.raises(BatchError):
+            from_columns(body | {"errors": {key: "boo"}})
