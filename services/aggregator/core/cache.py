@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from services.aggregator.core.block import Block
@@ -48,7 +49,7 @@ class BlockCache:
         self._lock = threading.Lock()
         self._asked = _Shelf[Node](limits.asked)
         self._parts = _Shelf[Node](limits.parts)
-        self._long = _Shelf[Node](limits.long)
+        self._long = _Shelf[Node](limits.long, worth=lambda node: node.level)
         self._ranges = _Shelf[Range](limits.ranges)
         self._watches: list[Watch] = []
         self.hits_total = 0
@@ -128,8 +129,11 @@ class BlockCache:
 
 
 class _Shelf(Generic[Key]):
-    def __init__(self, limit_bytes: int) -> None:
+    """Least recently used first out; among blocks of different worth, those of the least."""
+
+    def __init__(self, limit_bytes: int, worth: Callable[[Key], int] | None = None) -> None:
         self._limit = limit_bytes
+        self._worth = worth
         self.blocks: OrderedDict[Key, Block] = OrderedDict()
         self.size_bytes = 0
 
@@ -146,7 +150,8 @@ class _Shelf(Generic[Key]):
         self.blocks[key] = block
         self.size_bytes += block.size_bytes
         while self.size_bytes > self._limit:
-            self.drop(next(iter(self.blocks)))
+            # `min` finds the first of equals, which is the longest unused.
+            self.drop(next(iter(self.blocks)) if self._worth is None else min(self.blocks, key=self._worth))
 
     def drop(self, key: Key) -> None:
         block = self.blocks.pop(key, None)

@@ -17,8 +17,8 @@ from shared.timespan import HOUR_MS
 RAW_SPAN_MS: Final = HOUR_MS
 #: JSONL that is read for one answer: about 5,000 lines, 15 ms.
 RAW_BYTES: Final = 1 << 20
-#: Slots of one answer: 13 days of minutes.
-MAX_SLOTS: Final = 20_000
+#: Slots of one answer: three days of minutes, about a second.
+MAX_SLOTS: Final = 4_320
 
 
 class Slot(NamedTuple):

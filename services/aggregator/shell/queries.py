@@ -90,8 +90,8 @@ class Queries:
         return self._cleanup.run("asked for")
 
     def warm_up(self) -> None:
-        """Make the long spans that a question about a year needs, which takes a file a day, before it is asked. Runs in a thread of
-        its own; whatever is in its way, the question does it then.
+        """Make the long spans that a question about a year needs, which takes a file a day, before it is asked. Runs in a
+        thread of its own; whatever is in its way, the question does it then.
         """
         try:
             view = self._view(None)

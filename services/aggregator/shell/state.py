@@ -36,7 +36,7 @@ FOLD_ROWS: Final = 4_096
 #: Unsaved blocks in memory before a save comes sooner.
 UNSAVED_BYTES: Final = 256 * 2**20
 #: Blocks that are remembered for queries.
-CACHE: Final = Limits(asked=32 * 2**20, parts=16 * 2**20, long=16 * 2**20, ranges=8 * 2**20)
+CACHE: Final = Limits(asked=24 * 2**20, parts=12 * 2**20, long=32 * 2**20, ranges=8 * 2**20)
 #: A stored series' last moment may lag the true one by this much; after a restart it is taken from the newest minutes.
 LAST_TS_LAG_MS: Final = 60_000
 

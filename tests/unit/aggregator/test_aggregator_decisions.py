@@ -227,6 +227,17 @@ def test_parts_never_push_out_what_was_asked_for() -> None:
     assert cache.size_bytes == 3 * block.size_bytes
 
 
+def test_spans_that_took_many_files_go_last() -> None:
+    block = block_of(3)
+    cache = BlockCache(ROOMY._replace(long=2 * block.size_bytes))
+    longest = node_at(9, MIDNIGHT)
+    cache.put(longest, block)
+    for at in range(5):
+        cache.put(node_at(7, at * 4 * DAY_MS), block)
+    assert cache.get(longest) is block
+    assert cache.get(node_at(7, 0)) is None
+
+
 def test_an_empty_block_is_remembered_too() -> None:
     cache = BlockCache(ROOMY)
     cache.put(Node(DAY, 0), EMPTY)
