@@ -164,6 +164,14 @@ def test_refusals_say_what_is_accepted(ingest: ServiceProcess, start: Start) -> 
     assert nothing["freshness"]["lastMetricMs"] is None
 
 
+def test_without_a_place_in_the_journal_it_says_that_it_is_starting(start: Start) -> None:
+    aggregator = start("aggregator", ready=False)
+    eventually(lambda: aggregator.call("ping", timeout_s=0.5), "it answers")
+    with pytest.raises(RpcError, match="try again") as refused:
+        rollup(aggregator, 0, 5)
+    assert refused.value.code == "starting"
+
+
 def test_clean_up_removes_what_is_too_old_and_nothing_else(data_directory: DataDirectory, start: Start) -> None:
     data, now = data_directory, clock()
     outside = data.root.parent / "outside"

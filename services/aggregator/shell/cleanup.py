@@ -6,6 +6,7 @@ ingest, which must forget them first. Hours whose file is not written yet keep t
 
 from __future__ import annotations
 
+import contextvars
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from perfmon.paths import DataDirectory
 from perfmon.rpc import RpcClient, RpcError
 from services.aggregator.core import retention
 from services.aggregator.core.retention import Retention
-from services.aggregator.core.tiers import DAY, HOUR
+from services.aggregator.core.tiers import DAY, HOUR, Floors
 from services.aggregator.shell.files import files_with_times, folder_names, remove_files
 from services.aggregator.shell.state import AggregatorState
 from shared.settings import Settings
@@ -72,7 +73,9 @@ class Cleanup:
     def start(self, reason: str) -> None:
         """Run in a thread of its own, unless one runs already or has just run."""
         if not self._running.locked() and self._clock() - self.began_ms >= PAUSE_MS:
-            threading.Thread(target=self._run_logged, args=(reason,), name="cleanup", daemon=True).start()
+            # With the context, so that its log lines carry the service's name.
+            run = contextvars.copy_context().run
+            threading.Thread(target=run, args=(self._run_logged, reason), name="cleanup", daemon=True).start()
 
     def run(self, reason: str) -> dict[str, Any]:
         """Run now, after one that runs already; what was removed."""
@@ -150,13 +153,25 @@ class Cleanup:
             before = state.memory.floors
             floors = retention.raised_floors(before, now_ms, self._retention, state.memory.stale)
             if floors != before:
-                state.database.keep_floors(floors)
                 state.memory.raise_floors(floors)
+        # On a full disk the floors can't be stored before some files went; they are stored with the next save anyway.
+        stored = self._keep_floors(floors)
         removed = {
             "hourly": _remove_aggregates(self._data.hourly, HOUR, floors.hour_ms),
             "daily": _remove_aggregates(self._data.daily, DAY, floors.day_ms),
         }
+        if not stored and not self._keep_floors(floors):
+            return 0, removed
         return self._minutes(floors.minute_ms), removed
+
+    def _keep_floors(self, floors: Floors) -> bool:
+        with self._lock:
+            try:
+                self._state.database.keep_floors(floors)
+            except sqlite3.Error as error:
+                self._log.error("floors_not_stored", reason=str(error))
+                return False
+        return True
 
     def _minutes(self, floor_ms: int) -> int:
         removed = 0

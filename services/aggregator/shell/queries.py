@@ -19,7 +19,7 @@ from services.aggregator.core.query import from_blocks, from_rows
 from services.aggregator.core.request import BadRequest, Request, parse_request
 from services.aggregator.core.tiers import DAY, HOUR, MINUTE, cover, node_at
 from services.aggregator.shell.cleanup import Cleanup
-from services.aggregator.shell.state import AggregatorState, View
+from services.aggregator.shell.state import FILES_ALONE, AggregatorState, View
 from shared.consumer import Consumer
 from shared.rpc import Refusal
 from shared.settings import Settings
@@ -123,6 +123,8 @@ class Queries:
         if not lock.acquire(timeout=LOCK_TIMEOUT_S):
             raise Refusal("rebuilding", "the rollups are being built anew from the stored metrics; try again soon")
         try:
+            if self._consumer.position.epoch in {"", FILES_ALONE}:
+                raise Refusal("starting", "the aggregator has no place in the journal yet; try again in a moment")
             if after_seq is not None and after_seq > self._consumer.position.seq:
                 self._consumer.wait_for(after_seq, AFTER_SEQ_TIMEOUT_S)
             return self._state.view()

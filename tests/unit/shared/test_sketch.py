@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import sketch
@@ -25,12 +25,14 @@ def close(found: float, true: float) -> bool:
     return abs(found - true) <= sketch.RELATIVE_ERROR * true * (1 + 1e-9) + sketch.MIN_VALUE
 
 
+@settings(deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=200), QUANTILES)
 def test_a_quantile_is_within_one_percent_of_the_nearest_rank(values: list[float], quantile: str) -> None:
     bins, counts = sketch.add_up(sketch.bin_of(values), None, sketch.BINS)
     assert close(sketch.quantile(bins, counts, float(quantile)), nearest_rank(values, quantile))
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(VALUES, min_size=1, max_size=30), min_size=1, max_size=8), QUANTILES)
 def test_merged_sketches_answer_as_one_sketch_of_all_values(parts: list[list[float]], quantile: str) -> None:
     made = [sketch.add_up(sketch.bin_of(part), None, sketch.BINS) for part in parts]
@@ -42,6 +44,7 @@ def test_merged_sketches_answer_as_one_sketch_of_all_values(parts: list[list[flo
     assert counts.sum() == len(everything)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(VALUES, max_size=20), min_size=1, max_size=12), QUANTILES)
 def test_grouped_quantiles_are_those_of_each_series(series: list[list[float]], quantile: str) -> None:
     keys = [code * sketch.BINS + sketch.bin_of(values).astype(np.int64) for code, values in enumerate(series)]
@@ -55,6 +58,7 @@ def test_grouped_quantiles_are_those_of_each_series(series: list[list[float]], q
             assert math.isnan(found[0, code])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 9)), max_size=50))
 def test_adding_up_is_the_same_dense_and_sparse(pairs: list[tuple[int, int]]) -> None:
     keys = np.array([key for key, _ in pairs], np.int64)
