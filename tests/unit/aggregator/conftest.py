@@ -1,4 +1,4 @@
-"""No deadline for examples: the machine may be busy with other tests. Read before the tests, which take it as they are defined."""
+"""No deadline for examples: the machine may be busy. Read before the tests, which take it as they are defined."""
 
 from __future__ import annotations
 
