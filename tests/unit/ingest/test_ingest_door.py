@@ -286,7 +286,7 @@ def _batch_body(**changes: Any) -> dict[str, Any]:
         {"errors": []},
         {"errors": {2: "x"}},
         {"errors": {-1: "x"}},
-        {"errors": {"0": "x"}},
+        {"errors": {"x": "x"}},
         {"errors": {True: "x"}},
         {"errors": {0: 5}},
         {"callIds": {0: b"x"}},
