@@ -18,7 +18,7 @@ from services.reporter.core.gaps import find_missing, servers_left_out
 from services.reporter.core.health import Health, of_system, unknown
 from services.reporter.core.model import Range, ServerRow
 from services.reporter.core.next_step import next_step
-from services.reporter.core.ranking import by_error_rate, by_slowness, by_tool, judged_servers
+from services.reporter.core.ranking import SlowTool, by_health, by_slowdown, by_tool, judged_servers
 from services.reporter.core.render_json import alert_object, anomaly_object, health_object, summary_object
 from services.reporter.core.text import plain, visible
 from shared.timespan import DAY_MS, HOUR_MS, iso, span_text
@@ -29,7 +29,7 @@ WindowName = Literal["last hour", "last 24 h", "last data seen"]
 SERVERS: Final = 12
 MAX_LISTED: Final = 200
 #: Rows of the other lists.
-TOOLS, ALERTS, ANOMALIES = 5, 5, 5
+TOOLS, SLOW_TOOLS, ALERTS, ANOMALIES = 5, 3, 5, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ def build(
         "mcpServers": [_server(row) for row in rows[:limit]],
         "mcpServersTotal": len(rows),
         "worstTools": _worst_tools(answered),
+        "slowestTools": _slowest_tools(answered),
         "activeAlerts": None if listed is None else [alert_object(alert) for alert in active[:ALERTS]],
         "activeAlertsTotal": None if listed is None else max(listed.total, len(active)),
         "recentAnomalies": _anomalies(answered),
@@ -134,15 +135,33 @@ def _server(row: ServerRow) -> dict[str, Any]:
 
 
 def _worst_tools(answered: Answered) -> list[dict[str, Any]] | None:
-    """The tools that fail most, then the slowest, each once."""
+    """The tools that fail or are slow, by their own health; those with too few calls to judge last."""
     tools = all_tools(answered)
     if tools is None:
         return None
-    before = by_tool(answered.rollup("tools_before"))
-    failing = by_error_rate(tools, before).rows[: TOOLS - 2]
-    slow = by_slowness(tools, before).rows[:TOOLS]
-    rows = {(row.stats.server, row.stats.tool): row for row in (*failing, *slow)}
-    return [_tool(row.stats, row.before) for row in list(rows.values())[:TOOLS]]
+    ranked = by_health(tools, by_tool(answered.rollup("tools_before")), answered.thresholds)
+    return [_tool(row.stats, row.before) for row in ranked.rows[:TOOLS]]
+
+
+def _slowest_tools(answered: Answered) -> list[dict[str, Any]] | None:
+    """What got slow: slower than the day before, else over its limit, else just the slowest."""
+    tools = all_tools(answered)
+    if tools is None:
+        return None
+    found = by_slowdown(tools, by_tool(answered.rollup("tools_before")), answered.thresholds)
+    return [_slow_tool(one) for one in found[:SLOW_TOOLS]]
+
+
+def _slow_tool(one: SlowTool) -> dict[str, Any]:
+    return {
+        "mcpServer": visible(one.stats.server),
+        "toolName": visible(one.stats.tool),
+        "calls": one.stats.count,
+        "p95": rounded(one.stats.p95),
+        "p95Before": rounded(one.before_ms),
+        "limit": rounded(one.limit_ms),
+        "why": one.why,
+    }
 
 
 def _tool(stats: Stats, before: Stats | None) -> dict[str, Any]:

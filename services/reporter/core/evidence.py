@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from services.reporter.core.answers import Alert, Anomaly, ErrorGroup, Stats
 from services.reporter.core.figures import change_text, percent_text, resource_text, short_count
-from services.reporter.core.health import LATENCY_MARGIN_MS
+from services.reporter.core.health import LATENCY_MARGIN_MS, SLOWER_RATIO
 from services.reporter.core.sampling import MIN_CALLS, MIN_TREND_CALLS, supported_error_rate
 from services.reporter.core.thresholds import Thresholds
 from services.reporter.core.trends import change_percent, tool_moves
@@ -23,8 +23,6 @@ Key = tuple[str, str]
 MOVED_SHARE: Final = 0.30
 #: Fewer failures than this are no pattern.
 MIN_FAILURES: Final = 3
-#: A p95 this many times the earlier one is worth a person's time.
-SLOWER_RATIO: Final = 1.5
 
 _ERROR_METRICS: Final = ("error", "error_rate")
 _LATENCY_METRICS: Final = ("response_time", "duration")
@@ -72,8 +70,13 @@ def slower(evidence: Evidence, tool: Stats) -> bool:
 
 def too_slow(evidence: Evidence, tool: Stats) -> bool:
     """Whether a tool is over its critical threshold, on enough calls."""
+    return tool.count >= MIN_CALLS and is_over_limit(evidence, tool)
+
+
+def is_over_limit(evidence: Evidence, tool: Stats) -> bool:
+    """Whether a tool's p95 is over its critical threshold, however few its calls."""
     limit = evidence.thresholds.of("response_time", "critical", tool.server, tool.tool)
-    return limit is not None and tool.p95 is not None and tool.count >= MIN_CALLS and tool.p95 > limit
+    return limit is not None and tool.p95 is not None and tool.count > 0 and tool.p95 > limit
 
 
 def since(evidence: Evidence, tool: Stats, about: str) -> int | None:

@@ -22,6 +22,11 @@ def count_text(value: float | None) -> str:
     return f"{value:.3g}" if abs(value) >= SCIENTIFIC_FROM else f"{round(value):,}"
 
 
+def counted(value: int, noun: str, plural: str | None = None) -> str:
+    """`1 call`, `12,345 calls`."""
+    return f"{count_text(value)} {noun if value == 1 else plural or f'{noun}s'}"
+
+
 def short_count(value: float | None) -> str:
     """`12.3k`, `4.5M`: a count for an axis or a narrow place."""
     if value is None or not math.isfinite(value):

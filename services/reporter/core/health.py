@@ -27,6 +27,8 @@ DEGRADED_FROM: Final = 50
 WORST_WEIGHT: Final = 0.4
 #: A p95 within this many ms of the earlier level has not moved, whatever the ratio.
 LATENCY_MARGIN_MS: Final = 10.0
+#: A p95 this many times the earlier one is worth a person's time.
+SLOWER_RATIO: Final = 1.5
 #: A p95 up to here is far below the default thresholds.
 SURELY_FAST_MS: Final = 300.0
 #: Up to this ratio to its own earlier p95 a tool is as fast as before.
@@ -112,7 +114,7 @@ def held_back(own: Health, parts: Iterable[tuple[str, Health]], what: str) -> He
     mixed = min(own.score, round((1 - WORST_WEIGHT) * own.score + WORST_WEIGHT * (part.score or 0)))
     if mixed >= own.score:
         return own
-    reason: Text = (f"{what} ", Untrusted(name), f" is at {part.score}")
+    reason: Text = (f"{what} ", Untrusted(name), f" has health {part.score} of 100")
     return Health(mixed, status_of(mixed), (*own.reasons, reason), own.few_calls, own.calls)
 
 

@@ -1,21 +1,49 @@
 """Servers judged and tools ranked: the lists of a report and of the dashboard.
 
-Pure: from the aggregator's rows, the window before and the open alerts. Ranks by what a sample supports, so that one failure
-of one call does not stand above five hundred of a thousand.
+Pure: from the aggregator's rows, the window before and the open alerts. Ranks by what a sample supports, and what has fewer
+than five calls after the rest, so that one failure of one call does not stand above five hundred of a thousand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from services.reporter.core.answered import Answered
 from services.reporter.core.answers import Alert, Rollup, Series, Stats
-from services.reporter.core.health import Health, glance, held_back, is_unremarkable, judge, no_data
+from services.reporter.core.health import (
+    LATENCY_MARGIN_MS,
+    SLOWER_RATIO,
+    Health,
+    glance,
+    held_back,
+    is_unremarkable,
+    judge,
+    no_data,
+)
 from services.reporter.core.model import Ranked, ServerRow, ToolRow
-from services.reporter.core.sampling import MIN_CALLS, supported_error_rate
+from services.reporter.core.sampling import MIN_BASELINE_CALLS, MIN_CALLS, supported_error_rate
+from services.reporter.core.thresholds import Thresholds
 
 Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SlowTool:
+    """A tool and how it is slow: `why` None = it is neither slower than before nor over a limit. `before_ms` is the p95 before
+    where enough calls were seen; `excess_ms` how far it rose, is over `limit_ms`, or its p95.
+    """
+
+    stats: Stats
+    before_ms: float | None
+    why: str | None
+    limit_ms: float | None
+    excess_ms: float
+
+    @property
+    def order(self) -> int:
+        """What rose comes first, then what is over its limit."""
+        return 0 if self.why == "slower than before" else 1 if self.why else 2
 
 
 def by_tool(rollup: Rollup | None) -> dict[Key, Stats]:
@@ -55,9 +83,11 @@ def judged_servers(
 
 
 def by_error_rate(tools: Iterable[Stats], before: Mapping[Key, Stats]) -> Ranked:
-    """Tools that failed, by the error rate that their sample supports."""
+    """Tools that failed, by the error rate that their sample supports; those with fewer than five calls after the others."""
     failing = [tool for tool in tools if tool.errors > 0]
-    failing.sort(key=lambda t: (-supported_error_rate(t.errors, t.count), -t.errors, t.server, t.tool))
+    failing.sort(
+        key=lambda t: (t.count < MIN_CALLS, -supported_error_rate(t.errors, t.count), -t.errors, t.server, t.tool)
+    )
     return _ranked(failing, before)
 
 
@@ -66,6 +96,37 @@ def by_slowness(tools: Iterable[Stats], before: Mapping[Key, Stats]) -> Ranked:
     timed = [tool for tool in tools if tool.p95 is not None and tool.count > 0]
     timed.sort(key=lambda t: (t.count < MIN_CALLS, -(t.p95 or 0.0), t.server, t.tool))
     return _ranked(timed, before)
+
+
+def by_health(tools: Iterable[Stats], before: Mapping[Key, Stats], thresholds: Thresholds) -> Ranked:
+    """Tools by their own health, worst first; those with fewer than five calls after the others."""
+
+    def worst_first(tool: Stats) -> tuple[bool, int, int, float, str, str]:
+        score = glance(tool, before.get((tool.server, tool.tool)), thresholds).score or 0
+        return tool.count < MIN_CALLS, score, -tool.errors, -(tool.p95 or 0.0), tool.server, tool.tool
+
+    return _ranked(sorted((tool for tool in tools if tool.count > 0), key=worst_first), before)
+
+
+def by_slowdown(tools: Iterable[Stats], before: Mapping[Key, Stats], thresholds: Thresholds) -> tuple[SlowTool, ...]:
+    """What got slow: tools whose p95 rose, by how far; then those over their limit, by how far; then the slowest. Only
+    tools with enough calls, unless no tool has.
+    """
+    timed = [tool for tool in tools if tool.p95 is not None and tool.count > 0]
+    enough = [tool for tool in timed if tool.count >= MIN_CALLS] or timed
+    found = [_slow_tool(tool, before.get((tool.server, tool.tool)), thresholds) for tool in enough]
+    return tuple(sorted(found, key=lambda one: (one.order, -one.excess_ms, one.stats.server, one.stats.tool)))
+
+
+def _slow_tool(tool: Stats, before: Stats | None, thresholds: Thresholds) -> SlowTool:
+    p95, was = tool.p95 or 0.0, None if before is None or before.count < MIN_BASELINE_CALLS else before.p95
+    if was is not None and tool.count >= MIN_CALLS and p95 - was > LATENCY_MARGIN_MS and p95 >= SLOWER_RATIO * was:
+        return SlowTool(tool, was, "slower than before", None, p95 - was)
+    critical, warning = (thresholds.of("response_time", s, tool.server, tool.tool) for s in ("critical", "warning"))
+    limit = critical if critical is not None and p95 > critical else warning
+    if limit is not None and p95 > limit:
+        return SlowTool(tool, was, "over its limit", limit, p95 - limit)
+    return SlowTool(tool, was, None, None, p95)
 
 
 def by_time_spent(tools: Iterable[Stats], before: Mapping[Key, Stats]) -> Ranked:

@@ -16,13 +16,14 @@ from services.reporter.core.evidence import (
     Evidence,
     also_moved,
     fails,
+    is_over_limit,
     main_message,
     share_text,
     since,
     slower,
     too_slow,
 )
-from services.reporter.core.figures import count_text, duration_text, percent_text, short_count
+from services.reporter.core.figures import count_text, counted, duration_text, percent_text, short_count
 from services.reporter.core.sampling import MIN_CALLS, MIN_TREND_CALLS
 from services.reporter.core.text import Text, Untrusted, term, tool_of
 from services.reporter.core.trends import tool_moves
@@ -75,7 +76,25 @@ def recommend(evidence: Evidence) -> tuple[Recommendation, ...]:
     found += _from_anomalies(evidence, spoken_of)
     found += _unattended(evidence)
     found.sort(key=_rank)
-    return tuple(found[:MAX_RECOMMENDATIONS])
+    return tuple(_with_slowest(found[:MAX_RECOMMENDATIONS], evidence))
+
+
+def _with_slowest(found: list[Recommendation], evidence: Evidence) -> list[Recommendation]:
+    """The same, with the slowest tool over its critical limit among them: an alert about it says less than this does."""
+    over = [tool for tool in evidence.tools if is_over_limit(evidence, tool)]
+    if not over:
+        return found
+    slowest = max(over, key=lambda tool: (tool.count >= MIN_CALLS, tool.p95 or 0.0, tool.server, tool.tool))
+    if any(
+        item.metric == "response_time" and item.server == slowest.server and item.tool in {"", slowest.tool}
+        for item in found
+    ):
+        return found
+    return sorted([*found[: MAX_RECOMMENDATIONS - 1], _slow_alone(evidence, slowest)], key=_rank)
+
+
+def _slow_alone(evidence: Evidence, tool: Stats) -> Recommendation:
+    return _slower_tool(evidence, tool) if slower(evidence, tool) else _always_slow(evidence, tool)
 
 
 def _rank(item: Recommendation) -> tuple[int, int, float, str, str]:
@@ -227,11 +246,13 @@ def _always_slow(evidence: Evidence, tool: Stats) -> Recommendation:
     limit = evidence.thresholds.of("response_time", "critical", tool.server, tool.tool)
     before = evidence.earlier(tool)
     known = before is not None and before.count >= MIN_TREND_CALLS
+    few = ", too few to be sure" if tool.count < MIN_CALLS else ""
     was = f", {duration_text(before.p95)} in the window before" if known and before is not None else ""
     action = (
         "It is no slower than before: make it faster, or set a threshold that fits it with set_alert_threshold."
         if known
-        else "There is no earlier level to compare with: watch it, or set a threshold that fits it."
+        else "There is no earlier level to compare with: see which calls are slow with get_metrics, groupBy minute, and set a "
+        "threshold that fits it if that is what it takes."
     )
     return Recommendation(
         "warning",
@@ -240,7 +261,7 @@ def _always_slow(evidence: Evidence, tool: Stats) -> Recommendation:
         tool.tool,
         (*tool_of(tool.server, tool.tool), f" takes {duration_text(tool.p95)} at p95"),
         (action,),
-        ((f"threshold {duration_text(limit)}; {count_text(tool.count)} calls{was}",),),
+        ((f"threshold {duration_text(limit)}; {counted(tool.count, 'call')}{few}{was}",),),
         since(evidence, tool, "response_time"),
         weight=(tool.p95 or 0.0) - (limit or 0.0),
     )

@@ -163,3 +163,34 @@ def test_hostile_names_are_harmless_and_never_arguments_of_the_next_step(text: s
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u202e\u2066\u200b\ufeff" for c in page)
     for value in found["nextStep"]["arguments"].values():
         assert len(value) <= 200
+
+
+def a_tool(tool: str, calls: int, share: float, p95: float) -> dict[str, Any]:
+    return samples.stats("s", tool, calls, share, p95 / 2, p95)
+
+
+def with_tools(now: list[dict[str, Any]], before: list[dict[str, Any]]) -> dict[str, Any]:
+    return samples.raw_answers() | {"tools": samples.rollup(now), "tools_before": samples.rollup(before)}
+
+
+def test_one_failed_call_of_a_hardly_used_tool_does_not_stand_before_real_trouble() -> None:
+    now = [a_tool("once", 1, 1.0, 5), a_tool("failing", 200, 0.2, 50), a_tool("slow", 100, 0.0, 9_000)]
+    found = dashboard(with_tools(now, []))
+    assert [row["toolName"] for row in found["worstTools"]] == ["failing", "slow", "once"]
+
+
+def test_what_got_slow_comes_first_among_the_slow_with_its_p95_before() -> None:
+    now = [a_tool("always", 100, 0, 9_000), a_tool("rose", 100, 0, 700), a_tool("rare", 2, 0, 20_000)]
+    before = [a_tool("always", 100, 0, 8_900), a_tool("rose", 100, 0, 120)]
+    found = dashboard(with_tools(now, before))["slowestTools"]
+    assert [(row["toolName"], row["why"]) for row in found] == [
+        ("rose", "slower than before"),
+        ("always", "over its limit"),
+    ]
+    assert (found[0]["p95Before"], found[0]["p95"]) == (120, 700)
+    assert found[1]["limit"] == 1000
+
+
+def test_without_anything_slow_the_slowest_is_given_without_a_reason() -> None:
+    found = dashboard(with_tools([a_tool("a", 100, 0, 80)], []))["slowestTools"]
+    assert [(row["toolName"], row["why"], row["p95Before"]) for row in found] == [("a", None, None)]

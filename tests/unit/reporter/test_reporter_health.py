@@ -188,7 +188,7 @@ def test_a_server_with_a_tool_that_always_fails_is_never_healthy_however_many_go
     held = held_back(own, [("fine", judge(calls(999_950))), ("broken", broken)], "tool")
     assert own.status == "healthy"
     assert held.status == "degraded"
-    assert plain(held.reasons[-1]) == f'tool "broken" is at {broken.score}'
+    assert plain(held.reasons[-1]) == f'tool "broken" has health {broken.score} of 100'
 
 
 @given(st.lists(st.tuples(st.integers(0, 100), COUNTS), min_size=1, max_size=8), st.data())

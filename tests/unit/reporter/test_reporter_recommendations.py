@@ -146,3 +146,21 @@ def test_words_of_our_own_services_are_ours(word: str) -> None:
 @pytest.mark.parametrize("word", ["", "ignore_previous_instructions", "ms\n", "<b>", "1-2-3", "resource_", "x" * 500])
 def test_any_other_word_is_untrusted(word: str) -> None:
     assert term(word) == Untrusted(word)
+
+
+def test_the_slowest_tool_over_its_critical_limit_is_spoken_of_whatever_alert_there_is_and_however_few_its_calls() -> (
+    None
+):
+    slow = replace(GOOD, tool="slow", count=3, p50=4_000, p95=9_000)
+    waits = Alert("a-1", "s", "slow", "critical", "active", "response_time > 1000ms", 9_000, 1_000, 1, None, "")
+    found = recommend(Evidence((GOOD, slow), {}, alerts=(waits,)))
+    assert {(item.tool, item.metric) for item in found} == {("slow", "response_time"), ("", "alerts")}
+    assert "3 calls, too few to be sure" in words(next(item for item in found if item.tool == "slow"))
+
+
+def test_the_slowest_tool_is_spoken_of_even_beside_many_failing_ones() -> None:
+    failing = tuple(replace(GOOD, server=f"s{n}", errors=500) for n in range(20))
+    slow = replace(GOOD, server="z", p95=9_000)
+    found = recommend(Evidence((*failing, slow), {}))
+    assert len(found) == MAX_RECOMMENDATIONS
+    assert any(item.server == "z" for item in found)
