@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from perfmon.paths import DataDirectory
+from perfmon.paths import DataDirectory, UnsafeDirectory
+from perfmon.plain_file import read_plain
 
 PREFIX = "PERFMON_"
+#: Every setting there is fits into a few KB.
+MAX_FILE_BYTES: Final = 1024 * 1024
 
 
 class SettingsError(ValueError):
@@ -51,7 +54,7 @@ class Settings(BaseModel):
     checkpoint_interval_s: float = Field(
         5.0, gt=0, le=300, description="Seconds between checkpoints of the JSONL view."
     )
-    checkpoint_mb: int = Field(64, ge=1, le=4096, description="Journal MB after which a checkpoint comes sooner.")
+    checkpoint_mb: int = Field(24, ge=1, le=4096, description="Journal MB after which a checkpoint comes sooner.")
     segment_mb: int = Field(64, ge=1, le=4096, description="MB of a journal segment.")
     journal_max_mb: int = Field(
         2048, ge=8, le=1_000_000, description="MB of journal at which laggards lose their place."
@@ -83,9 +86,11 @@ def load_settings(data: DataDirectory) -> Settings:
 def _from_file(data: DataDirectory) -> dict[str, Any]:
     path = data.config / "settings.json"
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_plain(path, MAX_FILE_BYTES))
     except FileNotFoundError:
         return {}
+    except (OSError, UnsafeDirectory) as error:
+        raise SettingsError(f"{path.name} cannot be read: {error}") from error
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path.name} is not JSON") from error
     if not isinstance(found, dict):

@@ -7,16 +7,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from perfmon.plain_file import make_way
+
 #: Bytes read at once when a torn line's beginning is looked for, from the end on.
 TAIL_BYTES: Final = 1024 * 1024
 
 
 def append_lines(path: Path, lines: Iterable[bytes], *, sync: bool = True) -> int:
-    """Append lines (without their newline) and sync; a torn last line of an earlier crash is cut off first. 0600, never
-    through a link. The file's new size.
+    """Append lines (without their newline) and sync; a torn last line of an earlier crash is cut off first. 0600; what
+    stands in the place of a file (a link, a folder, a pipe) is moved aside. The file's new size.
 
     Raises: OSError; what was written of the lines is cut off again if it can be.
     """
+    make_way(path)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         size = repaired_size(descriptor)

@@ -6,11 +6,17 @@ import json
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from perfmon.paths import UnsafeDirectory
+from perfmon.plain_file import make_way, read_plain
+
+#: No JSON file of a data directory that is read whole is larger.
+MAX_JSON_BYTES: Final = 64 * 1024 * 1024
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Replace a file's content durably; 0600.
+    """Replace a file's content durably; 0600. A folder in its place is moved aside.
 
     Raises: OSError, after which the old content is still there.
     """
@@ -22,6 +28,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        make_way(path)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -36,11 +43,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any | None:
-    """The value in a JSON file; None when it is missing, a link, unreadable or not JSON."""
+    """The value in a JSON file; None when it is missing, no plain file, too large, unreadable or not JSON."""
     try:
-        with open(path, "rb", opener=_no_link) as file:
-            return json.loads(file.read())
-    except (OSError, ValueError, RecursionError):
+        return json.loads(read_plain(path, MAX_JSON_BYTES))
+    except (OSError, UnsafeDirectory, ValueError, RecursionError):
         return None
 
 
@@ -51,10 +57,6 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -110,7 +110,7 @@ class DataDirectory:
     def create(self) -> None:
         """Make the root, its rooms and the runtime directory, all 0700, with a .gitignore inside.
 
-        Raises: UnsafeDirectory when a room is a link or belongs to someone else.
+        Raises: UnsafeDirectory when a room is a link or belongs to someone else, or a lock is no file.
         """
         private_directory(self.root)
         for room in (
@@ -130,6 +130,12 @@ class DataDirectory:
             self.logs,
         ):
             private_directory(room)
+        for entry in self.state.iterdir():
+            if entry.is_symlink() and entry.is_dir():
+                raise UnsafeDirectory(entry, "is a symbolic link; a data directory holds none")
+        for lock in self.locks.iterdir():
+            if not stat.S_ISREG(lock.lstat().st_mode):
+                raise UnsafeDirectory(lock, "is not a file")
         private_directory(self.runtime.parent)
         private_directory(self.runtime)
         _write_new(self.root / ".gitignore", b"*\n")

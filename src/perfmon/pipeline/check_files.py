@@ -15,6 +15,7 @@ from typing import Final
 
 from perfmon.paths import DataDirectory, user_cache_directory
 from perfmon.pipeline.report import Check
+from perfmon.plain_file import is_plain
 
 #: Free disk under which writes will soon be refused, and under which a warning is due.
 LITTLE_DISK_BYTES: Final = 64 * 1024 * 1024
@@ -159,7 +160,7 @@ def _size(path: Path) -> int:
 def _newest(metrics: Path) -> list[Path]:
     days = sorted(_entries(metrics), reverse=True)[:2]
     files = [path for day in days for server in _entries(day) for path in _entries(server)]
-    return [path for path in files if path.suffix == ".jsonl" and not path.is_symlink()][:_FILES_READ]
+    return [path for path in files if path.suffix == ".jsonl" and is_plain(path)][:_FILES_READ]
 
 
 def _last_lines(path: Path) -> list[bytes]:

@@ -10,12 +10,13 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from perfmon.paths import DataDirectory
+from perfmon.paths import DataDirectory, UnsafeDirectory
 from perfmon.pipeline.errors import Busy
 
 #: Pause between two tries for a lock that somebody holds.
@@ -35,9 +36,12 @@ def supervisor_lock(data: DataDirectory) -> Path:
 def take(path: Path, wait_s: float) -> int:
     """The descriptor of the lock, once it is ours; the file then says so.
 
-    Raises: Busy when another process kept it for `wait_s`.
+    Raises: Busy when another process kept it for `wait_s`; UnsafeDirectory when something else stands in its place.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnsafeDirectory(path, "is not a file")
     deadline = time.monotonic() + wait_s
     while True:
         try:

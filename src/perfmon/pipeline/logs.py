@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -15,10 +16,13 @@ _LINE_CHARS: Final = 300
 
 
 def tail(path: Path, lines: int = TAIL_LINES) -> list[str]:
-    """The last lines of a file; none when it cannot be read or is a link. Blank lines and repetitions are left out."""
+    """The last lines of a file; none when it cannot be read or is no plain file. Blank lines and repetitions are left out."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
+        return []
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         return []
     with os.fdopen(descriptor, "rb") as file:
         size = file.seek(0, os.SEEK_END)

@@ -27,8 +27,9 @@ from perfmon.pipeline.control import ANSWER_TIMEOUT_S, Supervisor
 from perfmon.pipeline.errors import ControlError, LaunchFailed
 from perfmon.pipeline.locks import is_held, supervisor_lock
 from perfmon.pipeline.logs import tail
-from perfmon.pipeline.record import IDLE_STOP_S, Record, read_record, remove_record, write_record
+from perfmon.pipeline.record import IDLE_STOP_S, Record, read_record, record_path, remove_record, write_record
 from perfmon.pipeline.render import SOCKET_NAME, USERNAME, Places, render
+from perfmon.plain_file import make_way
 from perfmon.private_file import write_whole
 
 #: How long supervisord may take from its start to its first answer; it takes 0.2 s on an idle machine.
@@ -83,7 +84,9 @@ def spawn(data: DataDirectory, *, started_by: str, foreground: bool = False) -> 
     password = secrets.token_urlsafe(24)
     places = places_of(data, password)
     text = render((places.application / "supervisord.conf").read_text(encoding="utf-8"), places)
-    _remove_links(data.logs)
+    _make_way_for_logs(data.logs)
+    for path in (config_path(data), record_path(data)):
+        make_way(path)
     write_whole(config_path(data), text.encode())
     idle = IDLE_STOP_S if started_by == "gateway" else None
     write_record(data, Record(__version__, started_by, time.time_ns() // 1_000_000, password, idle))
@@ -164,8 +167,12 @@ def _wait_for_answer(data: DataDirectory, process: subprocess.Popen[bytes], *, f
     raise LaunchFailed("supervisord did not start", lines)
 
 
-def _remove_links(folder: Path) -> None:
-    """A data directory may have come with a clone: a log that is a link would append to what it points at."""
+def _make_way_for_logs(folder: Path) -> None:
+    """A data directory may have come with a clone: a log that is a link would append to what it points at, one that is a pipe
+    would wait for its other end.
+    """
     for entry in folder.iterdir():
         if entry.is_symlink():
             entry.unlink()
+        else:
+            make_way(entry)
