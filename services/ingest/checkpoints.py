@@ -35,7 +35,8 @@ class Checkpoints:
         self._disk = store.disk
         self._call_soon = call_soon
         self._log = structlog.get_logger()
-        self._due_at = time.monotonic() + settings.checkpoint_interval_s
+        # At once after a start: whoever is killed again and again must not replay more each time.
+        self._due_at = time.monotonic()
         self._bytes = 0
         self._syncing: threading.Thread | None = None
         self._void = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -24,14 +24,25 @@ from shared.journal import JournalReader, LostPlace
 from shared.journal.reader import RawEntry
 from shared.journal.writer import JournalWriter, ProducerPlace, RegisteredFile
 from shared.parking import ParkingLot
+from shared.timespan import HOUR_MS
 
 #: Rows in memory that wait for their files before ingest refuses to go on.
 MAX_PENDING_BYTES: Final = 256 * 1024 * 1024
 
 
-def recover(journal: JournalWriter, view: View, core: IngestCore, call_ids: CallIdFiles, parking: ParkingLot) -> int:
-    """Bring the view up to the journal's head; how many entries were replayed. What the disk refuses (it is full) goes on
-    waiting in the view.
+class Recovered(NamedTuple):
+    """How many entries were replayed, and the call ids in them that their files lack, by hour: to be written before the next
+    checkpoint, after which the journal no longer tells them.
+    """
+
+    entries: int
+    call_ids: dict[int, set[bytes]]
+
+
+def recover(
+    journal: JournalWriter, view: View, core: IngestCore, call_ids: CallIdFiles, parking: ParkingLot
+) -> Recovered:
+    """Bring the view up to the journal's head. What the disk refuses (it is full) goes on waiting in the view.
 
     Raises: OSError, sqlite3.Error when the files can't even be looked at, or too much waits: ingest can't start.
     """
@@ -47,10 +58,10 @@ def recover(journal: JournalWriter, view: View, core: IngestCore, call_ids: Call
         core.producers.restore(place.producer, place.seq, place.seen, place.at_ms)
     for hour, digests in call_ids.load().items():
         core.call_ids.add(hour, digests)
-    replayed = _replay(journal, view, core, parking)
+    recovered = _replay(journal, view, core, parking)
     for series, path in view.series().items():
         core.placement.restore(series, path)
-    return replayed
+    return recovered
 
 
 def _ensure_readable(journal: JournalWriter) -> None:
@@ -112,14 +123,17 @@ def _pages(journal: JournalWriter) -> Iterator[list[RawEntry]]:
         reader.close()
 
 
-def _replay(journal: JournalWriter, view: View, core: IngestCore, parking: ParkingLot) -> int:
+def _replay(journal: JournalWriter, view: View, core: IngestCore, parking: ParkingLot) -> Recovered:
     replayed, refused = 0, False
+    call_ids: dict[int, set[bytes]] = {}
     for page in _pages(journal):
         replayed += len(page)
         for entry in page:
-            _replay_one(journal, view, core, parking, entry)
+            unknown = _replay_one(journal, view, core, parking, entry)
+            if unknown:
+                call_ids.setdefault(entry.committed_ms // HOUR_MS, set()).update(unknown)
             refused = not _appended(view, refused)
-    return replayed
+    return Recovered(replayed, call_ids)
 
 
 def _appended(view: View, refused: bool) -> bool:
@@ -134,15 +148,18 @@ def _appended(view: View, refused: bool) -> bool:
     return True
 
 
-def _replay_one(journal: JournalWriter, view: View, core: IngestCore, parking: ParkingLot, entry: RawEntry) -> None:
+def _replay_one(
+    journal: JournalWriter, view: View, core: IngestCore, parking: ParkingLot, entry: RawEntry
+) -> set[bytes]:
     if parking.holds(journal.epoch, entry.seq):
         view.skip(entry.seq)
-        return
+        return set()
     try:
         batch = core.placement.place(decode(entry.body))
-        core.replayed(batch, entry.committed_ms)
         view.replay(entry.seq, batch)
+        return core.replayed(batch, entry.committed_ms)
     except (BatchError, WireError, ValueError, TypeError, ArithmeticError, LookupError) as error:
         structlog.get_logger().error("entry_parked", seq=entry.seq, reason=str(error))
         parking.park(journal.epoch, entry.seq, entry.body)
         view.skip(entry.seq)
+        return set()

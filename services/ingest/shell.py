@@ -80,11 +80,13 @@ class Ingest:
         """Recover and serve."""
         service, data = self.service, self.service.data
         started = time.monotonic()
-        replayed = recover(self._journal, self._view, self._core, self._call_ids, self._parking)
-        self._log.info("recovered", replayed=replayed, seconds=round(time.monotonic() - started, 3))
+        recovered = recover(self._journal, self._view, self._core, self._call_ids, self._parking)
+        self._log.info("recovered", replayed=recovered.entries, seconds=round(time.monotonic() - started, 3))
         progress = Progress(self._journal.epoch)
         store = Store(self._journal, self._view, self._call_ids, self._parking, progress, self._disk)
         self._checkpoints = Checkpoints(service.settings, store, service.call_soon)
+        for hour, digests in recovered.call_ids.items():
+            self._checkpoints.note_call_ids(hour, digests)
         Queries(service, store, self._core, self._checkpoints, self._append)
         service.stats["entries_total"] = lambda: self.entries_total
         service.stats["push_messages_total"] = lambda: self.push_messages_total

@@ -35,7 +35,7 @@ class IngestStore:
         self.view = View(data.metrics)
         self.call_ids = CallIdFiles(data.state / "call-ids")
         self.parking = ParkingLot(data.state / "ingest")
-        self.replayed = recover(self.journal, self.view, self.core, self.call_ids, self.parking)
+        self.replayed = recover(self.journal, self.view, self.core, self.call_ids, self.parking).entries
 
     def commit(self, *messages: Message, now_ms: int = NOW) -> list[Answer]:
         """One group commit, up to and including the hand-over to the view."""

@@ -125,10 +125,12 @@ class IngestCore:
         """Count a frame that was not even a message."""
         self.refused_total[reason] += 1
 
-    def replayed(self, batch: Batch, committed_ms: int) -> None:
-        """Take note of a committed entry that is read again after a start."""
+    def replayed(self, batch: Batch, committed_ms: int) -> set[bytes]:
+        """Take note of a committed entry that is read again after a start; the call ids that were not known."""
         digests = {call_digest(call_id) for call_id in batch.call_ids.values()}
-        self.call_ids.add(committed_ms // HOUR_MS, digests)
+        unknown = {digest for digest in digests if digest not in self.call_ids}
+        self.call_ids.add(committed_ms // HOUR_MS, unknown)
+        return unknown
 
     def _decide(self, message: Message, outcome: Outcome, plan: Plan) -> Batch | None:
         try:
