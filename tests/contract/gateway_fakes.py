@@ -147,7 +147,19 @@ def healthy_replies() -> dict[tuple[str, str], Reply]:
                     "activeAlerts": 1,
                 }
             ],
+            "window": {"name": "last hour", "start": "2025-10-31T12:00:00.000Z", "end": "2025-10-31T13:00:00.000Z"},
             "worstTools": [{"mcpServer": "github", "toolName": "get_issue", "p95": 900.0}],
+            "slowestTools": [
+                {
+                    "mcpServer": "github",
+                    "toolName": "get_issue",
+                    "calls": 120,
+                    "p95": 900.0,
+                    "p95Before": 120.0,
+                    "limit": None,
+                    "why": "slower than before",
+                }
+            ],
             "activeAlerts": [alert()],
             "recentAnomalies": [anomaly()],
             "freshness": {"lastMetric": "2025-10-31T12:59:59.000Z", "lagEntries": 0},

@@ -394,6 +394,7 @@ def test_a_dashboard_of_500_servers_stays_small():
     one = dashboard["mcpServers"][0]
     dashboard["mcpServers"] = [{**one, "name": f"a-server-with-a-long-name-{n}"} for n in range(500)]
     dashboard["worstTools"] = [stats("a-server-with-a-long-name", f"tool_{n}") for n in range(50)]
+    dashboard["slowestTools"] = [{**dashboard["slowestTools"][0], "mcpServer": "a-server-with-a-long-name"}] * 3
     dashboard["activeAlerts"] = [alert(n) for n in range(50)]
     dashboard["recentAnomalies"] = [anomaly("s", f"t{n}") for n in range(50)]
     backends.replies["reporter", "dashboard"] = dashboard
@@ -401,6 +402,14 @@ def test_a_dashboard_of_500_servers_stays_small():
     assert size_of(result) < MAX_DEFAULT_CHARS
     assert result.structured_content["cut"]["mcpServers"] > 400
     assert "degraded" in result.content[0].text
+
+
+def test_the_dashboards_text_says_what_got_slow_in_which_window_and_which_alert_to_take():
+    text = call(FakeBackends(), "get_dashboard").content[0].text
+    first = text.splitlines()[0]
+    assert first.startswith("System health 71.5 of 100, degraded, last hour, 2025-10-31T13:00:00.000Z: ")
+    assert "120 ms → 900 ms, slower than before, 120 calls  github / get_issue" in text
+    assert "alert-20251031-001 critical error_rate > 5%" in text
 
 
 # untrusted text

@@ -11,6 +11,7 @@ from services.gateway.core.shaping import (
     TABLE_NAME_CHARS,
     Answer,
     Data,
+    counted,
     fenced,
     fit,
     harmless,
@@ -20,8 +21,8 @@ from services.gateway.core.shaping import (
 from shared.names import shown
 
 #: Characters of JSON that each list of the dashboard may take; together with the rest a default answer.
-SERVERS_CHARS: Final = 1_300
-LIST_CHARS: Final = 500
+SERVERS_CHARS: Final = 1_000
+LIST_CHARS: Final = 550
 TABLE_CHARS: Final = 800
 #: Entries of each other list that the text names.
 NAMED: Final = 3
@@ -29,9 +30,17 @@ NAMED: Final = 3
 MAP_CHARS: Final = 600
 
 _TITLES: Final = {
+    "slowestTools": "Slowest",
     "worstTools": "Worst tools",
     "activeAlerts": "Open alerts",
     "recentAnomalies": "Recent anomalies",
+}
+#: The tool that lists all of it.
+_LISTED_BY: Final = {
+    "slowestTools": "get_metrics",
+    "worstTools": "get_metrics",
+    "activeAlerts": "get_active_alerts",
+    "recentAnomalies": "detect_anomalies",
 }
 _LISTS: Final = tuple(_TITLES)
 
@@ -71,13 +80,14 @@ def _text(data: Data) -> str:
     parts = [_headline(data)]
     if data["mcpServers"]:
         cells = [_server(one) for one in data["mcpServers"] if isinstance(one, dict)]
-        parts.append(table(["status", "score", "calls", "p95 ms", "err %", "alerts", "server"], cells, TABLE_CHARS))
+        parts.append(table(["status", "health", "calls", "p95 ms", "err %", "alerts", "server"], cells, TABLE_CHARS))
     for name in _LISTS:
         rows = [one for one in data[name] or [] if isinstance(one, dict)]
         if rows:
-            more = len(rows) - NAMED + data["cut"].get(name, 0)
-            rest = f", {more} more in the structured content" if more > 0 else ""
-            parts.append(f"{_TITLES[name]}{rest}:\n{fenced(chr(10).join(_line(one) for one in rows[:NAMED]))}")
+            more = len(rows) - len(rows[:NAMED]) + data["cut"].get(name, 0)
+            rest = f", {more} more with {_LISTED_BY[name]}" if more > 0 else ""
+            lines = [(_slow_line if name == "slowestTools" else _line)(one) for one in rows[:NAMED]]
+            parts.append(f"{_title(name, rows)}{rest}:\n{fenced(chr(10).join(lines))}")
     if data.get("missing"):
         parts.append("Missing: " + "; ".join(_inline(str(one)) for one in data["missing"]))
     parts.extend(_next_step(data.get("nextStep")))
@@ -93,11 +103,33 @@ def _next_step(step: object) -> list[str]:
 
 def _headline(data: Data) -> str:
     health = data["systemHealth"]
-    if isinstance(health, dict):
-        words = [str(health[key]) for key in ("status", "message", "reason") if health.get(key)]
-        score = f" (score {printed(health.get('score'))})" if health.get("score") is not None else ""
-        return f"System health: {_inline(': '.join(words)) or 'unknown'}{score}, {data['timestamp']}."
-    return f"System health: {'unknown' if health is None else _inline(str(health))}, {data['timestamp']}."
+    if not isinstance(health, dict):
+        return f"System health: {'unknown' if health is None else _inline(str(health))}, {data['timestamp']}."
+    score = f" {printed(health['score'])} of 100" if health.get("score") is not None else ""
+    status = _inline(str(health.get("status") or "unknown")).replace("_", " ")
+    why = [str(health[key]) for key in ("message", "reason") if health.get(key)]
+    said = f": {_inline('; '.join(why))}" if why else ""
+    return f"System health{score}, {status}, {_window(data)}{data['timestamp']}{said}."
+
+
+def _window(data: Data) -> str:
+    window = data.get("window")
+    name = window.get("name") if isinstance(window, dict) else None
+    return f"{_inline(str(name))}, " if name else ""
+
+
+def _title(name: str, rows: list[Data]) -> str:
+    if name != "slowestTools" or not any(one.get("why") for one in rows[:NAMED]):
+        return _TITLES[name]
+    return "Slow (p95, the day before → now)"
+
+
+def _slow_line(one: Data) -> str:
+    was = f"{printed(one['p95Before'], 'ms')} → " if one.get("p95Before") is not None else ""
+    limit = f" ({printed(one['limit'], 'ms')})" if one.get("limit") is not None else ""
+    why = f", {one['why']}{limit}" if one.get("why") else ""
+    calls = f", {counted(one['calls'], 'call')}" if isinstance(one.get("calls"), int) else ""
+    return shown(f"{was}{printed(one.get('p95'), 'ms')}{why}{calls}  {_names(one)}", 160)
 
 
 def _inline(sentence: str) -> str:
@@ -106,11 +138,17 @@ def _inline(sentence: str) -> str:
 
 
 def _line(one: Data) -> str:
-    what = [str(one[key]) for key in ("severity", "condition", "anomalyType", "reason") if one.get(key)]
-    if not what:
-        what = [f"p95 {printed(one.get('p95'), 'ms')}, errors {printed(one.get('errorRate'), '%')}"]
-    names = " / ".join(shown(str(one[key]), TABLE_NAME_CHARS) for key in ("mcpServer", "toolName") if one.get(key))
-    return shown(f"{' '.join(what)}  {names}", 160)
+    what = [str(one[key]) for key in ("alertId", "severity", "condition", "anomalyType", "reason") if one.get(key)]
+    if what:
+        what += [f"now {printed(one['currentValue'], str(one.get('unit') or ''))}"] if one.get("currentValue") else []
+    else:
+        calls = f" of {counted(one['calls'], 'call')}" if isinstance(one.get("calls"), int) else ""
+        what = [f"errors {printed(one.get('errorRate'), '%')}{calls}, p95 {printed(one.get('p95'), 'ms')}"]
+    return shown(f"{' '.join(what)}  {_names(one)}", 200)
+
+
+def _names(one: Data) -> str:
+    return " / ".join(shown(str(one[key]), TABLE_NAME_CHARS) for key in ("mcpServer", "toolName") if one.get(key))
 
 
 def _server(one: Data) -> list[str]:

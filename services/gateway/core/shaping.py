@@ -66,6 +66,11 @@ def printed(value: object, unit: str = "") -> str:
     return f"{text} {unit}" if unit else text
 
 
+def counted(value: int, noun: str, plural: str | None = None) -> str:
+    """`1 call`, `12,345 calls`."""
+    return f"{value:,} {noun if value == 1 else plural or f'{noun}s'}"
+
+
 def when(ts_ms: object) -> str | None:
     """ISO-8601 of epoch ms; None for None."""
     return iso(int(ts_ms)) if isinstance(ts_ms, int | float) and not isinstance(ts_ms, bool) else None

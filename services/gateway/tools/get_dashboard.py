@@ -38,8 +38,8 @@ SPEC = ToolSpec(
     name="get_dashboard",
     title="Everything at a glance",
     description=(
-        "Health of the system and of each MCP server, worst tools, open alerts, recent anomalies, how fresh the data is, "
-        "and what to look at next. Start here when asked how things are. Without data it says since when."
+        "Health of the system and of each MCP server, what got slow, worst tools, open alerts, recent anomalies, how "
+        "fresh the data is, and what to look at next. Start here when asked how things are. Without data it says since when."
     ),
     arguments=GetDashboard,
     output=record(
@@ -58,12 +58,13 @@ SPEC = ToolSpec(
                     activeAlerts=number(null=True),
                 )
             ),
-            "worstTools": _entries("Failing most, then slowest."),
+            "worstTools": _entries("By their own health; those with too few calls to judge last."),
             "activeAlerts": _entries("Worst first."),
             "recentAnomalies": _entries("Those that go on first."),
             "refreshInterval": whole("Seconds until asking again makes sense."),
             "cut": counts("list → entries left out of this answer"),
         },
+        slowestTools=_entries("What got slow: p95 before and now; else over its limit; else just the slowest."),
         freshness=anything("How fresh the figures are."),
     ),
     example={"mcpServer": "github"},
