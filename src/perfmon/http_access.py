@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from perfmon.paths import DataDirectory, private_directory
+from perfmon.plain_file import make_way
 from perfmon.private_file import read_private, write_once, write_whole
 
 #: Where the gateway listens unless a setting or a busy port says otherwise.
@@ -90,6 +91,7 @@ def _create(data: DataDirectory, access: HttpAccess) -> HttpAccess:
     won_by_another = load(data)
     if won_by_another is not None:
         return won_by_another
+    make_way(access_file(data))
     write_whole(access_file(data), encoded)
     return access
 

@@ -58,10 +58,12 @@ def read_private(path: Path) -> bytes | None:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        os.close(fd)
+        return None
     with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor, opened without following links
-        found = os.fstat(fd)
-        ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
-        return file.read(MAX_FILE_BYTES) if ours else None
+        return file.read(MAX_FILE_BYTES)
 
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:

@@ -144,8 +144,9 @@ def _wrong_with(folder: Path) -> tuple[str, str] | None:
 
 
 def _entries(folder: Path) -> list[Path]:
+    """What is in a folder; nothing when it is a link: what lies outside the data directory is not ours to read."""
     try:
-        return list(folder.iterdir())
+        return [] if folder.is_symlink() else list(folder.iterdir())
     except OSError:
         return []
 

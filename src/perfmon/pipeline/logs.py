@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from itertools import groupby
 from pathlib import Path
@@ -14,9 +15,13 @@ _TAIL_BYTES: Final = 16_384
 #: Characters of one line.
 _LINE_CHARS: Final = 300
 
+_TIME: Final = re.compile(r"^timestamp=\S+ ")
+
 
 def tail(path: Path, lines: int = TAIL_LINES) -> list[str]:
-    """The last lines of a file; none when it cannot be read or is no plain file. Blank lines and repetitions are left out."""
+    """The last lines of a file; none when it cannot be read or is no plain file. Blank lines and repetitions (at
+    whatever time) are left out.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -28,7 +33,8 @@ def tail(path: Path, lines: int = TAIL_LINES) -> list[str]:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL_BYTES))
         text = file.read(_TAIL_BYTES).decode(errors="replace")
-    found = [line for line, _ in groupby(text.splitlines()) if line.strip()]
+    runs = groupby(text.splitlines(), key=lambda line: _TIME.sub("", line))
+    found = [next(same) for said, same in runs if said.strip()]
     return [_printable(line) for line in found[-lines:]]
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from perfmon.http_access import load, load_or_create
 from perfmon.paths import DataDirectory, UnsafeDirectory
 from perfmon.pipeline import locks
+from perfmon.pipeline.check_files import _newest
 from perfmon.pipeline.logs import tail
 from perfmon.pipeline.spawn import _make_way_for_logs
 from perfmon.plain_file import is_plain, make_way, read_plain
@@ -84,6 +86,30 @@ def test_settings_that_are_no_file_are_refused_with_their_name(plant: Callable[[
     plant(data.config / "settings.json")
     with pytest.raises(SettingsError, match=r"settings\.json cannot be read"):
         load_settings(data)
+
+
+@PLANTED
+def test_what_is_no_file_gives_way_to_a_new_token(plant: Callable[[Path], None], tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path.resolve() / "data")
+    data.create()
+    plant(data.state / "http.json")
+    made = load_or_create(data)
+    assert load(data) == made
+
+
+def test_the_doctor_reads_nothing_behind_a_link(tmp_path: Path) -> None:
+    day = tmp_path / "metrics" / "2025-10-31"
+    day.mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "x.jsonl").write_text("not ours\n")
+    (day / "server").symlink_to(tmp_path / "outside")
+    assert _newest(tmp_path / "metrics") == []
+
+
+def test_lines_that_differ_in_their_time_alone_are_shown_once(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.write_text("timestamp=1 event=a\ntimestamp=2 event=a\ntimestamp=3 event=b\n")
+    assert tail(log) == ["timestamp=1 event=a", "timestamp=3 event=b"]
 
 
 @PLANTED
