@@ -118,6 +118,7 @@ class _HttpThread:
         from services.gateway.gate import OpenGate
         from services.gateway.hook_intake import HookIntake
         from services.gateway.http_app import HttpApp
+        from services.gateway.http_protocol import BoundedProtocol
         from services.gateway.mcp_server import McpServer
         from services.gateway.tools import ToolContext
 
@@ -127,6 +128,8 @@ class _HttpThread:
         self._figures = app.figures
         config = uvicorn.Config(
             app,
+            http=BoundedProtocol,
+            ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,  # hook addresses hold the token
