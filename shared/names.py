@@ -15,6 +15,10 @@ from typing import Final
 MAX_STEM_BYTES: Final = 200
 #: Characters of untrusted text that are shown.
 MAX_SHOWN_CHARS: Final = 200
+#: How alike two names are (difflib's ratio) before one may be meant for the other.
+ALIKE: Final = 0.6
+#: Characters from which a name that is part of another may be meant for it.
+MIN_PART_CHARS: Final = 3
 
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 
@@ -59,6 +63,15 @@ def nearest(name: str, known: list[str], count: int = 3) -> list[str]:
     folded = {candidate.casefold(): candidate for candidate in known}
     close = get_close_matches(name.casefold(), list(folded), n=count, cutoff=0.0)
     return [folded[match] for match in close]
+
+
+def near(name: str, known: list[str], count: int = 3) -> list[str]:
+    """Those of `nearest` that a person could have meant: at least 60 % alike, or holding it; maybe none."""
+    wanted, folded = name.casefold(), {candidate.casefold(): candidate for candidate in known}
+    found = [folded[match] for match in get_close_matches(wanted, list(folded), n=count, cutoff=ALIKE)]
+    if len(wanted) >= MIN_PART_CHARS:
+        found += [candidate for candidate in sorted(known, key=len) if wanted in candidate.casefold()]
+    return list(dict.fromkeys(found))[:count]
 
 
 def _is_harmless(c: str) -> bool:

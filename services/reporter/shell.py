@@ -31,7 +31,7 @@ from services.reporter.core.requests import BadRequest, ReportRequest, parse_das
 from services.reporter.core.text import visible
 from services.reporter.error_messages import read_messages
 from services.reporter.report_files import ReportFiles, digest
-from shared.names import nearest
+from shared.names import near
 from shared.rpc import Refusal
 from shared.runtime.service import Service, now_ms
 
@@ -193,7 +193,7 @@ def _known(answered: Answered, server: str | None) -> None:
     servers = answered.rollup("servers")
     if servers is not None and any(row.server == server for row in servers.rows):
         return
-    close = [visible(name) for name in nearest(server, known)]
+    close = [visible(name) for name in near(server, known)]
     raise Refusal("unknown_server", f'no metric of a server named "{visible(server)}"', nearest=close)
 
 

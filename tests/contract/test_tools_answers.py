@@ -185,6 +185,34 @@ def test_full_detail_gives_every_figure_and_more_rows():
     assert size_of(result) < 100_000
 
 
+def test_full_detail_is_in_the_text_too_and_stays_bounded():
+    rows = [{**stats("a-server-with-a-long-name" * 4, f"tool_{n}" * 10), "min": 7.25} for n in range(500)]
+    backends = FakeBackends(aggregator__rollup=rollup(rows))
+    result = call(backends, "get_metrics", {"detail": "full", "aggregation": "p95", "limit": 500})
+    text = result.content[0].text
+    assert "p95 ms" in text
+    assert "p50 ms" in text
+    assert "7.25" in text
+    assert "7.25" not in call(backends, "get_metrics").content[0].text
+    assert size_of(result) < 75_000  # 25,000 tokens of names and numbers
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("minute", "Source: minute rollups (percentiles within 1 %)"),
+        ("raw", "Source: raw calls (exact)"),
+        ("minute+hourly", "Source: minute and hourly rollups (percentiles within 1 %)"),
+    ],
+)
+def test_the_source_says_how_exact_the_figures_are(source, words):
+    backends = FakeBackends(aggregator__rollup={**rollup([stats(count=1)]), "source": source})
+    text = call(backends, "get_metrics").content[0].text
+    assert words in text
+    assert "1 of 1 row," in text
+    assert "The 1 call:" in text
+
+
 def test_no_data_at_all_is_said_and_is_no_error():
     backends = FakeBackends(aggregator__rollup=rollup([]), aggregator__series={"series": [], "overflow": 0})
     result = call(backends, "get_metrics")
@@ -258,6 +286,35 @@ def test_nothing_found_is_told_from_no_data():
         aggregator__series={"series": [["a", "b", NOW_MS - 7 * HOUR_MS]], "overflow": 0},
     )
     assert "No data in the lookback window" in call(stale, "detect_anomalies").content[0].text
+
+
+def test_nothing_found_says_what_was_looked_at_and_when_history_is_too_short():
+    coverage = {
+        "series": 1,
+        "calls": 26,
+        "since": "2025-10-31T12:04:09.000Z",
+        "minCalls": 20,
+        "seriesWithTooFewCalls": 0,
+    }
+    nothing = {"anomalies": [], "summary": {"total": 0, "bySeverity": {}, "byType": {}}}
+    text = call(FakeBackends(detector__anomalies={**nothing, "coverage": coverage}), "detect_anomalies").content[0].text
+    assert text.startswith("No anomaly found in this window. Looked at 26 calls of 1 tool since 2025-10-31T12:04Z.")
+    short = {**coverage, "calls": 6, "seriesWithTooFewCalls": 1}
+    text = call(FakeBackends(detector__anomalies={**nothing, "coverage": short}), "detect_anomalies").content[0].text
+    assert "No anomaly" not in text
+    assert "Looked at 6 calls of 1 tool since" in text
+    assert "it has too little history to know what is usual (auto needs 20 calls a tool)" in text
+
+
+def test_full_detail_is_in_the_anomalies_text_too_with_advice_and_evidence():
+    whole = {**anomaly(), "evidence": {"neighbours": 3}}
+    found = {"anomalies": [whole], "summary": {"total": 1, "bySeverity": {}, "byType": {}}, "coverage": {}}
+    backends = FakeBackends(detector__anomalies=found)
+    text = call(backends, "detect_anomalies", {"detail": "full"}).content[0].text
+    assert text.startswith("1 anomaly, ")
+    for word in ("10x", "0.97", "z-score", "going on", "do: second", '"neighbours": 3'):
+        assert word in text
+    assert "second" not in call(backends, "detect_anomalies").content[0].text
 
 
 # thresholds and alerts
@@ -339,6 +396,36 @@ def test_the_first_acknowledgement_stays():
     assert backends.asked[0][2] == arguments
     assert result.structured_content["alert"]["acknowledgedBy"] == "bo"
     assert '"bo" before' in result.content[0].text
+
+
+def test_an_alerts_line_has_units_and_what_it_is_judged_by():
+    backends = FakeBackends()
+    slow = {
+        **alert(7),
+        "condition": "response_time > 1000ms",
+        "currentValue": 2400,
+        "judgedBy": "p95 of 42 calls over 5 min",
+    }
+    listed = backends.replies["alerter", "alerts.list"]
+    backends.replies["alerter", "alerts.list"] = {**listed, "alerts": [slow], "total": 1}
+    result = call(backends, "get_active_alerts")
+    text = result.content[0].text
+    assert text.startswith("1 alert. Held back: 2 in 24 h (2 the server has had its alerts of the hour).")
+    assert "2,400 ms" in text
+    assert "p95 of 42 calls over 5 min" in text
+    assert result.structured_content["alerts"][0]["judgedBy"] == "p95 of 42 calls over 5 min"
+
+
+def test_full_detail_is_in_the_alerts_text_too_with_what_is_held_back():
+    backends = FakeBackends()
+    held = {**alert(9, "busy"), "reason": "rate_limited", "since": "2025-10-31T12:10:00.000Z"}
+    more = {**alert(1), "peakValue": 19.5, "acknowledgedBy": "ana", "notes": "on it"}
+    listed = backends.replies["alerter", "alerts.list"]
+    backends.replies["alerter", "alerts.list"] = {**listed, "alerts": [more], "heldBack": [held]}
+    text = call(backends, "get_active_alerts", {"detail": "full"}).content[0].text
+    for word in ("19.5 %", "ana", "on it", "Would be alerts", "rate_limited", "busy"):
+        assert word in text
+    assert "on it" not in call(backends, "get_active_alerts").content[0].text
 
 
 # reports and dashboard

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from services.gateway.core.alerts_text import UNITS, alerts_text
 from services.gateway.core.arguments import (
     DEFAULT_LIMIT,
     FULL_LIMIT,
@@ -15,21 +16,18 @@ from services.gateway.core.known_names import Known
 from services.gateway.core.refusals import quoted
 from services.gateway.core.shaping import (
     COMPACT_BUDGET_CHARS,
-    COMPACT_TABLE_CHARS,
     COMPACT_TEXT_CHARS,
     FULL_BUDGET_CHARS,
-    FULL_TABLE_CHARS,
     Answer,
     Data,
+    counted,
     fit,
     harmless,
     printed,
-    table,
 )
 from shared.names import shown
 from shared.timespan import iso
 
-UNITS: Final = {"response_time": "ms", "error_rate": "%", "cpu": "%", "memory": "MB", "disk_io": "KB"}
 _SEVERITY_ORDER: Final = {"critical": 0, "warning": 1}
 _COMPACT_KEYS: Final = (
     "alertId",
@@ -43,6 +41,8 @@ _COMPACT_KEYS: Final = (
     "status",
     "acknowledgedBy",
 )
+#: Kept where they are known: an alert from an anomaly is judged by other means.
+_COMPACT_IF_KNOWN: Final = ("unit", "judgedBy")
 
 
 def threshold_request(arguments: SetAlertThreshold, window_ms: int | None) -> Data:
@@ -79,7 +79,8 @@ def threshold_answer(arguments: SetAlertThreshold, reply: Data, note: str | None
     text = f"Threshold {'set' if arguments.enabled else 'switched off'} for {scope}: {meaning}."
     also = len(data["alsoApply"])
     if also:
-        text += f" {also} narrower or wider thresholds apply too; the most specific wins."
+        apply = "applies" if also == 1 else "apply"
+        text += f" {counted(also, 'narrower or wider threshold')} {apply} too; the most specific wins."
     return Answer(f"{text} {note}" if note else text, data)
 
 
@@ -118,7 +119,7 @@ def alerts_answer(arguments: GetActiveAlerts, reply: Data, known: Known | None) 
         data["heldBack"] = harmless(list(reply.get("heldBack") or []))
     if known is not None:
         data["message"] = _quiet(known)
-    return Answer(_text(data, chosen=chosen), data)
+    return Answer(alerts_text(data, chosen=chosen, full=full), data)
 
 
 def acknowledged_answer(arguments: AcknowledgeAlert, reply: Data) -> Answer:
@@ -137,7 +138,8 @@ def _alert(raw: Data, *, full: bool) -> Data:
     if full:
         whole: Data = harmless(raw)
         return whole
-    kept: Data = harmless({key: raw.get(key) for key in _COMPACT_KEYS}, COMPACT_TEXT_CHARS)
+    known = {key: raw[key] for key in _COMPACT_IF_KNOWN if raw.get(key) is not None}
+    kept: Data = harmless({key: raw.get(key) for key in _COMPACT_KEYS} | known, COMPACT_TEXT_CHARS)
     return kept
 
 
@@ -150,29 +152,3 @@ def _quiet(known: Known) -> str:
     if known.last_ms is None:
         return "No alerts, and no data either: no metric has been recorded yet."
     return f"No alerts match. Last metric: {iso(known.last_ms)}."
-
-
-def _text(data: Data, *, chosen: bool) -> str:
-    held = sum(value for value in data["summary"]["suppressed"].values() if isinstance(value, int))
-    held_text = f" Held back: {held}." if held else ""
-    if not data["alerts"]:
-        return f"{data.get('message', 'No alerts match.')}{held_text}"
-    rows = [
-        [
-            str(one.get("alertId")),
-            str(one.get("severity")),
-            str(one.get("status")),
-            printed(one.get("currentValue")),
-            str(one.get("condition")),
-            str(one.get("mcpServer")),
-            str(one.get("toolName")),
-        ]
-        for one in data["alerts"]
-    ]
-    body = table(
-        ["alert", "severity", "status", "value", "condition", "server", "tool"],
-        rows,
-        FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS,
-    )
-    tail = f"\n{data['cut']} were cut: filter by severity or mcpServer, or raise limit." if data["cut"] else ""
-    return f"{data['total']} alerts, worst first.{held_text}\n{body}{tail}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from services.gateway.core.arguments import DEFAULT_LIMIT, FULL_LIMIT, DetectAnomalies
@@ -15,14 +16,21 @@ from services.gateway.core.shaping import (
     FULL_TABLE_CHARS,
     Answer,
     Data,
+    counted,
+    fenced,
     fit,
     harmless,
     printed,
     table,
     when,
 )
+from shared.names import shown
 from shared.timespan import iso
 
+#: Anomalies that a full answer's text explains, pieces of advice each, and characters of evidence.
+EXPLAINED: Final = 20
+ADVICE_EACH: Final = 3
+EVIDENCE_CHARS: Final = 400
 _SEVERITY_ORDER: Final = {"critical": 0, "warning": 1, "info": 2}
 _COMPACT_KEYS: Final = ("timestamp", "mcpServer", "toolName", "anomalyType", "severity", "details", "recommendations")
 _COMPACT_DETAILS: Final = ("currentValue", "expectedRange", "deviation", "confidence", "method", "metric", "unit")
@@ -64,7 +72,7 @@ def anomalies_answer(arguments: DetectAnomalies, found: Range, reply: Data, know
         "cut": max(summary["total"] - len(fitted.rows), 0),
     }
     if known is not None:
-        data["message"] = _nothing(found, known)
+        data["message"] = _nothing(found, known, data["coverage"])
     return Answer(_text(arguments, data, chosen=chosen), data)
 
 
@@ -91,39 +99,91 @@ def _summary(raw: object, rows: list[Data]) -> Data:
     }
 
 
-def _nothing(found: Range, known: Known) -> str:
+def _nothing(found: Range, known: Known, coverage: Data) -> str:
     if known.last_ms is None:
         return "No data: no metric has been recorded yet, so there is nothing to judge."
     if known.last_ms < found.start_ms:
         return f"No data in the lookback window; the last metric is of {iso(known.last_ms)}."
+    short, tools = _whole(coverage.get("seriesWithTooFewCalls")), _whole(coverage.get("series"))
+    if tools and short == tools:
+        return "Too little history to know what is usual, so nothing can be called abnormal yet."
     return "No anomaly found in this window."
+
+
+def _looked_at(arguments: DetectAnomalies, data: Data) -> str:
+    """What could be seen: calls and tools, since when, and whether that is enough to judge by."""
+    coverage = data["coverage"]
+    calls, tools, short = (_whole(coverage.get(name)) for name in ("calls", "series", "seriesWithTooFewCalls"))
+    if not tools:
+        return ""
+    since = str(coverage.get("since") or data["range"]["startTime"])
+    text = f" Looked at {counted(calls, 'call')} of {counted(tools, 'tool')} since {since[:16]}Z"
+    needed = _whole(coverage.get("minCalls"))
+    if short:
+        who = (
+            "it has"
+            if tools == 1
+            else "all have"
+            if short == tools
+            else f"{short:,} of them {'has' if short == 1 else 'have'}"
+        )
+        text += f"; {who} too little history to know what is usual ({arguments.method} needs {needed} calls a tool)"
+    if part := _whole(coverage.get("seriesSeenInPart")):
+        text += f"; {counted(part, 'tool')} could be seen only in part"
+    return f"{text}."
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def _text(arguments: DetectAnomalies, data: Data, *, chosen: bool) -> str:
     span = f"{data['range']['startTime']} to {data['range']['endTime']}"
     how = f"method {arguments.method}, sensitivity {arguments.sensitivity}"
+    seen = _looked_at(arguments, data)
     if not data["anomalies"]:
-        return f"{data.get('message', 'No anomaly found.')} Looked at {span}; {how}."
-    head = f"{data['summary']['total']} anomalies, {span}; {how}. Worst first:"
-    rows = [_line(one) for one in data["anomalies"]]
-    body = table(
-        ["severity", "since", "type", "value", "expected", "server", "tool"],
-        rows,
-        FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS,
-    )
+        return f"{data.get('message', 'No anomaly found.')}{seen} Range {span}; {how}."
+    full = arguments.detail == "full"
+    total = data["summary"]["total"]
+    head = f"{counted(total, 'anomaly', 'anomalies')}, {span}; {how}.{seen}{' Worst first:' if total != 1 else ''}"
+    header = ["severity", "since", "type", "value", "expected", *(_MORE if full else ()), "server", "tool"]
+    rows = [_line(one, full=full) for one in data["anomalies"]]
+    body = table(header, rows, FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS)
     tail = f"\n{data['cut']} were cut: narrow by mcpServer, or raise limit." if data["cut"] else ""
-    return f"{head}\n{body}{tail}"
+    return f"{head}\n{body}{_explained(data['anomalies']) if full else ''}{tail}"
 
 
-def _line(one: Data) -> list[str]:
+_MORE: Final = ("until", "off by", "sure", "method")
+
+
+def _line(one: Data, *, full: bool) -> list[str]:
     details: dict[str, Any] = one.get("details") or {}
     unit = str(details.get("unit") or "")
+    more = [
+        "going on" if one.get("endTs") is None else str(one["endTs"])[:16],
+        str(details.get("deviation") or "–"),
+        printed(details.get("confidence")),
+        str(details.get("method") or "–"),
+    ]
     return [
         str(one.get("severity")),
         str(one.get("timestamp"))[:16],
         str(one.get("anomalyType")),
         printed(details.get("currentValue"), unit),
         str(details.get("expectedRange", "–")),
+        *(more if full else ()),
         str(one.get("mcpServer")),
         str(one.get("toolName")),
     ]
+
+
+def _explained(anomalies: list[Data]) -> str:
+    """What to do about the worst, and why we think so: the detector's words and evidence."""
+    lines: list[str] = []
+    for place, one in enumerate(anomalies[:EXPLAINED], 1):
+        evidence = {**(one.get("evidence") or {}), **((one.get("details") or {}).get("evidence") or {})}
+        lines.append(f"{place}. {one.get('mcpServer')} / {one.get('toolName')}: {one.get('anomalyType')}")
+        lines += [f"   do: {advice}" for advice in (one.get("recommendations") or [])[:ADVICE_EACH]]
+        if evidence:
+            lines.append(f"   evidence: {shown(json.dumps(evidence, ensure_ascii=False), EVIDENCE_CHARS)}")
+    return f"\nWhat to do, and why:\n{fenced(chr(10).join(lines))}"

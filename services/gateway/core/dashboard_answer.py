@@ -22,7 +22,7 @@ from shared.names import shown
 
 #: Characters of JSON that each list of the dashboard may take; together with the rest a default answer.
 SERVERS_CHARS: Final = 1_000
-LIST_CHARS: Final = 550
+LIST_CHARS: Final = 500
 TABLE_CHARS: Final = 800
 #: Entries of each other list that the text names.
 NAMED: Final = 3

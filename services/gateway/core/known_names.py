@@ -1,4 +1,4 @@
-"""Names that a call asked for, against the names that have metrics: nearest three for a wrong one, last metric for a right one.
+"""Names that a call asked for, against the names that have metrics: what was meant by a wrong one, last metric for a right one.
 
 Pure; works on the aggregator's `series` answer.
 """
@@ -25,13 +25,14 @@ def look_up(series: Sequence[Any], server: str | None, tool: str | None) -> Know
     entries = [(str(entry[0]), str(entry[1]), entry[2]) for entry in series if len(entry) >= 3]
     if not entries:
         return Known(None, None)
-    servers = sorted({name for name, _, _ in entries})
+    entries.sort(key=lambda entry: -(entry[2] if isinstance(entry[2], int | float) else 0))
+    servers = list(dict.fromkeys(name for name, _, _ in entries))  # last called first
     if server is not None and server not in servers:
-        return Known(f"mcpServer {quoted(server)} has no metrics. Nearest: {did_you_mean(server, servers)}", None)
+        return Known(f"mcpServer {quoted(server)} has no metrics. {did_you_mean(server, servers)}", None)
     within = [entry for entry in entries if server is None or entry[0] == server]
-    tools = sorted({name for _, name, _ in within})
+    tools = list(dict.fromkeys(name for _, name, _ in within))
     if tool is not None and tool not in tools:
         where = "" if server is None else f" of {quoted(server)}"
-        return Known(f"toolName {quoted(tool)}{where} has no metrics. Nearest: {did_you_mean(tool, tools)}", None)
+        return Known(f"toolName {quoted(tool)}{where} has no metrics. {did_you_mean(tool, tools)}", None)
     times = [last for _, name, last in within if (tool is None or name == tool) and isinstance(last, int | float)]
     return Known(None, int(max(times)) if times else None)

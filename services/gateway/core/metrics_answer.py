@@ -14,6 +14,7 @@ from services.gateway.core.shaping import (
     FULL_TABLE_CHARS,
     Answer,
     Data,
+    counted,
     figure,
     fit,
     printed,
@@ -35,6 +36,15 @@ FIELDS: Final = {
     "error_rate": ("errorRate", "%"),
 }
 _MORE: Final = ("avg", "p50", "p95", "p99", "min", "max", "errors", "errorRate", "cpu", "memory", "diskIO")
+#: Their columns in a full answer's text.
+_HEADS: Final = {
+    **{name: f"{name} ms" for name in ("avg", "p50", "p95", "p99", "min", "max")},
+    "errors": "errors",
+    "errorRate": "err %",
+    "cpu": "cpu %",
+    "memory": "MB",
+    "diskIO": "disk KB",
+}
 
 
 def rollup_request(arguments: GetMetrics, found: Range, after_seq: int | None) -> Data:
@@ -161,32 +171,54 @@ def _freshness(freshness: object) -> Data:
     return {"lastMetric": when(found.get("lastMetricMs")), "lagEntries": int(found.get("lagEntries") or 0)}
 
 
+def source_words(source: str) -> str:
+    """Which rollups answered, and how exact their percentiles are."""
+    if not source:
+        return "unknown"
+    if source == "raw":
+        return "raw calls (exact)"
+    names = " and ".join("raw calls" if one == "raw" else one for one in source.split("+"))
+    return f"{names} rollups (percentiles within 1 %)"
+
+
 def _text(arguments: GetMetrics, data: Data, *, chosen: bool) -> str:
     summary = data["summary"]
+    full = arguments.detail == "full"
     order = "in time's order" if chronological(arguments) else "highest first"
     shown_rows, total = len(data["metrics"]), data["rowsTotal"]
     head = (
-        f"{arguments.aggregation} ({data['unit']}), {order}: {shown_rows} of {total} rows, "
+        f"{arguments.aggregation} ({data['unit']}), {order}: {shown_rows} of {counted(total, 'row')}, "
         f"{data['range']['startTime']} to {data['range']['endTime']}."
     )
+    calls = summary["totalCalls"]
     whole = (
-        f"All {summary['totalCalls']} calls: avg {printed(summary['avgResponseTime'], 'ms')}, "
+        f"{'The 1 call' if calls == 1 else f'All {calls:,} calls'}: avg {printed(summary['avgResponseTime'], 'ms')}, "
         f"p50 {printed(summary['p50'], 'ms')}, p95 {printed(summary['p95'], 'ms')}, "
         f"p99 {printed(summary['p99'], 'ms')}, errors {printed(summary['errorRate'], '%')}. "
-        f"Source {data['source']}; last metric {data['freshness']['lastMetric'] or 'unknown'}."
+        f"Source: {source_words(data['source'])}; last metric {data['freshness']['lastMetric'] or 'unknown'}."
     )
     with_time = arguments.group_by is not None
-    header = [*(["time"] if with_time else []), data["unit"], "calls", "server", "tool"]
+    more = tuple(field for field in _MORE if field != FIELDS[arguments.aggregation][0]) if full else ()
+    header = [
+        *(["time"] if with_time else []),
+        f"{arguments.aggregation} {data['unit']}" if full else data["unit"],
+        "calls",
+        *(_HEADS[field] for field in more),
+        "server",
+        "tool",
+    ]
     rows = [
         [
             *([str(row["timestamp"])[:16]] if with_time else []),
             printed(row["value"]),
             str(row["count"]),
+            *(printed(row.get(field)) for field in more),
             row["mcpServer"],
             row["toolName"],
         ]
         for row in data["metrics"]
     ]
     body = table(header, rows, FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS)
-    tail = f"\n{data['cut']} rows were cut: narrow by mcpServer or toolName, or raise limit." if data["cut"] else ""
+    cut = f"{counted(data['cut'], 'row')} {'was' if data['cut'] == 1 else 'were'} cut"
+    tail = f"\n{cut}: narrow by mcpServer or toolName, or raise limit." if data["cut"] else ""
     return f"{head}\n{whole}\n{body}{tail}"

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from services.gateway.core.schema import Schema
-from shared.names import nearest, shown
+from shared.names import near, shown
 
 #: Problems named in one refusal, and characters of a rejected value that are repeated.
 MAX_PROBLEMS: Final = 8
@@ -66,8 +66,11 @@ def quoted(value: object) -> str:
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """The nearest three known names, quoted."""
-    return ", ".join(quoted(candidate) for candidate in nearest(name, list(known)))
+    """`Nearest: …` with up to three names that could be meant; else `Known: …` with the first three of `known`."""
+    close = near(name, list(known))
+    word, named = ("Nearest", close) if close else ("Known", list(known[:3]))
+    more = f" and {len(known) - len(named)} more" if not close and len(known) > len(named) else ""
+    return f"{word}: {', '.join(quoted(candidate) for candidate in named)}{more}"
 
 
 def _problem(schema: Schema, problem: Any) -> str:

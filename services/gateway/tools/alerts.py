@@ -29,6 +29,8 @@ ALERT = record(
     threshold=number(null=True),
     acknowledgedBy=text(null=True),
     notes=text(null=True),
+    unit=text("Of currentValue and threshold.", null=True),
+    judgedBy=text("One call, or which figure over which window.", null=True),
 )
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.core.known_names import look_up
-from services.gateway.core.shaping import cut_text, fenced, figure, fit, harmless, printed, table, when
+from services.gateway.core.shaping import counted, cut_text, fenced, figure, fit, harmless, printed, table, when
 
 
 @pytest.mark.parametrize(
@@ -111,4 +111,17 @@ def test_known_names_give_the_last_metric_unknown_ones_their_neighbours():
     assert '"jira"' in str(look_up(SERIES, "jura", None).problem)
     problem = str(look_up(SERIES, "git", "search").problem)
     assert '"search" of "git"' in problem
-    assert "Nearest" in problem
+    assert 'Known: "diff", "log"' in problem
+
+
+def test_a_name_that_is_like_none_is_answered_with_the_names_called_last():
+    series = [["weather", "now", 5], ["github", "get_issue", 9], ["jira", "search", 7], ["git", "log", 8]]
+    problem = str(look_up(series, "zzz-quux", None).problem)
+    assert problem == 'mcpServer "zzz-quux" has no metrics. Known: "github", "git", "jira" and 1 more'
+    assert str(look_up(series, "gitub", None).problem).endswith('Nearest: "github", "git"')
+    assert str(look_up(series, "github", "issue").problem).endswith('Nearest: "get_issue"')
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 calls"), (1, "1 call"), (1_200, "1,200 calls")])
+def test_one_is_one(number, text):
+    assert counted(number, "call") == text
