@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -23,8 +25,12 @@ from perfmon.paths import (
     user_data_directory,
 )
 
+#: Exit code: somebody must be asked, and nobody is there.
+EXIT_USAGE: Final = 2
 #: Stands for the token in what is shown, so that a shared screen or a log does not hold it.
 SHOWN_TOKEN: Final = "<token>"  # noqa: S105 - what is shown instead of one
+#: What stands before a token: the hook's path, with or without JSON's escapes, and a header that carries one; then the token.
+_SECRET: Final = re.compile("(" + HOOK_PATH.replace("/", r"\\?/") + r"""|Bearer +)[^"'\\\s]+""", re.IGNORECASE)
 #: Lines around a change that are shown: few, for they are other people's secrets.
 CONTEXT_LINES: Final = 1
 #: How long git may take to say whether it ignores a file.
@@ -159,7 +165,16 @@ def _left_alone(undone: list[Undone]) -> list[str]:
 
 
 def _agreed(yes: bool, question: str) -> bool:
-    return yes or typer.confirm(question, default=False)
+    if yes:
+        return True
+    if not _is_terminal():
+        typer.echo("perfmon connect: not a terminal: use --yes; nothing was written", err=True)
+        raise typer.Exit(EXIT_USAGE)
+    return typer.confirm(question, default=False)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _show(path: str, before: str, after: str) -> None:
@@ -169,9 +184,8 @@ def _show(path: str, before: str, after: str) -> None:
 
 
 def _without_token(line: str) -> str:
-    head, hook, tail = line.partition(HOOK_PATH)
-    quote = tail.find('"')
-    return f"{head}{hook}{SHOWN_TOKEN}{tail[quote:] if quote >= 0 else ''}" if hook else line
+    """The line without anything that lets its reader in: every hook's address ends before its token."""
+    return _SECRET.sub(rf"\g<1>{SHOWN_TOKEN}", line)
 
 
 def _tell(lines: list[str]) -> None:

@@ -194,7 +194,9 @@ def _wrap(wishes: Wishes, servers: Sequence[ServerPlace], plan: Plan, elsewhere:
         if name not in where and isinstance(elsewhere, dict) and name in elsewhere:
             raise CannotConnect(f"{name} is a server of all your projects: wrap it with --user. Nothing was written")
         if name not in where:
-            raise CannotConnect(f"there is no server {name!r} to wrap{_nearest(name, where)}. Nothing was written")
+            raise CannotConnect(
+                f"there is no server {name!r} to wrap{_nearest(name, _others(where))}. Nothing was written"
+            )
         place = where[name]
         entry = _servers(place)[name]
         if entries.is_ours(entry):
@@ -240,9 +242,17 @@ def _missing(whole: Any, pointer: Pointer) -> int:
     return len(pointer) - 1
 
 
-def _nearest(name: str, known: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4) or sorted(known)[:3]
-    return f"; there is {', '.join(near)}" if near else "; there are no servers here"
+def _others(where: Mapping[str, ServerPlace]) -> list[str]:
+    """The servers that are not our own, by name."""
+    return [name for name, place in where.items() if not entries.is_ours(_servers(place)[name])]
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    if not known:
+        return ": there are no servers here"
+    near = difflib.get_close_matches(name, known, n=1)
+    meant = f': did you mean "{near[0]}"?' if near else ""
+    return f"{meant} (servers: {', '.join(known)})"
 
 
 def _covers(pattern: object, url: str) -> bool:

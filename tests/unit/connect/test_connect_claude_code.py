@@ -77,6 +77,7 @@ def claude(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Claude:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(found.home))
     monkeypatch.chdir(found.project)
+    monkeypatch.setattr(connect, "_is_terminal", lambda: True)
     return found
 
 
@@ -121,6 +122,41 @@ def test_without_consent_nothing_is_written(claude: Claude, answer: str) -> None
     assert claude.here(given=answer).exit_code == 1
     assert claude.everything() == before
     assert not access_file(claude.data).exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--undo"]])
+def test_where_nobody_can_be_asked_it_says_how_to_go_on(
+    claude: Claude, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if arguments:
+        claude.connected()
+    before = claude.everything()
+    monkeypatch.setattr(connect, "_is_terminal", lambda: False)
+    done = claude.here(*arguments, given="y\n")
+    assert done.exit_code == 2
+    assert "not a terminal: use --yes" in done.output
+    assert claude.everything() == before
+
+
+@pytest.mark.parametrize("escape", ["/", "\\/"])
+def test_no_token_is_shown_however_many_stand_on_a_line(claude: Claude, escape: str) -> None:
+    claude.connected()
+    access = load(claude.data)
+    assert access is not None
+    text = json.dumps(_json(claude.settings)).replace("7077", "7078").replace("/", escape)
+    claude.settings.write_text(text)
+    assert len(text.splitlines()) == 1
+    assert text.count(access.token) == 2
+    shown = claude.here("--dry-run").output + claude.here("--undo", "--dry-run").output
+    assert "7078" in shown
+    assert "<token>" in shown
+    assert access.token not in shown
+
+
+def test_a_token_in_a_header_beside_a_change_is_not_shown(claude: Claude) -> None:
+    entry = {"type": "http", "url": "http://127.0.0.1:7077/mcp", "headers": {"Authorization": "Bearer s3cret-s3cret"}}
+    claude.mcp.write_text(json.dumps({"mcpServers": {"web": entry}}))
+    assert "s3cret" not in claude.here("--dry-run").output
 
 
 def test_consent_may_be_typed(claude: Claude) -> None:
@@ -169,7 +205,7 @@ def test_connecting_twice_writes_once(claude: Claude) -> None:
     ("name", "said"),
     [
         ("web", "only stdio servers can be wrapped"),
-        ("tiem", "there is time"),
+        ("tiem", 'did you mean "time"?'),
         ("perfmon", "our own server"),
         ("mine", "--user"),
     ],
@@ -183,6 +219,12 @@ def test_what_cannot_be_wrapped_is_refused_and_nothing_written(claude: Claude, n
     assert said in done.output
     assert "othing was written" in done.output
     assert claude.everything() == before
+
+
+def test_a_mistyped_server_is_guessed_and_the_others_are_named(claude: Claude) -> None:
+    claude.mcp.write_text(MCP)
+    assert 'did you mean "time"? (servers: time, bare, web)' in claude.here("--wrap", "tme").output
+    assert "to wrap (servers: time, bare, web)" in claude.here("--wrap", "zzz").output
 
 
 def test_our_own_server_is_never_wrapped(claude: Claude) -> None:
