@@ -13,12 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from perfmon.http_access import DEFAULT_HOST, HttpAccess, load, load_or_create
-from perfmon.paths import DataDirectory
+from services.gateway.http_port import open_port
 from shared.runtime import Service, main
 
-#: Connections that wait to be accepted.
-BACKLOG: Final = 128
 #: How long requests under way may take once we are told to stop.
 DRAIN_S: Final = 3
 #: How long the thread may take to come up or to end before the loop goes on without it.
@@ -32,47 +29,13 @@ def start_http() -> int:
 
 def _build(service: Service) -> None:
     chosen = "http_port" in service.settings.model_fields_set
-    listener, access = listen(service.data, service.settings.http_port, chosen=chosen)
+    listener, access = open_port(service.data, service.settings.http_port, service.log, chosen=chosen)
     service.log.info("listening", url=access.base_url)
     http = _HttpThread(service, listener, access.token)
     service.stats["http"] = http.figures
     service.serve()
     service.on_stop(http.stop)
     http.start()
-
-
-def listen(data: DataDirectory, preferred_port: int, *, chosen: bool = False) -> tuple[socket.socket, HttpAccess]:
-    """A listening socket on the remembered port, else the preferred one (which comes first when someone chose it), else any
-    free one; what it became is written down.
-
-    Raises: OSError when not even a free port can be had.
-    """
-    known = load(data)
-    remembered = [known.port] if known is not None else []
-    host = known.host if known is not None else DEFAULT_HOST
-    candidates = [preferred_port, *remembered] if chosen else [*remembered, preferred_port]
-    for port in (*candidates, 0):
-        try:
-            found = _bind(host, port)
-        except OSError:
-            if port == 0:
-                raise
-            continue
-        return found, load_or_create(data, host=host, port=found.getsockname()[1])
-    raise OSError("no port could be bound")
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 class _HttpThread:

@@ -96,6 +96,7 @@ def _connect(places: Places, explicit: str | None, wrap: list[str] | None, *, dr
         raise typer.Exit(0 if dry_run else EXIT_FAILED)
     access = load_or_create(directory)
     write_plan(read_plan(places, _wishes(access, named, wrap)), places)
+    load_or_create(directory, port=access.port)  # what was just written down is where the gateway is to stay
     _tell([f"connected; metrics go to {directory.root}", "start a new Claude Code session to use it"])
 
 

@@ -532,6 +532,16 @@ def test_the_gateways_own_port_and_token_are_used(claude: Claude) -> None:
     assert claude.settings.read_text().count(access.hook_url) == 2
 
 
+def test_a_gateway_that_moved_stays_where_the_hooks_now_post(claude: Claude) -> None:
+    load_or_create(claude.data, port=7100)
+    load_or_create(claude.data, port=7200, left_port=7100)
+    claude.connected()
+    assert "127.0.0.1:7200" in claude.settings.read_text()
+    access = load(claude.data)
+    assert access is not None
+    assert (access.home_port, access.left_port) == (7200, None)
+
+
 def test_contradictions_and_wrong_places_are_refused(claude: Claude) -> None:
     assert claude.here("--user").exit_code == 1
     assert claude.run("--project", "/no/such/place").exit_code == 1

@@ -105,3 +105,22 @@ def test_two_at_once_agree_on_one_token(data: DataDirectory) -> None:
         tokens = {access.token for access in pool.map(lambda _: load_or_create(data), range(32))}
     assert tokens == {load_or_create(data).token}
     assert [path.name for path in data.state.iterdir()] == ["http.json"]
+
+
+def test_the_port_that_was_left_is_remembered_until_it_is_taken_again(data: DataDirectory) -> None:
+    load_or_create(data, port=7100)
+    moved = load_or_create(data, port=7200, left_port=7100)
+    assert load(data) == moved
+    assert (moved.port, moved.home_port) == (7200, 7100)
+    assert load_or_create(data) == moved
+    assert load_or_create(data, port=7100, left_port=7100).left_port is None
+
+
+@pytest.mark.parametrize("planted", [0, 65_536, "7100", True, None])
+def test_a_left_port_that_is_none_is_not_believed(data: DataDirectory, planted: object) -> None:
+    load_or_create(data, port=7200, left_port=7100)
+    body = json.loads(access_file(data).read_text())
+    access_file(data).write_text(json.dumps(body | {"leftPort": planted}))
+    found = load(data)
+    assert found is not None
+    assert found.home_port == 7200
