@@ -17,6 +17,7 @@ import zmq
 
 from perfmon.wire import Kind, WireError, error_reply, ok_reply, unpack_envelope
 from perfmon.wire.limits import MAX_FRAME_BYTES
+from shared.database import is_full
 
 Handler = Callable[[dict[str, Any]], Any]
 
@@ -189,9 +190,11 @@ class RpcServer:
         """The reply, and whether it is final (a failure of ours may be tried again)."""
         try:
             return self._handled(request_id, handler, params), True
-        except Exception:  # noqa: BLE001 - top of a loop: one failing query must not end the service
+        except Exception as error:  # noqa: BLE001 - top of a loop: one failing query must not end the service
             self._count("failed_total")
             self._log.exception("query_failed")
+            if is_full(error):
+                return error_reply(request_id, "disk_full", "the disk is full; nothing was changed"), False
             return error_reply(
                 request_id, "internal_error", "the service failed on this request; its log says why"
             ), False

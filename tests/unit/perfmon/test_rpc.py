@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import threading
 import time
 from collections import Counter
@@ -120,6 +121,21 @@ def test_a_failure_of_the_service_is_told_without_its_insides_and_it_goes_on(met
     assert failed.value.code == "internal_error"
     assert "secret" not in str(failed.value)
     assert client.call("stats")["failed_total"] == 1
+
+
+def test_a_full_disk_is_told_as_one_and_the_change_may_be_tried_again(serving: Serving, client: RpcClient) -> None:
+    full = [OSError(errno.ENOSPC, "No space left on device")]
+
+    def change(_: dict[str, Any]) -> str:
+        if full:
+            raise full.pop()
+        return "changed"
+
+    serving.service.rpc.register("change", change, mutation=True)
+    with pytest.raises(RpcError, match="the disk is full") as failed:
+        client.call("change", request_id="one")
+    assert failed.value.code == "disk_full"
+    assert client.call("change", request_id="one") == "changed"
 
 
 def test_a_refusal_that_cannot_be_packed_does_not_end_the_service(serving: Serving, client: RpcClient) -> None:
