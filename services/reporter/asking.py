@@ -16,10 +16,13 @@ from perfmon.paths import DataDirectory
 from perfmon.rpc import AsyncRpcClient, RpcError, Unavailable
 from services.reporter.core.answered import read_one
 from services.reporter.core.answers import Failure
+from services.reporter.core.gaps import SILENT, SILENT_YET
 from services.reporter.core.questions import Question
 
 #: How long a service that did not answer is given little time.
 SILENT_FOR_S: Final = 10.0
+#: How long after its own start the reporter takes another service's silence for its start.
+STARTING_FOR_S: Final = 15.0
 #: That little time.
 SILENT_WAIT_S: Final = 0.25
 
@@ -37,6 +40,7 @@ class Asker:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._clients: dict[str, AsyncRpcClient] = {}
+        self._made_s = time.monotonic()
         self._silent_since_s: dict[str, float] = {}
 
     def ask(self, questions: Mapping[str, Question], deadline_s: float) -> dict[str, Any]:
@@ -70,13 +74,16 @@ class Asker:
         except Unavailable as error:
             self.unanswered_total += 1
             self._silent_since_s[service] = time.monotonic()
-            return Failure(service, error.code, error.message)
+            return Failure(service, SILENT_YET if self._is_young() else SILENT, error.message)
         except RpcError as error:
             self._silent_since_s.pop(service, None)
             return Failure(service, error.code, error.message)
         self._silent_since_s.pop(service, None)
         # Read while the others are still at work: an aggregator that answers twice computes the second meanwhile.
         return read_one(question, answer)
+
+    def _is_young(self) -> bool:
+        return time.monotonic() - self._made_s < STARTING_FOR_S
 
     def _client(self, service: str) -> AsyncRpcClient:
         if service not in self._clients:

@@ -110,6 +110,8 @@ class Alert:
     raised_ms: int | None
     resolved_ms: int | None
     acknowledged_by: str
+    unit: str = ""
+    judged: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -275,6 +277,8 @@ def _alert(body: Mapping[Any, Any]) -> Alert:
         _first_ts(body, "raisedMs", "raisedTs", "timestamp"),
         _first_ts(body, "resolvedMs", "resolvedTs", "resolvedAt"),
         _str(body.get("acknowledgedBy")),
+        _str(body.get("unit")),
+        _str(body.get("judgedBy")),
     )
 
 

@@ -10,9 +10,10 @@ from typing import Final
 
 from services.reporter.core.answered import Answered
 from services.reporter.core.answers import Failure, Freshness, Rollup, Stats
-from services.reporter.core.figures import count_text, minute_text
+from services.reporter.core.figures import count_text, counted, minute_text
 from services.reporter.core.model import Range, Source
 from services.reporter.core.text import Text, Untrusted
+from services.reporter.core.wording import source_words
 from shared.timespan import iso
 
 #: What is missing from a report when a question was not answered.
@@ -38,12 +39,17 @@ OVERFLOW: Final = "__overflow__"
 
 #: The question that shows whether a service answered.
 _ASKED: Final = {"aggregator": "timeline", "detector": "anomalies", "alerter": "alerts", "ingest": "ingest"}
-#: Counters of the ingest that people should know of.
+#: The code of a service that says that it is starting, of one that is silent, and of one that is silent just after a start.
+STARTING: Final = "starting"
+SILENT: Final = "unavailable"
+SILENT_YET: Final = "unavailable_yet"
+_AGAIN: Final = "ask again in a few seconds"
+#: Counters of the ingest that people should know of: one, many, and what happened. Messages that could not be read count as one.
 _LOSSES: Final = {
-    "rejected_total": "rows refused at the door",
-    "append_failures_total": "appends to the JSONL files that failed and are tried again",
-    "parked_total": "batches parked",
-    "lost_places_total": "times that a consumer fell behind and lost its place",
+    "rejected_total": (("message or row", "messages or rows"), " refused at the door"),
+    "append_failures_total": (("append", "appends"), " to the JSONL files that failed, to be tried again"),
+    "parked_total": (("batch", "batches"), " parked"),
+    "lost_places_total": (("time", "times"), " that a consumer fell behind and lost its place"),
 }
 
 
@@ -53,7 +59,7 @@ def find_gaps(answered: Answered, span: Range, now_ms: int, total: Stats | None,
     found: list[Text] = list(find_missing(answered))
     found += _time_without_data(span, now_ms, total, freshness)
     if freshness.lag_entries:
-        found.append((f"{count_text(freshness.lag_entries)} journal entries are stored but not yet in these figures.",))
+        found.append((f"{_entries(freshness.lag_entries)} stored but not yet in these figures.",))
     found += servers_left_out(answered)
     found += _tools_left_out(answered.rollup("tools"), tools_known)
     found += _ingest(answered.ingest or {})
@@ -76,14 +82,20 @@ def find_missing(answered: Answered) -> list[Text]:
     missing: dict[Failure, list[str]] = {}
     for name, failure in answered.failures.items():
         what = "servers' lines over time" if name.startswith("timeline ") else MISSING.get(name, name)
-        reason = Failure(failure.service, failure.code, "" if failure.code == "unavailable" else failure.message)
+        reason = Failure(
+            failure.service, failure.code, "" if failure.code in {SILENT, SILENT_YET, STARTING} else failure.message
+        )
         listed = missing.setdefault(reason, [])
         if what not in listed:
             listed.append(what)
     found: list[Text] = []
     for failure, parts in missing.items():
         what = f"missing here: {', '.join(parts)}."
-        if failure.code == "unavailable":
+        if failure.code == STARTING:
+            found.append((f"The {failure.service} is still starting, {_AGAIN}; {what}",))
+        elif failure.code == SILENT_YET:
+            found.append((f"The {failure.service} did not answer in time; it may still be starting, {_AGAIN}; {what}",))
+        elif failure.code == SILENT:
             found.append((f"The {failure.service} did not answer in time; {what}",))
         else:
             found.append((f"The {failure.service} refused (", Untrusted(failure.message), f"); {what}"))
@@ -127,12 +139,15 @@ def _tools_left_out(tools: Rollup | None, known: int) -> list[Text]:
         found.append((f"Tools are ranked over the {some} that fail, take or are called most, of {every}.",))
     hidden = sum(row.count for row in tools.rows if OVERFLOW in {row.server, row.tool})
     if hidden:
-        found.append((f"{count_text(hidden)} calls of tools beyond the limit of series are counted together.",))
+        counted_together = "is counted apart" if hidden == 1 else "are counted together"
+        found.append((f"{counted(hidden, 'call')} of tools beyond the limit of series {counted_together}.",))
     return found
 
 
 def _ingest(counters: Mapping[str, int]) -> list[Text]:
-    said = [f"{count_text(counters[name])} {text}" for name, text in _LOSSES.items() if counters.get(name, 0) > 0]
+    said = [
+        counted(counters[name], *nouns) + rest for name, (nouns, rest) in _LOSSES.items() if counters.get(name, 0) > 0
+    ]
     return [(f"Since its start the ingest counts {', '.join(said)}.",)] if said else []
 
 
@@ -141,4 +156,8 @@ def _detail(rollup: Rollup | None) -> str:
         return "answered"
     last = rollup.freshness.last_metric_ms
     as_of = f"; last metric {iso(last)}" if last is not None else ""
-    return f"{rollup.source or 'rollups'}{as_of}"
+    return f"{source_words(rollup.source)}{as_of}"
+
+
+def _entries(count: int) -> str:
+    return f"{counted(count, 'journal entry', 'journal entries')} {'is' if count == 1 else 'are'}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from services.reporter.core.answers import Alert, Anomaly, Stats
 from services.reporter.core.elements import Child, Markup, el, fragment, name
-from services.reporter.core.figures import count_text, duration_text, minute_text, percent_text, rounded
+from services.reporter.core.figures import count_text, counted, duration_text, minute_text, percent_text, rounded
 from services.reporter.core.model import Limits, Ranked, Report, ServerRow, ToolRow
 from services.reporter.core.sampling import MIN_CALLS
 from services.reporter.core.svg import share_bar, sparkline
@@ -69,7 +69,7 @@ def error_list(report: Report, limits: Limits) -> Iterator[Markup]:
         return
     said = []
     for group in report.errors[: limits.errors]:
-        times = f" · {count_text(group.count)} times, last {minute_text(group.last_ms)}"
+        times = f" · {counted(group.count, 'time')}, last {minute_text(group.last_ms)}"
         head = el("div", name(group.tool), " of ", name(group.server), times)
         said.append(el("div", head, el("pre", visible(group.message)), class_="said"))
     lead = el(
@@ -86,7 +86,7 @@ def _tool(row: ToolRow, figure: str, largest: float) -> list[tuple[Child, str]]:
     few = el("span", "few calls", class_="sub") if stats.count < MIN_CALLS else None
     if figure == "error_rate":
         was = percent_text(None if before is None else before.error_rate)
-        now = fragment(percent_text(stats.error_rate), el("span", f"{count_text(stats.errors)} calls", class_="sub"))
+        now = fragment(percent_text(stats.error_rate), el("span", counted(stats.errors, "call"), class_="sub"))
     else:
         was = duration_text(None if before is None else before.p95)
         now = fragment(duration_text(stats.p95), el("span", f"p50 {duration_text(stats.p50)}", class_="sub"))
@@ -122,10 +122,14 @@ def _alert(alert: Alert) -> list[tuple[Child, str]]:
     )
     return [
         (fragment(pills, el("span", who, class_="sub")), ""),
-        (fragment(name(alert.condition), _on(alert.server, alert.tool)), ""),
+        (fragment(name(alert.condition), _judged(alert), _on(alert.server, alert.tool)), ""),
         (alert_value(alert), "n opt"),
         (minute_text(alert.raised_ms), "opt when"),
     ]
+
+
+def _judged(alert: Alert) -> Markup | None:
+    return el("span", visible(alert.judged), class_="sub") if alert.judged else None
 
 
 def _anomaly(anomaly: Anomaly) -> list[tuple[Child, str]]:

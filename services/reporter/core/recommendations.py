@@ -113,7 +113,7 @@ def _failing(evidence: Evidence) -> Iterable[Recommendation]:
 
 def _failing_tool(evidence: Evidence, tool: Stats) -> Recommendation:
     before = evidence.earlier(tool)
-    said: list[Text] = [(f"{count_text(tool.errors)} of {count_text(tool.count)} calls failed",)]
+    said: list[Text] = [(f"{count_text(tool.errors)} of {counted(tool.count, 'call')} failed",)]
     if before is not None and before.count >= MIN_TREND_CALLS:
         said.append((f"{percent_text(before.error_rate)} failed in the window before",))
     message = main_message(evidence, [tool])
@@ -146,7 +146,7 @@ def _failing_server(evidence: Evidence, server: str, tools: Sequence[Stats]) -> 
     )
     severities = [_error_severity(evidence, tool) for tool in tools]
     said: Text = (
-        f"{count_text(errors)} of {count_text(calls)} calls failed; worst ",
+        f"{count_text(errors)} of {counted(calls, 'call')} failed; worst ",
         Untrusted(_worst_rate(tools).tool),
     )
     return Recommendation(
@@ -199,7 +199,7 @@ def _slower_tool(evidence: Evidence, tool: Stats) -> Recommendation:
     steps = f"p95 {duration_text(before.p95)} → {duration_text(tool.p95)}, p50 {duration_text(before.p50)} → "
     spread = "every call is slower" if every else "only some calls are slow, the middle one is not"
     said: list[Text] = [(f"{steps}{duration_text(tool.p50)}: {spread}",)]
-    said.append((f"{count_text(tool.count)} calls, {count_text(before.count)} in the window before",))
+    said.append((f"{counted(tool.count, 'call')}, {count_text(before.count)} in the window before",))
     said += [(moved.words,) for moved in also_moved(evidence, tool, "response_time")]
     ratio = short_count((tool.p95 or 0.0) / before.p95) if before.p95 else "much"
     return Recommendation(

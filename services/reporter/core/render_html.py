@@ -6,6 +6,7 @@ Owns the order of the page; `html_tables` draws its tables, `svg` its charts, `s
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from services.reporter.core.answers import Stats
@@ -28,6 +29,8 @@ from shared.timespan import HOUR_MS, MINUTE_MS, iso, span_text
 
 #: Bars in "where the time went", and abnormal times that are shaded.
 TIME_BARS: Final = 8
+#: Rows of a table that are as tall as the bars and the title above them.
+BARS_IN_ROWS: Final = 6
 MAX_BANDS: Final = 60
 
 _PULSE: Final = "M4 12h3.5l2-5 4 10 2.2-5H20"
@@ -203,8 +206,14 @@ def _tools(report: Report, limits: Limits) -> Markup:
     if report.by_errors is not None:
         failing = tools_table(report.by_errors, limits, "Tools that fail most", "error_rate")
     if report.by_p95 is not None:
-        slowest = tools_table(report.by_p95, limits, "Slowest tools", "p95")
+        slowest = tools_table(report.by_p95, _beside(report, limits), "Slowest tools", "p95")
     return el("div", el("div", failing, _time_spent(report), class_="stack"), slowest, class_="two")
+
+
+def _beside(report: Report, limits: Limits) -> Limits:
+    """The slowest tools are as many as stand beside those that fail and the bars, so that no half of the page is empty."""
+    failing = 0 if report.by_errors is None else len(report.by_errors.rows)
+    return replace(limits, tools=max(1, min(limits.tools, max(1, failing) + BARS_IN_ROWS)))
 
 
 def _time_spent(report: Report) -> Markup | None:

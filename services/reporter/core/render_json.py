@@ -15,6 +15,7 @@ from services.reporter.core.model import Limits, Ranked, Report, ServerRow
 from services.reporter.core.recommendations import Recommendation
 from services.reporter.core.text import plain, visible
 from services.reporter.core.trends import Trend
+from services.reporter.core.wording import alert_unit
 from shared.timespan import iso
 
 #: The version of the JSON report: a field added keeps it, a meaning changed raises it.
@@ -100,6 +101,8 @@ def alert_object(alert: Alert) -> dict[str, Any]:
         "condition": visible(alert.condition),
         "currentValue": rounded(alert.value),
         "threshold": rounded(alert.threshold),
+        "unit": alert_unit(alert) or None,
+        "judgedBy": visible(alert.judged) if alert.judged else None,
         "status": visible(alert.status),
     }
 

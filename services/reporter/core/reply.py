@@ -9,7 +9,7 @@ import json
 from typing import Any, Final
 
 from services.reporter.core import render_html, render_json, render_markdown
-from services.reporter.core.figures import count_text, duration_text, percent_text
+from services.reporter.core.figures import count_text, counted, duration_text, percent_text
 from services.reporter.core.model import IN_ANSWER, IN_FILE, ON_PAGE, Format, Report
 from services.reporter.core.render_json import summary_object
 from services.reporter.core.text import plain
@@ -70,12 +70,12 @@ def digest_text(report: Report) -> str:
         stats = report.summary
         failed = f"{count_text(stats.errors)} failed ({percent_text(stats.error_rate)})"
         parts.append(
-            f"{count_text(stats.count)} calls, {failed}, p50 {duration_text(stats.p50)}, p95 {duration_text(stats.p95)}"
+            f"{counted(stats.count, 'call')}, {failed}, p50 {duration_text(stats.p50)}, p95 {duration_text(stats.p95)}"
         )
     if report.alerts.active is not None:
-        parts.append(f"{report.alerts.active_total} alerts open")
+        parts.append(f"{counted(report.alerts.active_total, 'alert')} open")
     if report.anomalies is not None:
-        parts.append(f"{report.anomalies_total} anomalies")
+        parts.append(counted(report.anomalies_total, "anomaly", "anomalies"))
     return "; ".join(parts) + "."
 
 

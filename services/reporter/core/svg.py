@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from services.reporter.core.answers import Stats
 from services.reporter.core.elements import Markup, el, fragment, number
-from services.reporter.core.figures import count_text, duration_text, short_count
+from services.reporter.core.figures import count_text, counted, duration_text, short_count
 from services.reporter.core.model import Range
 from services.reporter.core.scales import drawable, ticks, time_ticks
 from services.reporter.core.text import visible
@@ -55,7 +55,7 @@ def calls_chart(points: Sequence[Stats], span: Range, bucket_ms: int, chart_id: 
     bars = [_call_bars(point, plot, bucket_ms) for point in points if point.ts is not None]
     total, errors = sum(p.count for p in points), sum(p.errors for p in points)
     peak = max((point.count for point in points), default=0)
-    what = f"{count_text(total)} calls, {count_text(errors)} of them failed; most in one bucket {count_text(peak)}."
+    what = f"{counted(total, 'call')}, {count_text(errors)} of them failed; most in one bucket {count_text(peak)}."
     return _chart(chart_id, "Calls and errors over time", what, fragment(_axes(plot, marks, short_count), *bars))
 
 
@@ -172,7 +172,7 @@ def _call_bars(point: Stats, plot: _Plot, bucket_ms: int) -> Markup:
     start = plot.x(point.ts or 0)
     room = max(1.0, plot.x((point.ts or 0) + bucket_ms) - start)
     width, ground = max(1.0, room * 0.84), HEIGHT - BOTTOM
-    shown = el("title", f"{count_text(point.count)} calls, {count_text(point.errors)} failed")
+    shown = el("title", f"{counted(point.count, 'call')}, {count_text(point.errors)} failed")
     parts = []
     for count, kind in ((point.count, "calls"), (point.errors, "errors")):
         if count > 0:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from services.reporter.core.answers import Alert, Anomaly
-from services.reporter.core.figures import DASH, count_text, minute_text, short_count
+from services.reporter.core.figures import DASH, count_text, duration_text, minute_text, short_count
 from services.reporter.core.health import Health
 from services.reporter.core.model import Range
 from shared.timespan import iso_seconds, span_text
@@ -15,6 +15,15 @@ NOTHING_STANDS_OUT: Final = (
     "Nothing stands out: no tool fails beyond its threshold, got slower than before or is over its critical threshold, and no "
     "anomaly asks for attention."
 )
+#: The units of what alerts are about.
+ALERT_UNITS: Final = {
+    "response_time": "ms",
+    "error_rate": "%",
+    "cpu": "%",
+    "memory": "MB",
+    "disk_io": "KB",
+    "throughput": "calls/min",
+}
 STATUS_WORDS: Final = {
     "healthy": "healthy",
     "degraded": "degraded",
@@ -55,11 +64,33 @@ def held_back_words(suppressed: Sequence[tuple[str, int]]) -> str:
 
 
 def alert_value(alert: Alert) -> str:
-    """`7.5 (limit 5)`."""
+    """`7.5 % (limit 5 %)`, `5.2 s (limit 500 ms)`."""
     if alert.value is None:
         return DASH
-    limit = f" (limit {short_count(alert.threshold)})" if alert.threshold is not None else ""
-    return short_count(alert.value) + limit
+    unit = alert_unit(alert)
+    limit = f" (limit {_with_unit(alert.threshold, unit)})" if alert.threshold is not None else ""
+    return _with_unit(alert.value, unit) + limit
+
+
+def alert_unit(alert: Alert) -> str:
+    """The unit of an alert's value: its own, when it is one we know, else that of the metric its condition is about."""
+    if alert.unit in ALERT_UNITS.values():
+        return alert.unit
+    return next((unit for metric, unit in ALERT_UNITS.items() if alert.condition.startswith(metric)), "")
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    if unit == "ms":
+        return duration_text(value)
+    return f"{short_count(value)} {unit}".strip()
+
+
+def source_words(source: str) -> str:
+    """Which rollups answered, and how exact their percentiles are."""
+    if source == "raw":
+        return "raw calls (exact)"
+    names = " and ".join("raw calls" if one == "raw" else one for one in source.split("+") if one)
+    return f"{names} rollups (percentiles within 1 %)" if names else "rollups (percentiles within 1 %)"
 
 
 def anomaly_when(anomaly: Anomaly) -> str:

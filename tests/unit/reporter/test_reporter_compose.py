@@ -16,9 +16,10 @@ from services.reporter.core.questions import MAX_TIMELINES, bucket_of, for_repor
 from services.reporter.core.render_html import render as render_html
 from services.reporter.core.render_json import render as render_json
 from services.reporter.core.render_markdown import render as render_markdown
-from services.reporter.core.reply import MAX_INLINE_CHARS, answer, inline
+from services.reporter.core.reply import MAX_INLINE_CHARS, answer, digest_text, inline
 from services.reporter.core.requests import BadRequest, parse_dashboard, parse_report
 from services.reporter.core.text import plain
+from services.reporter.core.wording import alert_value
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -91,7 +92,7 @@ def test_alerts_are_active_raised_and_resolved() -> None:
 
 def test_gaps_are_said_plainly() -> None:
     assert gaps(ingest={}) == []
-    assert any("12 rows refused" in gap for gap in gaps())
+    assert any("12 messages or rows refused at the door" in gap for gap in gaps())
     late = samples.together(samples.tool_rows()) | {"firstTs": samples.SPAN.start_ms + 6 * HOUR}
     assert any(
         "Calls begin at 2025-10-30 22:00 UTC" in gap for gap in gaps(timeline=samples.rollup(samples.hours(), late))
@@ -204,3 +205,33 @@ def test_what_cannot_be_used_is_refused_with_what_is_accepted(params: dict[str, 
 def test_a_dashboards_limit_is_checked(limit: object) -> None:
     with pytest.raises(BadRequest, match="1 to 200"):
         parse_dashboard({"limit": limit})
+
+
+def test_a_service_that_was_started_just_now_is_told_as_such() -> None:
+    found = gaps(alerts=Failure("alerter", "starting", "x"), history=Failure("alerter", "starting", "y"))
+    assert any(
+        gap.startswith("The alerter is still starting, ask again in a few seconds; missing here: the active alerts, ")
+        for gap in found
+    )
+
+
+def test_one_of_a_thing_is_not_told_as_many() -> None:
+    found = gaps(ingest={"rejected_total": 1, "parked_total": 2})
+    assert any("1 message or row refused at the door, 2 batches parked" in gap for gap in found)
+    one = {**samples.alerts(), "alerts": samples.alerts()["alerts"][:1], "total": 1}
+    listed = samples.anomalies()
+    report = sample(alerts=one, anomalies={"anomalies": listed["anomalies"][:1], "total": 1})
+    assert digest_text(report).endswith("; 1 alert open; 1 anomaly.")
+
+
+def test_an_alerts_value_has_its_unit() -> None:
+    rows = read_alerts({"alerts": [
+        samples.alert(1, "s", "t", "warning", "active", "response_time > 500ms", currentValue=5_200, threshold=500),
+        samples.alert(2, "s", "t", "warning", "active", "error_rate > 5%"),
+        samples.alert(3, "s", "t", "warning", "active", "resource_spike detected", unit="MB", threshold=300),
+    ]}).rows  # fmt: skip
+    assert [alert_value(row) for row in rows] == [
+        "5.2 s (limit 500 ms)",
+        "34.4 % (limit 5 %)",
+        "34.4 MB (limit 300 MB)",
+    ]

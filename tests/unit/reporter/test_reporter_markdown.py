@@ -136,7 +136,7 @@ def test_the_sample_day_has_every_section_and_says_what_was_cut() -> None:
     for note in ("3 of 7 failing tools", "3 of 13 tools", "2 of 6 servers", "1 of 4 anomalies", "1 of 2 open alerts"):
         assert f"Shown: {note}." in page
     assert "| 46,599 | 256 | 0.55 % |" in page
-    assert "minute+hourly" in page
+    assert "minute and hourly rollups (percentiles within 1 %)" in page
 
 
 def test_recommendations_that_were_not_asked_for_are_left_out() -> None:
