@@ -13,6 +13,8 @@ import pytest
 import perfmon
 from perfmon.cli.doctor import check_claude
 from perfmon.cli.foreground import claude_lines
+from perfmon.connect.entries import hook_group
+from perfmon.http_access import load_or_create
 from perfmon.paths import SERVICES, DataDirectory
 
 COMMANDS = ("up", "down", "status", "doctor", "init", "run", "mcp")
@@ -188,9 +190,48 @@ def test_claude_code_is_told_a_command_that_exists_and_the_data_directory_where_
     assert Path(entry["mcpServers"]["perfmon"]["command"]).exists()
     assert entry["mcpServers"]["perfmon"]["args"][-1] == "mcp"
     assert entry["mcpServers"]["perfmon"]["env"] == {"PERFMON_DATA_DIR": str(tmp_path)}
+    own = Path(entry["mcpServers"]["perfmon"]["command"])
+    connect = next(line.strip() for line in said.splitlines() if " connect claude-code" in line)
+    assert connect.startswith(f"{own} ")
+    assert own.is_absolute()
+    assert connect.endswith(f"connect claude-code --data {tmp_path}")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     said = "\n".join(claude_lines(DataDirectory(tmp_path / "perfmon")))
     assert "PERFMON_DATA_DIR" not in said
+
+
+def test_the_connect_command_works_as_it_is_printed_from_any_folder(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path.resolve() / "some data")
+    connect = next(line.strip() for line in claude_lines(data) if " connect claude-code" in line)
+    anywhere = tmp_path / "anywhere"
+    anywhere.mkdir()
+    bare = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    told = subprocess.run(
+        ["/bin/sh", "-c", f"{connect} --dry-run"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=anywhere,
+        env=bare,
+    )
+    assert told.returncode == 0, told.stderr
+    assert f'"PERFMON_DATA_DIR": "{data.root}"' in told.stdout
+
+
+def test_doctor_says_that_hooks_post_to_a_port_that_the_gateway_left(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path.resolve() / "data")
+    access = load_or_create(data, port=7100)
+    settings = tmp_path / ".claude" / "settings.local.json"
+    settings.parent.mkdir()
+    settings.write_text(json.dumps({"hooks": {"PostToolUse": [hook_group(access.hook_url)]}}))
+    load_or_create(data, port=7200)
+    told = run("doctor", "--data-dir", str(data.root), cwd=tmp_path, HOME=str(tmp_path / "home"), CLAUDE_CONFIG_DIR="")
+    assert told.returncode == 1
+    assert "PROBLEM  hooks" in told.stdout
+    assert "hooks post to port 7100, the gateway listens on 7200" in told.stdout
+    assert "run `perfmon connect claude-code` again" in told.stdout
+    assert access.token not in told.stdout
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_it_says_where_it_listens_and_how_claude_code_is_told_and_stops_cleanly(
     assert all(f"{service} is ready" in said for service in SERVICES)
     assert f"claude mcp add perfmon -e PERFMON_DATA_DIR={fake.data.root} -- " in said
     assert '"mcpServers"' in said
-    assert "perfmon connect claude-code" in said
+    assert f" connect claude-code --data {fake.data.root}" in said
     assert fake.data.endpoint("ingest.write") in said
     run.send_signal(number)
     rest, err = run.communicate(timeout=40)
@@ -64,6 +64,9 @@ def test_a_pipeline_that_runs_already_is_said_and_left_alone(fake: FakePipeline)
     _, err = run.communicate(timeout=40)
     assert run.returncode == 1
     assert f"a pipeline already runs on {fake.data.root} (supervisord pid {first.pid})" in err
+    for words in ("status", "down", "run --attach", "connect claude-code"):
+        assert f" {words} --data {fake.data.root}" in err
+    assert "claude mcp add perfmon " in err
     assert pipeline.ensure_running(fake.data).pid == first.pid
 
 

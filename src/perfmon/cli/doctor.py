@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from perfmon.cli.hooks import check_hooks
 from perfmon.cli.options import EXIT_FAILED, Data, chosen
 from perfmon.connect.entries import is_ours
+from perfmon.connect.places import user_places
 from perfmon.pipeline.checkup import examine
 from perfmon.pipeline.report import Check
 
@@ -27,7 +29,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Check the data directory, the processes and the connection to Claude Code; exits 1 on a problem."""
-    checks = [*examine(chosen(data)), check_claude()]
+    directory = chosen(data)
+    checks = [*examine(directory), check_claude(), check_hooks(directory)]
     if as_json:
         typer.echo(json.dumps([asdict(check) for check in checks], indent=2))
     else:
@@ -38,7 +41,8 @@ def doctor(
 
 def check_claude(home: Path | None = None, project: Path | None = None) -> Check:
     """Claude Code's configuration starts this server."""
-    places = [(home or Path.home()) / ".claude.json", (project or Path.cwd()) / ".mcp.json"]
+    user = user_places().servers if home is None else home / ".claude.json"
+    places = [user, (project or Path.cwd()) / ".mcp.json"]
     if any(_names_us(place) for place in places):
         return Check("Claude Code", "ok", "its configuration has this server")
     return Check(

@@ -12,12 +12,13 @@ from typing import Annotated
 
 import typer
 
-from perfmon.cli.options import Data, chosen, told
+from perfmon.cli.hooks import notes_of
+from perfmon.cli.options import EXIT_FAILED, Data, chosen, told
 from perfmon.connect.entries import SERVER_NAME, server_entry
 from perfmon.connect.places import own_command
 from perfmon.paths import DataDirectory, user_data_directory
 from perfmon.pipeline.address import http_address
-from perfmon.pipeline.foreground import Foreground
+from perfmon.pipeline.foreground import AlreadyRunning, Foreground
 from perfmon.pipeline.report import Answer
 
 
@@ -42,7 +43,12 @@ def run(
         signal.signal(number, lambda *_: stopping.set())
     _say(f"data directory {directory.root}")
     with told():
-        code = Foreground(directory, _say, lambda answers: _welcome(directory, answers), attach=attach).run(stopping)
+        foreground = Foreground(directory, _say, lambda answers: _welcome(directory, answers), attach=attach)
+        try:
+            code = foreground.run(stopping)
+        except AlreadyRunning as running:
+            typer.echo("\n".join([f"perfmon: {running}", *running_lines(directory)]), err=True)
+            raise typer.Exit(EXIT_FAILED) from None
     raise typer.Exit(code)
 
 
@@ -57,7 +63,25 @@ def claude_lines(data: DataDirectory) -> list[str]:
         f"  {add}",
         "or in a project's .mcp.json:",
         f"  {json.dumps({'mcpServers': {SERVER_NAME: entry}})}",
-        "or let `perfmon connect claude-code` show and write it, with the hooks that record every MCP call.",
+        "or, in a project's folder, let this show and write it, with the hooks that record every MCP call:",
+        f"  {_own(data, 'connect', 'claude-code')}",
+    ]
+
+
+def _own(data: DataDirectory, *words: str) -> str:
+    """A command of ours that works as it is printed, from any folder and in any environment."""
+    place = [] if data.root == user_data_directory().resolve() else ["--data", str(data.root)]
+    return shlex.join([*own_command(), *words, *place])
+
+
+def running_lines(data: DataDirectory) -> list[str]:
+    """What to do about a pipeline that runs already: see it, stop it, tell Claude Code of it."""
+    return [
+        f"  see it      {_own(data, 'status')}",
+        f"  watch it    {_own(data, 'run', '--attach')}",
+        f"  stop it     {_own(data, 'down')}",
+        "",
+        *claude_lines(data),
     ]
 
 
@@ -69,6 +93,7 @@ def _welcome(data: DataDirectory, answers: Mapping[str, Answer]) -> None:
         f"  data      {data.root}",
         f"  HTTP      {http or 'off'}" + (f"   (page {http}/, MCP {http}/mcp)" if http else ""),
         f"  publish   {data.endpoint('ingest.write')} (acknowledged), {data.endpoint('ingest.push')} (fire and forget)",
+        *(f"  note      {note}" for note in notes_of(data)),
         "",
         *claude_lines(data),
         "",

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from perfmon.cli.hooks import notes_of
 from perfmon.cli.options import Data, chosen, told
 from perfmon.paths import SERVICES, WORKSPACE_DIRECTORY, DataDirectory
 from perfmon.pipeline.launch import READY_TIMEOUT_S, ensure_running
@@ -36,7 +37,8 @@ def up(
     started = time.monotonic()
     with told(), _progress() as progress:
         report = ensure_running(directory, started_by="up", wait_ready_s=wait, progress=progress)
-    for line in described(report, time.monotonic() - started):
+    notes = [f"  note      {note}" for note in notes_of(directory)]
+    for line in [*described(report, time.monotonic() - started), *notes]:
         typer.echo(line)
 
 

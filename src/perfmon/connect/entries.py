@@ -87,6 +87,18 @@ def our_hook_index(groups: object) -> int | None:
     return None
 
 
+def our_hook_urls(settings: object) -> list[str]:
+    """Every address of ours that a settings file has its hooks post to, in its order."""
+    events = settings.get("hooks") if isinstance(settings, Mapping) else None
+    groups = [group for found in _values(events) if isinstance(found, list) for group in found]
+    lists = [group.get("hooks") for group in groups if isinstance(group, Mapping)]
+    return [hook["url"] for hooks in lists if isinstance(hooks, list) for hook in hooks if _is_our_url(hook)]
+
+
+def _values(found: object) -> list[object]:
+    return list(found.values()) if isinstance(found, Mapping) else []
+
+
 def _is_our_url(hook: object) -> bool:
     if not isinstance(hook, Mapping) or hook.get("type") != "http" or not isinstance(hook.get("url"), str):
         return False
