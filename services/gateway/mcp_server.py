@@ -7,6 +7,7 @@ Owns the one place where what tools raise becomes an answer. Knows nothing of tr
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -31,6 +32,10 @@ NAME: Final = "performance-monitor"
 #: Characters of another service's refusal that are repeated.
 MAX_REASON_CHARS: Final = 500
 
+#: How long after its own start the gateway takes a service's silence for the service's start.
+STARTING_FOR_S: Final = 15.0
+ASK_AGAIN: Final = "It is still starting: ask again in a few seconds."
+
 INSTRUCTIONS: Final = (
     "Performance Monitor records every call of the MCP tools of this workspace: duration, success, CPU, memory, disk I/O. "
     "Start with get_dashboard; get_metrics shows what was slow (startTime takes 15m, 24h, 7d, yesterday), detect_anomalies "
@@ -49,6 +54,7 @@ class McpServer:
         self._context = context
         self._gate = gate
         self._on_tools_listed = on_tools_listed
+        self._made_s = time.monotonic()
         self._log = structlog.get_logger()
         self._listing = types.ListToolsResult(tools=[_described(tool) for tool in TOOLS])
         self.sdk: Server[Any] = Server(
@@ -84,8 +90,10 @@ class McpServer:
             )
         except Unavailable as error:
             self._gate.suspect()
-            return _error(_unavailable(tool, error))
+            return _error(_unavailable(tool, error, young=time.monotonic() - self._made_s < STARTING_FOR_S))
         except RpcError as error:
+            if error.code == "starting":
+                return _error(f"{tool.name}: {shown(error.message, MAX_REASON_CHARS)}. {ASK_AGAIN}")
             reason = f"{shown(error.message, MAX_REASON_CHARS)} ({shown(error.code, 60)})"
             return _error(refusal(tool.name, [reason], tool.example))
         except Exception:  # noqa: BLE001 - top of a call: a failing tool must not end the session
@@ -172,7 +180,9 @@ def _described(tool: ToolSpec) -> types.Tool:
     )
 
 
-def _unavailable(tool: ToolSpec, error: Unavailable) -> str:
+def _unavailable(tool: ToolSpec, error: Unavailable, *, young: bool) -> str:
+    if young and tool.read_only:
+        return f"{tool.name}: {shown(error.message)}; it may still be starting, ask again in a few seconds. {HOW_TO_SEE_WHY}"
     unknown = "" if tool.read_only else " Whether it was done is not known: repeat it"
     if tool.name == "track_performance":
         unknown += " with the same callId, which is stored once."

@@ -271,3 +271,15 @@ def test_a_bug_in_a_tool_is_an_error_without_its_inner_words(capsys):
     text = refused(backends, "get_metrics", {})
     assert "secret" not in text
     assert "perfmon doctor" in text
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [unavailable("detector", "anomalies"), refusal_of("starting", "the detector is still reading its history")],
+)
+def test_a_service_that_has_only_been_started_is_to_be_asked_again(problem):
+    text = refused(FakeBackends(detector__anomalies=problem), "detect_anomalies", {})
+    assert "still" in text
+    assert "starting" in text
+    assert "ask again in a few seconds" in text
+    assert "Example" not in text

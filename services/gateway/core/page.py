@@ -17,18 +17,31 @@ PAGE: Final = """<!doctype html>
 <title>Performance Monitor</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 42rem; margin: 3rem auto; padding: 0 1rem; color-scheme: light dark }
+h2 { font-size: 1.1rem; margin: 1.6rem 0 0.2rem }
 code { font: 0.9em ui-monospace, monospace }
 </style>
 </head>
 <body>
 <h1>Performance Monitor</h1>
-<p>This machine's record of MCP tool calls: what was slow, what failed, what is abnormal.</p>
+<p>This machine's record of MCP tool calls: what was slow, what failed, what is abnormal. This page shows no figures; ask for
+them with the MCP tools, or open a report.</p>
+<h2>A report to look at</h2>
+<p>Ask the client that is connected for <code>generate_report</code> with <code>{"period": "day", "format": "html"}</code>: the
+answer names the file, which opens in any browser and loads nothing from anywhere.</p>
+<h2>What is here</h2>
 <ul>
-<li><code>/mcp</code>: the MCP server, streamable HTTP, for clients that hold the token (<code>perfmon connect</code> adds it to
-Claude Code)</li>
+<li><code>/mcp</code>: the MCP server over streamable HTTP, for clients that hold this gateway's token</li>
+<li><code>/hooks/claude-code/</code> and the token: takes what Claude Code's hooks tell of its MCP calls</li>
 <li><a href="/healthz">/healthz</a>: whether this gateway answers</li>
 </ul>
-<p>In a terminal: <code>perfmon status</code> shows each process, <code>perfmon doctor</code> says what is wrong.</p>
+<h2>Connecting a client</h2>
+<p><code>perfmon connect claude-code</code> shows what it would write, then adds the stdio entry (<code>perfmon mcp</code>) and
+the hooks to Claude Code; it needs nothing of this page. Other clients: run <code>perfmon mcp</code> as a stdio server, or use
+<code>/mcp</code> with the token.</p>
+<h2>More</h2>
+<p>In a terminal: <code>perfmon status</code> shows each process, <code>perfmon doctor</code> says what is wrong.
+In the repository: <code>README.md</code> to begin with, <code>docs/alerts.md</code>, <code>docs/operations.md</code>,
+<code>docs/protocol.md</code>, <code>docs/ARCHITECTURE.md</code>.</p>
 </body>
 </html>
 """

@@ -29,8 +29,8 @@ from shared.timespan import HOUR_MS, MINUTE_MS, iso, span_text
 
 #: Bars in "where the time went", and abnormal times that are shaded.
 TIME_BARS: Final = 8
-#: Rows of a table that are as tall as the bars and the title above them.
-BARS_IN_ROWS: Final = 6
+#: The height of a bar in rows of a table.
+BARS_IN_ROWS: Final = 0.65
 MAX_BANDS: Final = 60
 
 _PULSE: Final = "M4 12h3.5l2-5 4 10 2.2-5H20"
@@ -213,7 +213,8 @@ def _tools(report: Report, limits: Limits) -> Markup:
 def _beside(report: Report, limits: Limits) -> Limits:
     """The slowest tools are as many as stand beside those that fail and the bars, so that no half of the page is empty."""
     failing = 0 if report.by_errors is None else len(report.by_errors.rows)
-    return replace(limits, tools=max(1, min(limits.tools, max(1, failing) + BARS_IN_ROWS)))
+    bars = 0 if report.by_time is None else min(TIME_BARS, len(report.by_time.rows))
+    return replace(limits, tools=min(limits.tools, max(1, failing) + 1 + round(BARS_IN_ROWS * bars)))
 
 
 def _time_spent(report: Report) -> Markup | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from perfmon.http_access import HOOK_PATH
 from perfmon.rpc import RpcError, Unavailable
 from services.gateway.gate import OpenGate
 from services.gateway.hook_intake import MAX_QUEUED, HookIntake
@@ -120,6 +122,22 @@ def test_the_page_is_static_under_a_strict_policy(client):
     assert "http://" not in reply.text
     assert client.head("/").text == ""
     assert client.post("/").status_code == 405
+
+
+def test_the_page_says_what_is_here_and_how_to_open_a_report(client):
+    page = client.get("/").text
+    for word in (
+        "generate_report",
+        "html",
+        "perfmon connect claude-code",
+        "stdio entry",
+        HOOK_PATH,
+        "docs/operations.md",
+    ):
+        assert word in page
+    root = Path(__file__).parents[3]
+    for name in re.findall(r"<code>([\w/]+\.md)</code>", page):
+        assert (root / name).is_file()
 
 
 def test_health_needs_no_token(client):

@@ -14,7 +14,7 @@ from hostile import HOSTILE, full_of
 
 from services.reporter.core.compose import compose
 from services.reporter.core.elements import Markup, el, name
-from services.reporter.core.model import IN_FILE
+from services.reporter.core.model import IN_FILE, ON_PAGE
 from services.reporter.core.render_html import render
 
 #: Everything a report may be made of: nothing that runs, loads, submits, navigates or embeds.
@@ -159,3 +159,10 @@ def test_the_figures_of_the_day_are_on_the_page() -> None:
         "Held back: 41",
     ):
         assert figure in text
+
+
+def test_the_slowest_tools_are_as_many_as_stand_beside_the_failing_ones_and_the_bars() -> None:
+    many = [samples.stats("s", f"t{n}", 100, 0.5 if n < 2 else 0, 5, 50 + n) for n in range(60)]
+    raw = samples.raw_answers() | {"tools": samples.rollup(many)}
+    page = render(compose(samples.answered(raw), samples.SPAN, samples.END_MS), ON_PAGE)
+    assert "Shown: 8 of 60 tools." in page
