@@ -223,7 +223,7 @@ def test_a_planted_lock_file_is_not_written_through(
     (data_directory.locks / "ingest.lock").symlink_to(victim)
     ingest = start("ingest", ready=False)
     assert ingest.wait_end() == EXIT_CONFIGURATION
-    assert "cannot_lock" in ingest.log_text()
+    assert "cannot_start" in ingest.log_text()
     assert victim.read_text() == "precious"
 
 
