@@ -28,3 +28,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(instrument, name)
     raise AttributeError(f"module 'perfmon' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    # What is lazy is listed too, for completion and help().
+    return sorted({*globals(), *__all__})

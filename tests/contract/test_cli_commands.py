@@ -47,6 +47,14 @@ def test_the_version_is_the_packages() -> None:
     assert run("--version").stdout.split() == ["perfmon", perfmon.__version__]
 
 
+def test_what_the_package_offers_is_listed_before_it_is_used() -> None:
+    code = "import perfmon, sys; print(*dir(perfmon)); print('zmq' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    listed, imported = told.stdout.splitlines()
+    assert {"Producer", "measure", "track", "__version__"} <= set(listed.split())
+    assert imported == "False"
+
+
 def test_unknown_commands_and_options_are_refused_with_2(tmp_path: Path) -> None:
     assert run("upp").returncode == 2
     assert run("status", "--nope").returncode == 2

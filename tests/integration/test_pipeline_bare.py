@@ -70,7 +70,10 @@ def test_it_is_found_used_shown_and_stopped_by_the_commands(fake: FakePipeline, 
     report = pipeline.ensure_running(fake.data)
     assert (report.state, report.pid) == ("running", None)
     assert "started by hand" in report.notes[0]
-    assert all(row.ready for row in pipeline.status(fake.data))
+    rows = pipeline.status(fake.data)
+    assert all(row.ready for row in rows)
+    assert [row.service for row in rows] == [*SERVICES, "supervisord", "watchdog"]
+    assert rows[-1].pss_mb is not None
     assert pipeline.stop(fake.data, 30).how == "stopped"
     assert not fake.answers()
 

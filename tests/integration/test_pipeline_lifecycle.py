@@ -47,6 +47,15 @@ def test_a_pipeline_starts_is_found_and_stops(fake: FakePipeline) -> None:
     assert pipeline.stop(fake.data).how == "not running"
 
 
+def test_a_stop_leaves_nothing_below_tmp_and_a_start_makes_it_again(fake: FakePipeline) -> None:
+    pipeline.ensure_running(fake.data)
+    assert any(fake.data.runtime.iterdir())
+    pipeline.stop(fake.data)
+    assert not fake.data.runtime.exists()
+    assert pipeline.ensure_running(fake.data).state == "started"
+    assert any(fake.data.runtime.iterdir())
+
+
 def test_ten_sessions_at_once_start_one_pipeline(fake: FakePipeline) -> None:
     code = "print(pipeline.ensure_running(data, started_by='gateway').pid)"
     sessions = [fake.python(code) for _ in range(10)]

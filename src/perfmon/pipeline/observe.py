@@ -12,13 +12,14 @@ from perfmon.pipeline.by_hand import supervisord_by_hand
 from perfmon.pipeline.control import ProcessInfo
 from perfmon.pipeline.errors import ControlError
 from perfmon.pipeline.locks import holder, is_held, supervisor_lock
-from perfmon.pipeline.processes import Usage, usage_of
+from perfmon.pipeline.processes import Usage, child_running, usage_of
 from perfmon.pipeline.report import Answer, ServiceStatus
 from perfmon.pipeline.spawn import supervisor_of
 
 #: Names that stand beside the services in the table.
 SUPERVISORD = "supervisord"
 WATCHDOG = "watchdog"
+WATCHDOG_MODULE = "services.watchdog"
 #: What marks a counter of `stats` as rows or entries that were not taken: refused at the door, dropped, a place lost.
 DROP_WORDS = ("dropped", "lost", "rejected_total")
 
@@ -43,6 +44,9 @@ def status(data: DataDirectory) -> list[ServiceStatus]:
     pid = holder(supervisor_lock(data)) if is_held(supervisor_lock(data)) else supervisord_by_hand(data)
     if pid is not None:
         pids[SUPERVISORD] = pid
+        # One that was started by hand is not asked: its socket is where its own configuration says.
+        watchdog = None if WATCHDOG in pids else child_running(pid, WATCHDOG_MODULE)
+        pids |= {} if watchdog is None else {WATCHDOG: watchdog}
     usage = usage_of(pids.values(), time.time())
     head = answers.get("ingest")
     rows = [

@@ -48,6 +48,17 @@ def is_supervisord(pid: int) -> bool:
     return any("supervisord" in Path(word).name or word == "perfmon.pipeline.daemon" for word in command_of(pid)[:4])
 
 
+def child_running(parent: int, module: str) -> int | None:
+    """The pid of the child that runs `python -m module`; None when there is none."""
+    import psutil
+
+    try:
+        children = psutil.Process(parent).children()
+    except psutil.Error:
+        return None
+    return next((child.pid for child in children if module in command_of(child.pid)), None)
+
+
 def usage_of(pids: Iterable[int], now_s: float) -> dict[int, Usage]:
     """The use of several processes, measured over the same window; those that are gone are left out."""
     import time

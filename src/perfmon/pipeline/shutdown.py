@@ -18,6 +18,7 @@ from perfmon.pipeline.errors import ControlError
 from perfmon.pipeline.locks import RETRY_S, held, holder, is_held, launch_lock, supervisor_lock
 from perfmon.pipeline.record import remove_record
 from perfmon.pipeline.spawn import supervisor_of
+from perfmon.pipeline.sweep import sweep_sockets
 
 #: How long an orderly stop may take: six services, one after the other, 15 s at most each and far less in practice.
 STOP_TIMEOUT_S: Final = 60.0
@@ -45,7 +46,9 @@ def stop(data: DataDirectory, timeout_s: float = STOP_TIMEOUT_S) -> StopReport:
     if not data.locks.is_dir():
         return StopReport("not running", None)
     with held(launch_lock(data), _LAUNCH_WAIT_S):
-        return stop_locked(data, timeout_s=timeout_s)
+        report = stop_locked(data, timeout_s=timeout_s)
+        sweep_sockets(data)
+        return report
 
 
 def stop_locked(data: DataDirectory, *, timeout_s: float) -> StopReport:

@@ -79,8 +79,9 @@ def supervisor_of(data: DataDirectory, timeout_s: float = ANSWER_TIMEOUT_S) -> S
 def spawn(data: DataDirectory, *, started_by: str, foreground: bool = False) -> subprocess.Popen[bytes]:
     """Start supervisord and return once it answers; the process object matters in the foreground alone.
 
-    Raises: LaunchFailed with the last lines of its log, UnrenderablePath.
+    Raises: LaunchFailed with the last lines of its log, UnrenderablePath, UnsafeDirectory.
     """
+    data.create()  # the sockets' directory may have been swept away since the caller made it
     password = secrets.token_urlsafe(24)
     places = places_of(data, password)
     text = render((places.application / "supervisord.conf").read_text(encoding="utf-8"), places)
