@@ -499,6 +499,16 @@ def test_the_dashboards_text_says_what_got_slow_in_which_window_and_which_alert_
     assert "alert-20251031-001 critical error_rate > 5%" in text
 
 
+def test_the_dashboards_text_names_three_alerts_whatever_the_structured_content_has_room_for():
+    backends = FakeBackends()
+    backends.replies["reporter", "dashboard"]["activeAlerts"] = [alert(n) for n in range(1, 6)]
+    result = call(backends, "get_dashboard")
+    text = result.content[0].text
+    assert [n for n in range(1, 6) if f"alert-20251031-{n:03d}" in text] == [1, 2, 3]
+    assert "Open alerts, 2 more with get_active_alerts:" in text
+    assert "acknowledgedBy" not in result.structured_content["activeAlerts"][0]
+
+
 # untrusted text
 
 

@@ -9,6 +9,7 @@ from services.gateway.core.shaping import (
     FULL_TABLE_CHARS,
     Data,
     counted,
+    cut_note,
     printed,
     table,
 )
@@ -55,7 +56,7 @@ def alerts_text(data: Data, *, chosen: bool, full: bool) -> str:
     body = table(
         header, [_row(one, full=full) for one in data["alerts"]], FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS
     )
-    tail = f"\n{data['cut']} were cut: filter by severity or mcpServer, or raise limit." if data["cut"] else ""
+    tail = cut_note(data["cut"], "alert", "filter by severity or mcpServer, or raise limit")
     many = ", worst first" if data["total"] != 1 else ""
     return f"{counted(data['total'], 'alert')}{many}.{held}\n{body}{tail}{_held_table(data, full=full)}"
 

@@ -17,6 +17,7 @@ from services.gateway.core.shaping import (
     Answer,
     Data,
     counted,
+    cut_note,
     fenced,
     fit,
     harmless,
@@ -149,7 +150,7 @@ def _text(arguments: DetectAnomalies, data: Data, *, chosen: bool) -> str:
     header = ["severity", "since", "type", "value", "expected", *(_MORE if full else ()), "server", "tool"]
     rows = [_line(one, full=full) for one in data["anomalies"]]
     body = table(header, rows, FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS)
-    tail = f"\n{data['cut']} were cut: narrow by mcpServer, or raise limit." if data["cut"] else ""
+    tail = cut_note(data["cut"], "anomaly", "narrow by mcpServer, or raise limit", "anomalies")
     return f"{head}\n{body}{_explained(data['anomalies']) if full else ''}{tail}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 
 from services.gateway.core.arguments import DEFAULT_LIMIT, GetDashboard
 from services.gateway.core.shaping import (
@@ -22,7 +22,7 @@ from shared.names import shown
 
 #: Characters of JSON that each list of the dashboard may take; together with the rest a default answer.
 SERVERS_CHARS: Final = 1_000
-LIST_CHARS: Final = 500
+LIST_CHARS: Final = 480
 TABLE_CHARS: Final = 800
 #: Entries of each other list that the text names.
 NAMED: Final = 3
@@ -42,6 +42,8 @@ _LISTED_BY: Final = {
     "activeAlerts": "get_active_alerts",
     "recentAnomalies": "detect_anomalies",
 }
+#: Lists whose entries go without what is not known, to be short.
+_WITHOUT_NULLS: Final = ("activeAlerts", "recentAnomalies")
 _LISTS: Final = tuple(_TITLES)
 
 
@@ -55,11 +57,15 @@ def dashboard_answer(arguments: GetDashboard, reply: Data, timestamp: str) -> An
     """The dashboard with its lists cut to size, worst first as the reporter ranked them."""
     data: Data = {"timestamp": str(reply.get("timestamp") or timestamp), "refreshInterval": arguments.refresh_interval}
     cut: dict[str, int] = {}
+    named: dict[str, list[Any]] = {}
     for name, value in reply.items():
         if name in {"timestamp", "refreshInterval"}:
             continue
         shaped = harmless(value, COMPACT_TEXT_CHARS)
         if isinstance(value, list | tuple):
+            if name in _WITHOUT_NULLS:
+                shaped = [_without_nulls(one) for one in shaped]
+            named[name] = shaped[:NAMED]
             fitted = fit(shaped, SERVERS_CHARS if name == "mcpServers" else LIST_CHARS)
             shaped = fitted.rows
             total = reply.get(f"{name}Total")
@@ -73,20 +79,24 @@ def dashboard_answer(arguments: GetDashboard, reply: Data, timestamp: str) -> An
         data.setdefault(name, [])
     data.setdefault("systemHealth", None)
     data["cut"] = cut
-    return Answer(_text(data), data)
+    return Answer(_text(data, named), data)
 
 
-def _text(data: Data) -> str:
+def _without_nulls(one: object) -> object:
+    return {key: item for key, item in one.items() if item is not None} if isinstance(one, dict) else one
+
+
+def _text(data: Data, named: dict[str, list[Any]]) -> str:
     parts = [_headline(data)]
     if data["mcpServers"]:
         cells = [_server(one) for one in data["mcpServers"] if isinstance(one, dict)]
         parts.append(table(["status", "health", "calls", "p95 ms", "err %", "alerts", "server"], cells, TABLE_CHARS))
     for name in _LISTS:
-        rows = [one for one in data[name] or [] if isinstance(one, dict)]
+        rows = [one for one in named.get(name) or [] if isinstance(one, dict)]
         if rows:
-            more = len(rows) - len(rows[:NAMED]) + data["cut"].get(name, 0)
+            more = len(data[name]) + data["cut"].get(name, 0) - len(rows)
             rest = f", {more} more with {_LISTED_BY[name]}" if more > 0 else ""
-            lines = [(_slow_line if name == "slowestTools" else _line)(one) for one in rows[:NAMED]]
+            lines = [(_slow_line if name == "slowestTools" else _line)(one) for one in rows]
             parts.append(f"{_title(name, rows)}{rest}:\n{fenced(chr(10).join(lines))}")
     if data.get("missing"):
         parts.append("Missing: " + "; ".join(_inline(str(one)) for one in data["missing"]))
@@ -119,7 +129,7 @@ def _window(data: Data) -> str:
 
 
 def _title(name: str, rows: list[Data]) -> str:
-    if name != "slowestTools" or not any(one.get("why") for one in rows[:NAMED]):
+    if name != "slowestTools" or not any(one.get("why") for one in rows):
         return _TITLES[name]
     return "Slow (p95, the day before → now)"
 

@@ -15,6 +15,7 @@ from services.gateway.core.shaping import (
     Answer,
     Data,
     counted,
+    cut_note,
     figure,
     fit,
     printed,
@@ -219,6 +220,5 @@ def _text(arguments: GetMetrics, data: Data, *, chosen: bool) -> str:
         for row in data["metrics"]
     ]
     body = table(header, rows, FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS)
-    cut = f"{counted(data['cut'], 'row')} {'was' if data['cut'] == 1 else 'were'} cut"
-    tail = f"\n{cut}: narrow by mcpServer or toolName, or raise limit." if data["cut"] else ""
+    tail = cut_note(data["cut"], "row", "narrow by mcpServer or toolName, or raise limit")
     return f"{head}\n{whole}\n{body}{tail}"

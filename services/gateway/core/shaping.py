@@ -44,6 +44,11 @@ class Fitted(NamedTuple):
     cut: int
 
 
+def cut_note(cut: int, noun: str, advice: str, plural: str | None = None) -> str:
+    """A line of its own that says what was left out and how to get it; empty for 0."""
+    return f"\n{counted(cut, noun, plural)} {'was' if cut == 1 else 'were'} cut: {advice}." if cut else ""
+
+
 def figure(value: object, digits: int = 3) -> float | int | None:
     """A number rounded for reading; whole numbers stay whole; None, NaN and infinity are None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -118,7 +123,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], budget_chars: in
         line = "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
         used += len(line) + 1
         if used > budget_chars and len(lines) > 1:
-            lines.append(f"… and {len(cells) - len(lines)} more rows in the structured content")
+            lines.append(f"… and {counted(len(cells) - len(lines), 'more row', 'more rows')} in the structured content")
             break
         lines.append(line)
     return fenced("\n".join(lines))

@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.core.known_names import look_up
-from services.gateway.core.shaping import counted, cut_text, fenced, figure, fit, harmless, printed, table, when
+from services.gateway.core.shaping import (
+    counted,
+    cut_note,
+    cut_text,
+    fenced,
+    figure,
+    fit,
+    harmless,
+    printed,
+    table,
+    when,
+)
 
 
 @pytest.mark.parametrize(
@@ -125,3 +136,9 @@ def test_a_name_that_is_like_none_is_answered_with_the_names_called_last():
 @pytest.mark.parametrize(("number", "text"), [(0, "0 calls"), (1, "1 call"), (1_200, "1,200 calls")])
 def test_one_is_one(number, text):
     assert counted(number, "call") == text
+
+
+def test_what_was_cut_is_counted_with_how_to_get_it():
+    assert cut_note(1, "row", "raise limit") == "\n1 row was cut: raise limit."
+    assert cut_note(2, "anomaly", "raise limit", "anomalies") == "\n2 anomalies were cut: raise limit."
+    assert cut_note(0, "row", "raise limit") == ""
