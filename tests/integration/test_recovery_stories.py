@@ -75,12 +75,11 @@ def test_faults_while_the_alerter_was_away_raise_one_current_alert_a_condition(d
     supervisor.start("alerter")
     eventually(lambda: is_ready(data, "alerter"), "the alerter is back", timeout_s=30)
     caught_up(data)
-    eventually(lambda: len(conditions(data)) >= 2, "both conditions are raised")
+    # Anomalies of the same fault join these two alerts; one that came first is worded by the threshold once that is judged.
+    both = ["error_rate", "response_time"]
+    eventually(lambda: sorted(c.split()[0] for _, _, c in conditions(data)) == both, "one alert a condition is raised")
     found = conditions(data)
-    assert sorted(found) == sorted(set(found)), "one alert a condition"
     assert not [each for each in found if each[0] != "bank"], "nothing stale is raised"
-    thresholds = [condition for _, _, condition in found if "detected" not in condition]
-    assert {condition.split()[0] for condition in thresholds} == {"response_time", "error_rate"}
 
 
 def write(data: DataDirectory, rows: list[dict[str, Any]]) -> None:

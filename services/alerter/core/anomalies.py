@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from perfmon.wire.limits import MAX_NAME_BYTES
 from services.alerter.core.model import Candidate, Fingerprint, Severity
+from services.alerter.core.signals import signal_of_anomaly
 from shared.timespan import BadTime, parse_iso
 
 #: The severity that makes no alert.
@@ -55,7 +56,7 @@ def parse_anomaly(raw: object) -> Anomaly:
     if not isinstance(details, Mapping):
         raise BadAnomaly("details: a map")
     candidate = Candidate(
-        Fingerprint(f"anomaly:{kind}", server, tool),
+        Fingerprint(signal_of_anomaly(kind), server, tool),
         Severity(severity),
         f"{kind} detected",
         _number(details.get("currentValue"), "details.currentValue"),

@@ -44,6 +44,7 @@ def alert_in(raw: dict[str, Any]) -> Alert:
             "status": Status(raw["status"]),
             "acknowledgement": _acknowledgement(raw["acknowledgement"]),
             "previous_acknowledgement": _acknowledgement(raw["previous_acknowledgement"]),
+            "anomaly_ids": tuple(str(each) for each in raw.get("anomaly_ids", ())),
         }
     )
 

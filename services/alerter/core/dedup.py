@@ -6,6 +6,7 @@ Returns the named reason. The memory of resolved alerts is the alert book's; not
 from __future__ import annotations
 
 from services.alerter.core.model import Alert, Candidate, Reason
+from services.alerter.core.signals import joins
 
 
 def dedup(
@@ -13,12 +14,16 @@ def dedup(
 ) -> Reason:
     """What a candidate means, given the open alert of its fingerprint and the last resolved one, if any.
 
-    RAISED (a new alert may be raised), UPGRADED, DEDUPLICATED, RECENTLY_RESOLVED or STALE. A stale candidate still tells that an
-    open alert was true at its time, but neither raises nor upgrades.
+    RAISED (a new alert may be raised), UPGRADED, DEDUPLICATED, SAME_CAUSE (the open alert covers it), RECENTLY_RESOLVED or STALE.
+    A stale candidate still tells that an open alert of its own condition was true at its time, but neither raises nor upgrades.
     """
     if opened is not None:
-        worse = candidate.severity.worse_than(opened.severity) and not stale
-        return Reason.UPGRADED if worse else Reason.DEDUPLICATED
+        joining = joins(opened.candidate, candidate)
+        if stale:
+            return Reason.STALE if joining else Reason.DEDUPLICATED
+        if candidate.severity.worse_than(opened.severity):
+            return Reason.UPGRADED
+        return Reason.SAME_CAUSE if joining else Reason.DEDUPLICATED
     if stale:
         return Reason.STALE
     if resolved is None or resolved.resolved_ms is None:

@@ -172,6 +172,11 @@ class Core:
             self.book.put(lifecycle.true_again(opened, candidate))
             self._hold(candidate, reason, now_ms)
             return Decision(reason, opened)
+        if reason is Reason.SAME_CAUSE and opened is not None:
+            self.book.put(lifecycle.joined(opened, candidate))
+            self._hold(candidate, reason, now_ms)
+            actions.append(WriteAlerts())
+            return Decision(reason, opened)
         if reason is Reason.RAISED:
             reason = self._raise_reason(candidate)
         if reason is not Reason.RAISED:

@@ -1,4 +1,4 @@
-"""How an alert changes: raised, true again, upgraded, acknowledged, escalated, resolved.
+"""How an alert changes: raised, true again, joined, upgraded, acknowledged, escalated, resolved.
 
 Every change of an alert is one of these functions; each returns the new alert and checks that it may happen. Deciding whether it
 should is `engine`'s.
@@ -7,8 +7,12 @@ should is `engine`'s.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from services.alerter.core.model import Acknowledgement, Alert, Candidate, Status
+
+#: Anomalies that an alert names; an alert may stay open for days.
+MAX_ANOMALY_IDS: Final = 20
 
 
 def raised(alert_id: str, candidate: Candidate, now_ms: int) -> Alert:
@@ -23,6 +27,7 @@ def raised(alert_id: str, candidate: Candidate, now_ms: int) -> Alert:
         active_since_ms=now_ms,
         last_true_ms=candidate.ts_ms,
         peak_value=candidate.value,
+        anomaly_ids=() if candidate.anomaly_id is None else (candidate.anomaly_id,),
     )
 
 
@@ -32,14 +37,29 @@ def true_again(alert: Alert, candidate: Candidate) -> Alert:
     While an alert is critical, a candidate that is a warning proves the condition but keeps the critical text.
     """
     _must_be_open(alert)
-    peak = max(alert.peak_value, candidate.value)
+    alert = replace(alert, peak_value=_peak(alert, candidate), anomaly_ids=_anomaly_ids(alert, candidate))
     if candidate.ts_ms < alert.last_true_ms:
-        return replace(alert, peak_value=peak)
+        return alert
     shown = candidate
     if alert.severity.worse_than(candidate.severity):
         kept = alert.candidate
         shown = replace(candidate, severity=kept.severity, text=kept.text, threshold=kept.threshold)
-    return replace(alert, candidate=shown, last_true_ms=candidate.ts_ms, peak_value=peak)
+    return replace(alert, candidate=shown, last_true_ms=candidate.ts_ms)
+
+
+def joined(alert: Alert, candidate: Candidate) -> Alert:
+    """Still open, and an anomaly or a threshold says the same of its signal. A threshold words it, being the more concrete."""
+    _must_be_open(alert)
+    shown = alert.candidate
+    if candidate.anomaly_id is None:
+        shown = replace(candidate, severity=alert.severity)
+    return replace(
+        alert,
+        candidate=shown,
+        last_true_ms=max(alert.last_true_ms, candidate.ts_ms),
+        peak_value=_peak(alert, candidate),
+        anomaly_ids=_anomaly_ids(alert, candidate),
+    )
 
 
 def upgraded(alert: Alert, candidate: Candidate, now_ms: int) -> Alert:
@@ -47,14 +67,19 @@ def upgraded(alert: Alert, candidate: Candidate, now_ms: int) -> Alert:
     _must_be_open(alert)
     if not candidate.severity.worse_than(alert.severity):
         raise ValueError("an upgrade is to a worse severity")
+    shown = candidate
+    if candidate.anomaly_id is not None and alert.candidate.anomaly_id is None:
+        judged = f"{alert.candidate.judged}; critical by an {candidate.judged}"
+        shown = replace(alert.candidate, severity=candidate.severity, judged=judged)
     return replace(
         alert,
-        candidate=candidate,
+        candidate=shown,
         severity=candidate.severity,
         status=Status.ACTIVE,
         active_since_ms=now_ms,
         last_true_ms=max(alert.last_true_ms, candidate.ts_ms),
-        peak_value=max(alert.peak_value, candidate.value),
+        peak_value=_peak(alert, candidate),
+        anomaly_ids=_anomaly_ids(alert, candidate),
         acknowledgement=None,
         previous_acknowledgement=alert.acknowledgement or alert.previous_acknowledgement,
         upgraded_ms=now_ms,
@@ -90,6 +115,19 @@ def resolved(alert: Alert, now_ms: int) -> Alert:
     """Over."""
     _must_be_open(alert)
     return replace(alert, status=Status.RESOLVED, resolved_ms=now_ms)
+
+
+def _peak(alert: Alert, candidate: Candidate) -> float:
+    """The worst value in the alert's unit; a threshold that words an anomaly's alert anew may bring a unit of its own."""
+    if candidate.unit == alert.candidate.unit:
+        return max(alert.peak_value, candidate.value)
+    return alert.peak_value if candidate.anomaly_id is not None else candidate.value
+
+
+def _anomaly_ids(alert: Alert, candidate: Candidate) -> tuple[str, ...]:
+    if candidate.anomaly_id is None or candidate.anomaly_id in alert.anomaly_ids:
+        return alert.anomaly_ids
+    return (*alert.anomaly_ids, candidate.anomaly_id)[-MAX_ANOMALY_IDS:]
 
 
 def _must_be_open(alert: Alert) -> None:

@@ -36,6 +36,7 @@ class Reason(StrEnum):
     RAISED = "raised"
     UPGRADED = "upgraded"
     DEDUPLICATED = "deduplicated"  # its alert is open already
+    SAME_CAUSE = "same_cause"  # an alert about the same signal, raised by other means, is open already
     RECENTLY_RESOLVED = "recently_resolved"  # its alert was resolved less than an hour ago
     RATE_LIMITED = "rate_limited"  # the server has had its five new alerts within the hour
     NOT_ENOUGH_CALLS = "not_enough_calls"  # the value is over the threshold, but says too little
@@ -57,7 +58,7 @@ class Told(StrEnum):
 class Fingerprint(NamedTuple):
     """One condition of one series, whatever its severity: at most one alert of it is open.
 
-    condition: a metric's name, or `anomaly:` and the anomaly's type.
+    condition: a metric's name, also for an anomaly about that metric; else `anomaly:` and the anomaly's type.
     """
 
     condition: str
@@ -102,7 +103,8 @@ class Alert:
     """One alert. `ts_ms` and `last_true_ms` are the metrics' own time; the other times are the clock's.
 
     candidate: the condition when it was last true. peak_value: the worst value seen. active_since_ms: since when people have
-    been asked to look (raised, or upgraded). previous_acknowledgement: the one an upgrade ended.
+    been asked to look (raised, or upgraded). previous_acknowledgement: the one an upgrade ended. anomaly_ids: the anomalies that
+    it covers, the latest last.
     """
 
     alert_id: str
@@ -119,6 +121,7 @@ class Alert:
     upgraded_ms: int | None = None
     escalated_ms: int | None = None
     resolved_ms: int | None = None
+    anomaly_ids: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> Fingerprint:

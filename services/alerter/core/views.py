@@ -51,6 +51,7 @@ def alert_view(alert: Alert) -> dict[str, Any]:
         "resolvedAt": _time(alert.resolved_ms),
         "thresholdId": None if candidate.anomaly_id else candidate.source_id,
         "anomalyId": candidate.anomaly_id,
+        "anomalyIds": list(alert.anomaly_ids),
     }
 
 

@@ -423,3 +423,82 @@ def test_a_warning_is_told_to_the_chat_and_a_critical_alert_to_the_mail_too(time
     assert (t.waiting("chat"), t.waiting("mail")) == (["raised"], [])
     t.calls(1, 100, ms=2000)
     assert (t.waiting("chat"), t.waiting("mail")) == (["raised", "upgraded"], ["upgraded"])
+
+
+FAILURES = {
+    "anomalyType": "error_rate_spike",
+    "severity": "critical",
+    "details": {"currentValue": 100, "expectedRange": "0-1", "method": "auto", "metric": "error_rate", "unit": "%"},
+}
+
+
+def test_an_anomaly_about_what_a_threshold_already_says_joins_its_alert(timeline):
+    t = timeline()
+    t.calls(0, 5, failed=5)
+    assert told(t.anomaly(0.001, id="errors", **FAILURES)) == []
+    alert = t.only()
+    assert (alert.candidate.text, alert.anomaly_ids) == ("error_rate > 5%", ("errors",))
+    assert t.core.anomalies["errors"].reason.value == "same_cause"
+    assert t.core.anomalies["errors"].alert_id == alert.alert_id
+    assert t.core.suppression.totals() == {"same_cause": 1}
+
+
+def test_a_breach_of_what_an_anomaly_already_says_joins_its_alert_and_words_it(timeline):
+    t = timeline()
+    t.anomaly(0, id="errors", **FAILURES)
+    assert told(t.calls(1, 5, failed=5)) == []
+    alert = t.only()
+    assert (alert.candidate.text, alert.severity, alert.anomaly_ids) == (
+        "error_rate > 5%",
+        Severity.CRITICAL,
+        ("errors",),
+    )
+    assert t.core.suppression.totals() == {"same_cause": 1}
+    t.calls(2, 5, failed=5)
+    assert t.core.suppression.totals() == {"deduplicated": 1, "same_cause": 1}
+
+
+def test_the_worse_of_an_anomaly_and_a_threshold_upgrades_the_alert_they_share(timeline):
+    t = timeline()
+    t.calls(0, 10, ms=600)
+    assert told(t.anomaly(1, severity="critical", anomalyType="response_time_shift")) == [Told.UPGRADED]
+    alert = t.only()
+    assert (alert.severity, alert.candidate.text) == (Severity.CRITICAL, "response_time > 500ms")
+    assert alert.candidate.judged.endswith("critical by an anomaly found by z-score")
+    assert (alert.anomaly_ids, alert.peak_value) == (("anomaly-1",), 5000)
+    t.anomaly(2, id="anomaly-2", toolName="u")
+    assert told(t.calls(3, 10, ms=2000, tool="u")) == [Told.UPGRADED]
+    other = t.opened()[1]
+    assert (other.severity, other.candidate.text, other.anomaly_ids) == (
+        Severity.CRITICAL,
+        "response_time > 1000ms",
+        ("anomaly-2",),
+    )
+
+
+def test_a_slow_tool_that_fails_has_two_alerts_and_another_tool_has_its_own(timeline):
+    t = timeline()
+    t.calls(0, 10, ms=4000, failed=10)
+    t.anomaly(1)
+    t.anomaly(1, id="errors", **FAILURES)
+    t.anomaly(1, id="other", toolName="u", **FAILURES)
+    assert [alert.candidate.text for alert in t.opened()] == [
+        "error_rate > 5%",
+        "response_time > 1000ms",
+        "error_rate_spike detected",
+    ]
+
+
+def test_an_anomaly_that_no_threshold_says_has_an_alert_of_its_own(timeline):
+    t = timeline()
+    t.calls(0, 10, cpu=95)
+    t.anomaly(1, anomalyType="resource_spike")
+    assert [alert.candidate.text for alert in t.opened()] == ["cpu > 90%", "resource_spike detected"]
+
+
+def test_an_alert_names_the_latest_twenty_anomalies_it_covers(timeline):
+    t = timeline()
+    t.calls(0, 5, failed=5)
+    for number in range(25):
+        t.anomaly(number, id=f"errors-{number}", **FAILURES)
+    assert t.only().anomaly_ids == tuple(f"errors-{number}" for number in range(5, 25))
