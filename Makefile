@@ -7,6 +7,7 @@
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.made
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTHON  ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 PYTEST  ?= $(BIN)/pytest
@@ -23,25 +24,27 @@ $(STAMP): pyproject.toml
 		"(Debian: apt-get install python3 python3-venv); or say which: make setup PYTHON=/path/to/python" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "make: $(PYTHON) is older than Python 3.11" >&2; exit 1; }
-	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+	@echo "installing into $(VENV), about 20 s"
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "make: $(PYTHON) cannot make virtual environments (Debian: apt-get install python3-venv)" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@$(INSTALL) --upgrade pip && $(INSTALL) --editable '.[test]' || { \
+		echo "make: the installation into $(VENV) failed, see above; run make again once that is mended" >&2; exit 1; }
 	@touch $(STAMP)
 
 run: setup
 	@exec $(BIN)/perfmon run
 
 demo: setup $(DEMO_SERVERS)/.made
-	$(BIN)/python -m bench.demo --servers $(DEMO_SERVERS)
+	@$(BIN)/python -m bench.demo --servers $(DEMO_SERVERS)
 
 PUBLIC_NODE := .demo/node
 NODE_SERVER := @modelcontextprotocol/server-everything@2026.8.31
 
 # The public servers need versions of their own, so they get an environment of their own.
 $(DEMO_SERVERS)/.made: bench/demo/servers.txt | setup
-	"$(PYTHON)" -m venv $(DEMO_SERVERS)
-	$(DEMO_SERVERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement bench/demo/servers.txt
+	@echo "installing the public MCP servers into $(DEMO_SERVERS), once"
+	@"$(PYTHON)" -m venv $(DEMO_SERVERS)
+	@$(DEMO_SERVERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement bench/demo/servers.txt
 	@touch $@
 
 test: lint types unit
