@@ -34,6 +34,11 @@ def test_left_sockets_go_with_their_directory_and_a_second_time_changes_nothing(
     assert data.runtime.is_dir()
 
 
+def test_the_pid_file_of_a_killed_supervisord_goes_too(data: DataDirectory) -> None:
+    (data.runtime / "supervisord.pid").write_text("1")
+    assert sweep_sockets(data)
+
+
 def test_nothing_goes_while_a_service_holds_its_lock(data: DataDirectory) -> None:
     with held(data.locks / "aggregator.lock", 0.0):
         assert not sweep_sockets(data)
