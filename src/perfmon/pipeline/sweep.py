@@ -1,7 +1,7 @@
 """Take away the sockets of a pipeline that is gone, and their directory with them.
 
-Owns the one deletion below /tmp. Only sockets and supervisord's pid file go: compiled kernels may be kept there too, and then the directory stays. The next
-start makes it again.
+Owns the one deletion below /tmp. Only sockets and supervisord's pid file go: compiled kernels may be kept there too, and then
+the directory stays. The next start makes it again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ PID_FILE: Final = "supervisord.pid"
 
 
 def sweep_sockets(data: DataDirectory) -> bool:
-    """Remove the sockets and the pid file and, if nothing else is there, the runtime directory; whether that is gone. Call it with the launch
-    lock held, so that nobody starts meanwhile. Nothing is touched while a process holds another lock of this data directory.
+    """Remove the sockets, the pid file and, if nothing else is there, the runtime directory; whether that is gone.
+
+    Call it with the launch lock held, so that nobody starts meanwhile. Nothing is touched while a process holds another lock of
+    this data directory.
     """
     if any(is_held(path) for path in data.locks.glob("*.lock") if path != launch_lock(data)):
         return False
