@@ -5,8 +5,14 @@ Returns the named reason. The memory of resolved alerts is the alert book's; not
 
 from __future__ import annotations
 
+from typing import Final
+
 from services.alerter.core.model import Alert, Candidate, Reason
 from services.alerter.core.signals import joins
+from shared.timespan import HOUR_MS
+
+#: A resolution that lies further ahead of what happens now was made by a clock that has been set back since.
+MAX_AHEAD_MS: Final = HOUR_MS
 
 
 def dedup(
@@ -28,7 +34,7 @@ def dedup(
         return Reason.STALE
     if resolved is None or resolved.resolved_ms is None:
         return Reason.RAISED
-    within = candidate.ts_ms < resolved.resolved_ms + quiet_ms
+    within = -MAX_AHEAD_MS <= candidate.ts_ms - resolved.resolved_ms < quiet_ms
     if within and not candidate.severity.worse_than(resolved.severity):
         return Reason.RECENTLY_RESOLVED
     return Reason.RAISED
