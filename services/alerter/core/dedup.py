@@ -32,7 +32,7 @@ def dedup(
         return Reason.SAME_CAUSE if joining else Reason.DEDUPLICATED
     if stale:
         return Reason.STALE
-    if resolved is None or resolved.resolved_ms is None:
+    if resolved is None or resolved.resolved_ms is None or resolved.resolved_by_change:
         return Reason.RAISED
     within = -MAX_AHEAD_MS <= candidate.ts_ms - resolved.resolved_ms < quiet_ms
     if within and not candidate.severity.worse_than(resolved.severity):

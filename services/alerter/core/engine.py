@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from services.alerter.core import lifecycle
+from services.alerter.core import lifecycle, rejudge
 from services.alerter.core.anomalies import ANOMALY_MEMORY_MS, ANOMALY_STALE_MS, parse_anomaly
 from services.alerter.core.book import AlertBook
 from services.alerter.core.dedup import dedup
@@ -110,9 +110,9 @@ class Core:
             case Tick():
                 return self._tick(now_ms)
             case ThresholdSet():
-                return self._set_threshold(event.threshold)
+                return self._set_threshold(event.threshold, now_ms)
             case ThresholdsReplaced():
-                return self._replace_thresholds(event.thresholds)
+                return self._replace_thresholds(event.thresholds, now_ms)
             case Acknowledged():
                 return self._acknowledge(event, now_ms)
             case AnomalyFound():
@@ -210,18 +210,35 @@ class Core:
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
-    def _set_threshold(self, threshold: Threshold) -> list[Action]:
+    def _set_threshold(self, threshold: Threshold, now_ms: int) -> list[Action]:
         self._check_room([*(t for t in self.thresholds if t.key != threshold.key), threshold])
+        behind = rejudge.rules_behind(self.book.opened(), self.thresholds)
         self.thresholds.set(threshold)
-        self.evaluator.replan()
-        return [WriteThresholds()]
+        return self._thresholds_changed(behind, now_ms)
 
-    def _replace_thresholds(self, chosen: tuple[Threshold, ...]) -> list[Action]:
-        fresh = Thresholds(chosen)
-        self._check_room(list(fresh))
+    def _replace_thresholds(self, chosen: tuple[Threshold, ...], now_ms: int) -> list[Action]:
+        self._check_room(list(Thresholds(chosen)))
+        behind = rejudge.rules_behind(self.book.opened(), self.thresholds)
         self.thresholds.replace(chosen)
+        return self._thresholds_changed(behind, now_ms)
+
+    def _thresholds_changed(self, behind: dict[str, Threshold], now_ms: int) -> list[Action]:
+        """Judge by the thresholds that now hold every open alert whose own is another one than before."""
         self.evaluator.replan()
-        return [WriteThresholds()]
+        actions: list[Action] = [WriteThresholds()]
+        for alert in rejudge.judged_anew(self.book.opened(), behind, self.thresholds, now_ms):
+            if alert.is_open:
+                self.book.put(alert)
+                actions.append(WriteAlerts())
+            else:
+                self._count(Reason.THRESHOLD_CHANGED)
+                self._resolve(alert, now_ms, actions)
+        return actions
+
+    def _resolve(self, over: Alert, now_ms: int, actions: list[Action]) -> None:
+        self.outbox.hush(over.alert_id)
+        self._change(over, Told.RESOLVED, now_ms, actions)
+        actions.append(Archive(over))
 
     def _check_room(self, thresholds: list[Threshold]) -> None:
         if len(thresholds) > MAX_THRESHOLDS:
@@ -267,10 +284,7 @@ class Core:
         actions: list[Action] = self._decide_all(self.evaluator.judge_windows(now_ms), now_ms)
         for alert in self.book.opened():
             if lifecycle.resolution_due(alert, self.limits.resolve_after_ms, now_ms):
-                over = lifecycle.resolved(alert, now_ms)
-                self.outbox.hush(alert.alert_id)
-                self._change(over, Told.RESOLVED, now_ms, actions)
-                actions.append(Archive(over))
+                self._resolve(lifecycle.resolved(alert, now_ms), now_ms, actions)
             elif lifecycle.escalation_due(alert, self.limits.escalate_after_ms, now_ms):
                 self._change(lifecycle.escalated(alert, now_ms), Told.ESCALATED, now_ms, actions)
         if self.outbox.tick(now_ms):

@@ -1,4 +1,5 @@
-"""How an alert changes: raised, true again, joined, upgraded, acknowledged, escalated, resolved.
+"""How an alert changes: raised, true again, joined, upgraded, restated, acknowledged, escalated,
+resolved.
 
 Every change of an alert is one of these functions; each returns the new alert and checks that it may happen. Deciding whether it
 should is `engine`'s.
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from services.alerter.core.model import Acknowledgement, Alert, Candidate, Status
+from services.alerter.core.model import Acknowledgement, Alert, Candidate, Severity, Status
 
 #: Anomalies that an alert names; an alert may stay open for days.
 MAX_ANOMALY_IDS: Final = 20
@@ -111,10 +112,19 @@ def resolution_due(alert: Alert, after_ms: int, now_ms: int) -> bool:
     return alert.is_open and now_ms - alert.last_true_ms >= after_ms
 
 
-def resolved(alert: Alert, now_ms: int) -> Alert:
-    """Over."""
+def resolved(alert: Alert, now_ms: int, *, by_change: bool = False) -> Alert:
+    """Over; by_change: because a threshold was changed."""
     _must_be_open(alert)
-    return replace(alert, status=Status.RESOLVED, resolved_ms=now_ms)
+    return replace(alert, status=Status.RESOLVED, resolved_ms=now_ms, resolved_by_change=by_change)
+
+
+def restated(alert: Alert, severity: Severity, text: str, threshold: float, source_id: str) -> Alert:
+    """The thresholds changed, and by those that now hold this is what it says; never a worse severity."""
+    _must_be_open(alert)
+    if severity.worse_than(alert.severity):
+        raise ValueError("a change of thresholds makes no alert worse")
+    shown = replace(alert.candidate, severity=severity, text=text, threshold=threshold, source_id=source_id)
+    return replace(alert, candidate=shown, severity=severity)
 
 
 def _peak(alert: Alert, candidate: Candidate) -> float:

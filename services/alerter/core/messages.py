@@ -76,7 +76,9 @@ def _facts(alert: Alert, told: Told, now_ms: int) -> list[tuple[str, _Fact]]:
         clear = span_text(max(0, now_ms - alert.last_true_ms))
         facts += [
             ("Lasted", _Fact(f"{lasted}, from {iso_seconds(alert.ts_ms)} to {iso_seconds(alert.last_true_ms)}")),
-            ("Clear for", _Fact(clear)),
+            ("Resolved", _Fact("its threshold was changed"))
+            if alert.resolved_by_change
+            else ("Clear for", _Fact(clear)),
             ("Worst value", _Fact(_amount(alert.peak_value, unit))),
         ]
     else:

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     NOT_ENOUGH_CALLS = "not_enough_calls"  # the value is over the threshold, but says too little
     STALE = "stale"  # it happened, but longer ago than its window: nothing current
     DISABLED = "disabled"  # its threshold is switched off for this scope
+    THRESHOLD_CHANGED = "threshold_changed"  # resolved: none of the thresholds that now hold is breached
     BELOW_WARNING = "below_warning"  # an anomaly of severity info
     ALREADY_SEEN = "already_seen"  # this anomaly was decided before
 
@@ -104,7 +105,7 @@ class Alert:
 
     candidate: the condition when it was last true. peak_value: the worst value seen. active_since_ms: since when people have
     been asked to look (raised, or upgraded). previous_acknowledgement: the one an upgrade ended. anomaly_ids: the anomalies that
-    it covers, the latest last.
+    it covers, the latest last. resolved_by_change: a changed threshold ended it, not a quiet day.
     """
 
     alert_id: str
@@ -121,6 +122,7 @@ class Alert:
     upgraded_ms: int | None = None
     escalated_ms: int | None = None
     resolved_ms: int | None = None
+    resolved_by_change: bool = False
     anomaly_ids: tuple[str, ...] = ()
 
     @property

@@ -10,13 +10,16 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from services.alerter.core.metrics import KINDS, Aggregation
-from services.alerter.core.model import Alert, Status
+from services.alerter.core.model import Alert, Reason, Status
 from services.alerter.core.suppression import Held, Suppression
-from services.alerter.core.thresholds import Threshold
+from services.alerter.core.thresholds import Scope, Threshold
+from shared.names import shown
 from shared.timespan import iso
 
 #: Held-back conditions in one answer.
 MAX_HELD_SHOWN: Final = 20
+#: `resolvedReason` of an alert whose condition stayed clear.
+CLEARED: Final = "cleared"
 
 
 def alert_view(alert: Alert) -> dict[str, Any]:
@@ -49,6 +52,7 @@ def alert_view(alert: Alert) -> dict[str, Any]:
         "upgradedAt": _time(alert.upgraded_ms),
         "escalatedAt": _time(alert.escalated_ms),
         "resolvedAt": _time(alert.resolved_ms),
+        "resolvedReason": _resolved_reason(alert),
         "thresholdId": None if candidate.anomaly_id else candidate.source_id,
         "anomalyId": candidate.anomaly_id,
         "anomalyIds": list(alert.anomaly_ids),
@@ -134,6 +138,36 @@ def worst_first(alert: Alert) -> tuple[bool, int, int]:
     """Sorts critical ones first, then those nobody acknowledged, then the newest."""
     order = (Status.ESCALATED, Status.ACTIVE, Status.ACKNOWLEDGED, Status.RESOLVED)
     return alert.severity.value != "critical", order.index(alert.status), -alert.active_since_ms
+
+
+def threshold_words(other: Threshold, mine: Threshold, relation: str) -> str:
+    """Another threshold by its name and place, and how it stands to the one that was set. Names are untrusted: escaped."""
+    metric, severity, scope = other.key
+    owner = "the default" if other.set_ms is None else "a set"
+    state = other.condition if other.enabled else f"{metric} (switched off)"
+    return f"{owner} {severity} threshold {state} for {_place(scope)}: {_standing(other, mine, relation)}"
+
+
+def _place(scope: Scope) -> str:
+    parts = [f"server '{shown(scope.server, 80)}'"] if scope.server is not None else []
+    parts += [f"tool '{shown(scope.tool, 80)}'"] if scope.tool is not None else []
+    return ", ".join(parts) or "everything"
+
+
+def _standing(other: Threshold, mine: Threshold, relation: str) -> str:
+    if other.key.severity is not mine.key.severity:
+        return "of the other severity, so it holds as well" if other.enabled else "of the other severity"
+    if relation == "narrower":
+        return "holds there instead of the one you set"
+    if relation == "wider":
+        return "no longer holds where you set this one"
+    return "where both apply, the one that names the server holds"
+
+
+def _resolved_reason(alert: Alert) -> str | None:
+    if alert.is_open:
+        return None
+    return Reason.THRESHOLD_CHANGED.value if alert.resolved_by_change else CLEARED
 
 
 def _time(at_ms: int | None) -> str | None:

@@ -13,6 +13,7 @@ from services.alerter.core.engine import CannotDo
 from services.alerter.core.events import Acknowledged, AnomalyFound, ThresholdSet
 from services.alerter.core.metrics import DEFAULT_WINDOW_MS
 from services.alerter.core.model import Alert, Reason, Severity, Status
+from services.alerter.core.rejudge import covered
 from services.alerter.core.threshold_input import BadThreshold, parse_threshold
 from services.alerter.core.thresholds import Threshold
 from services.alerter.core.views import (
@@ -22,6 +23,7 @@ from services.alerter.core.views import (
     summary_view,
     threshold_meaning,
     threshold_view,
+    threshold_words,
     worst_first,
 )
 from services.alerter.shell.state import AlerterState
@@ -70,7 +72,8 @@ class Requests:
 
     def set_threshold(self, params: dict[str, Any]) -> dict[str, Any]:
         """{metric, threshold, severity, mcpServer?, toolName?, enabled?, aggregation?, windowMs?, minCalls?} →
-        {thresholdId, config, meaning, alsoApply: [{…, relation, meaning}]}.
+        {thresholdId, config, meaning, alsoApply: [{…, relation, meaning, words}], openAlerts: [ids], resolvedAlerts: [ids]}: the
+        alerts that it covers, and those among them that the change ended.
         """
         at_ms = now_ms()
         try:
@@ -80,17 +83,21 @@ class Requests:
         with self._consumer.lock:
             self._must_be_ready()
             self._state.take_edits(at_ms)
+            before = covered(threshold, self._state.core.book.opened())
             try:
                 self._state.perform(ThresholdSet(threshold), at_ms)
             except CannotDo as error:
                 raise Refusal(error.code, str(error)) from error
             self._consumer.save_now()
             related = self._state.core.thresholds.related(threshold)
+            standing = [alert.alert_id for alert in covered(threshold, self._state.core.book.opened())]
         return {
             "thresholdId": threshold.threshold_id,
             "config": threshold_view(threshold),
             "meaning": threshold_meaning(threshold),
-            "alsoApply": [_related(other, relation) for other, relation in related],
+            "alsoApply": [_related(other, threshold, relation) for other, relation in related],
+            "openAlerts": standing,
+            "resolvedAlerts": [alert.alert_id for alert in before if alert.alert_id not in standing],
         }
 
     def acknowledge(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -244,9 +251,9 @@ class Requests:
             raise Refusal("starting", "the alerter is starting; try again in a second")
 
 
-def _related(other: Threshold, relation: str) -> dict[str, Any]:
+def _related(other: Threshold, mine: Threshold, relation: str) -> dict[str, Any]:
     view = {**threshold_view(other), "relation": relation, "default": other.set_ms is None}
-    return view | {"meaning": threshold_meaning(other)}
+    return view | {"meaning": threshold_meaning(other), "words": threshold_words(other, mine, relation)}
 
 
 def _overlaps(alert: Alert, start_ms: int, end_ms: int) -> bool:

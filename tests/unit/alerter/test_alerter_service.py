@@ -88,6 +88,23 @@ def test_a_threshold_is_set_listed_saved_and_judged_on_the_next_call(alerter, wr
     assert (alert["condition"], alert["currentValue"]) == ("response_time > 100ms", 101)
 
 
+def test_setting_a_threshold_answers_the_alerts_it_covers_and_names_the_other_thresholds(alerter, writer):
+    writer.write(*[row(duration=1500) for _ in range(10)])
+    (alert,) = eventually(lambda: _alerts(alerter)["alerts"])
+    mine = {"metric": "response_time", "mcpServer": alert["mcpServer"], "toolName": alert["toolName"]}
+    answer = alerter.call("thresholds.set", {**mine, "threshold": 2000, "severity": "warning"})
+    assert (answer["openAlerts"], answer["resolvedAlerts"]) == ([alert["alertId"]], [])
+    assert [other["words"] for other in answer["alsoApply"]] == [
+        "the default critical threshold response_time > 1000ms for everything: of the other severity, so it holds as well",
+        "the default warning threshold response_time > 500ms for everything: no longer holds where you set this one",
+    ]
+    answer = alerter.call("thresholds.set", {**mine, "threshold": 1, "severity": "critical", "enabled": False})
+    assert (answer["openAlerts"], answer["resolvedAlerts"]) == ([], [alert["alertId"]])
+    other = next(each for each in answer["alsoApply"] if not each["default"])
+    place = f"server '{alert['mcpServer']}', tool '{alert['toolName']}'"
+    assert other["words"].startswith(f"a set warning threshold response_time > 2000ms for {place}")
+
+
 @pytest.mark.parametrize(
     ("method", "params", "code"),
     [

@@ -6,7 +6,10 @@ import pytest
 from alerter_timeline import T0, told
 
 from services.alerter.core.engine import CannotDo
+from services.alerter.core.events import ThresholdsReplaced
 from services.alerter.core.model import Severity, Status, Told
+from services.alerter.core.threshold_input import parse_threshold
+from services.alerter.core.views import alert_view
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -502,3 +505,56 @@ def test_an_alert_names_the_latest_twenty_anomalies_it_covers(timeline):
     for number in range(25):
         t.anomaly(number, id=f"errors-{number}", **FAILURES)
     assert t.only().anomaly_ids == tuple(f"errors-{number}" for number in range(5, 25))
+
+
+MINE = {"metric": "response_time", "mcpServer": "s", "toolName": "t"}
+
+
+def test_an_alert_ends_when_none_of_the_thresholds_that_now_hold_is_breached(timeline):
+    t = timeline()
+    t.calls(0, 10, ms=1500)
+    t.set(**MINE, threshold=2000, severity="warning")
+    assert (t.only().severity, t.only().candidate.text) == (Severity.CRITICAL, "response_time > 1000ms")
+    assert told(t.set(**MINE, threshold=1000, severity="critical", enabled=False)) == [Told.RESOLVED]
+    (alert,) = t.core.book.closed()
+    assert alert_view(alert)["resolvedReason"] == "threshold_changed"
+    assert t.core.decided_total["threshold_changed"] == 1
+    assert "its threshold was changed" in next(iter(t.core.outbox.entries.values())).message.body
+    t.calls(1, 10, ms=1500)
+    assert t.opened() == []
+    assert told(t.calls(2, 1, ms=2500)) == [Told.RAISED]  # not held back as recently resolved
+
+
+def test_an_alert_of_which_only_the_milder_threshold_still_holds_becomes_a_warning(timeline):
+    t = timeline()
+    t.calls(0, 10, ms=1500)
+    t.acknowledge(1, t.only().alert_id)
+    assert told(t.set(**MINE, threshold=3000, severity="critical")) == []
+    alert = t.only()
+    assert (alert.severity, alert.candidate.text) == (Severity.WARNING, "response_time > 500ms")
+    assert (alert.candidate.threshold, alert.status) == (500, Status.ACKNOWLEDGED)
+    assert told(t.calls(2, 1, ms=3500)) == [Told.UPGRADED]
+
+
+def test_an_alert_whose_new_threshold_is_breached_as_well_stays_and_names_it(timeline):
+    t = timeline()
+    t.calls(0, 10, ms=1500)
+    t.set(**MINE, threshold=1200, severity="critical")
+    assert (t.only().severity, t.only().candidate.text) == (Severity.CRITICAL, "response_time > 1200ms")
+
+
+def test_a_threshold_elsewhere_or_of_another_metric_touches_no_open_alert(timeline):
+    t = timeline()
+    t.calls(0, 10, ms=1500)
+    t.anomaly(1, toolName="u")
+    before = t.opened()
+    t.set(metric="response_time", threshold=9000, severity="critical", toolName="u")
+    t.set(metric="error_rate", threshold=90, severity="critical")
+    assert t.opened() == before
+
+
+def test_an_edited_file_judges_open_alerts_anew_too(timeline):
+    t = timeline()
+    t.calls(0, 10, ms=600)
+    t.step(ThresholdsReplaced((parse_threshold({**MINE, "threshold": 700, "severity": "warning"}, T0),)), T0)
+    assert t.opened() == []
