@@ -86,6 +86,9 @@ def answer(watch: Watch, query: Query, lock: Lock) -> dict[str, Any]:
     coverage = _Coverage(query)
     find = _find_auto if query.method == "auto" else _find_named
     shown, figures = find(watch, query, chosen, coverage, lock)
+    if query.method != "auto" and not figures["total"]:
+        # A silent method is not a healthy tool: say what the default one sees in the same window.
+        figures["autoFinds"] = _find_auto(watch, query, chosen, _Coverage(query), lock)[1]["total"]
     with lock():
         for event in shown:
             if event.end_ms is None or query.method != "auto":

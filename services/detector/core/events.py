@@ -76,6 +76,11 @@ class Event:
         return Series(self.server, self.tool)
 
     @property
+    def direction(self) -> Literal["above", "below"]:
+        """On which side of the usual range its worst value lies."""
+        return "below" if self.value < self.lower else "above"
+
+    @property
     def stored(self) -> bool:
         """Whether it belongs into the anomaly files; fainter ones only answer sensitive queries."""
         return self.level >= STORED_LEVEL

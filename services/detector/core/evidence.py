@@ -52,13 +52,15 @@ class Sibling:
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Changes by name (`response_time`, `cpu`, `memory`, `disk_io`: means; `error_rate` in %; `calls_per_minute`), and company.
-    `first`: no sibling began before. `tools`: how many other tools of the server are watched.
+    `first`: no sibling began before. `tools`: how many other tools of the server are watched. `measured`: metrics of which there
+    is any measurement, during it or before; one that is not in `changes` as well has nothing to be compared with.
     """
 
     changes: dict[str, Change]
     siblings: tuple[Sibling, ...]
     first: bool
     tools: int
+    measured: frozenset[str] = frozenset()
 
     def as_map(self) -> dict[str, Any]:
         """Plain values for answers and the database."""
@@ -81,7 +83,8 @@ def gather(event: Event, series: SeriesState, events: Iterator[Event], tools: in
         key=lambda s: (s.start_ms, s.tool),
     )
     first = all(s.start_ms >= event.start_ms for s in siblings)
-    return Evidence(_changes(event, series), tuple(siblings[:MAX_SIBLINGS]), first, tools - 1)
+    changes, named = _changes(event, series), tuple(siblings[:MAX_SIBLINGS])
+    return Evidence(changes, named, first, tools - 1, _measured(event, series))
 
 
 def _is_sibling(event: Event, other: Event) -> bool:
@@ -113,6 +116,12 @@ def _changes(event: Event, series: SeriesState) -> dict[str, Change]:
         during_calls = float(series.moments[rows, 0, 0].sum())
         changes["calls_per_minute"] = Change(calls_before / minutes_before, during_calls / (last - first + 1))
     return changes
+
+
+def _measured(event: Event, series: SeriesState) -> frozenset[str]:
+    since, last = (event.start_ms - BEFORE_MS) // MINUTE_MS, event.last_ms // MINUTE_MS
+    seen = (j for j in range(series.metrics) if combined(minutes_of(series, j, since, last)).n)
+    return frozenset(METRICS[j].name for j in seen)
 
 
 def _mean_during(event: Event, series: SeriesState, metric: int) -> float:

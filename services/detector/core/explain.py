@@ -56,6 +56,8 @@ def recommendations(event: Event, evidence: Evidence) -> list[str]:
         RESOURCE_LEAK: _leaking,
         THROUGHPUT_CHANGE: _pace,
     }
+    if event.direction == "below" and event.type != THROUGHPUT_CHANGE:
+        return [*_fell(event, evidence)]
     return [*by_type[event.type](event, evidence), *_company(event, evidence)][:MAX_RECOMMENDATIONS]
 
 
@@ -77,6 +79,7 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
             "method": event.method,
             "metric": event.metric,
             "unit": event.unit,
+            "direction": event.direction,
             "sensitivity": SENSITIVITIES[event.level - 1],
         },
         "recommendations": list(event.recommendations),
@@ -141,6 +144,18 @@ def _slow(event: Event, evidence: Evidence) -> Iterator[str]:
         yield _unexplained(evidence)
     if event.type == RESPONSE_TIME_SHIFT:
         yield f"The level changed for good at about {iso_seconds(event.start_ms)}: compare what was deployed or configured then."
+
+
+def _fell(event: Event, evidence: Evidence) -> Iterator[str]:
+    """Only the z-score finds these: it asks for the distance from the mean, whichever the side."""
+    name = _start(_WORDS.get(event.metric, event.metric))
+    usual = f"{plain(event.lower)}-{plain(event.upper)} {event.unit}"
+    yield f"{name} fell below its usual range, to {plain(event.value)} {event.unit} (usual: {usual}): rarely trouble by itself."
+    failures = _moved(evidence, "error_rate")
+    if failures:
+        yield f"Failures rose with it, {_from_to(failures, 'error_rate')}: these calls may be refused early."
+    elif event.metric == "response_time":
+        yield "Check that these calls did their whole work: empty or cached results return early."
 
 
 def _failing(event: Event, evidence: Evidence) -> Iterator[str]:
@@ -216,12 +231,27 @@ def _company(event: Event, evidence: Evidence) -> Iterator[str]:
 
 
 def _unexplained(evidence: Evidence) -> str:
-    if any(name in evidence.changes for name in _RESOURCES):
+    if "error_rate" not in evidence.changes:
+        return "No calls from before it are known to compare with: whether failures, resources or load moved cannot be told."
+    missing = [_WORDS[name] for name in _RESOURCES if name not in evidence.measured]
+    unknown = [_WORDS[name] for name in _RESOURCES if name in evidence.measured and name not in evidence.changes]
+    still = [_WORDS[name] for name in _RESOURCES if name in evidence.changes]
+    if not missing and not unknown:
         return (
             "Neither failures, resources nor load moved with it: the time is spent waiting, most likely for a network, a "
             "database or a lock outside this process."
         )
-    return "Neither failures nor load moved with it; resources were not measured here: record them to tell waiting from work."
+    said = f"Neither {', '.join(['failures', *still])} nor load moved with it"
+    if not missing:
+        return f"{said}; {_listed(unknown)} cannot be compared with before."
+    if len(missing) == len(_RESOURCES):
+        return f"{said}; resources were not measured here: record them to tell waiting from work."
+    was, them = ("was", "it") if len(missing) == 1 else ("were", "them")
+    return f"{said}; {_listed(missing)} {was} not measured here: record {them} to tell waiting from work."
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 _TO_DO: Final = {

@@ -1,6 +1,7 @@
 """The named methods, exactly as their names say, per series and metric, debounced into events.
 
-z-score: |x − mean| > k·sd, both over the whole lookback, sd the population's. moving-avg: x > k·mean of the 20 calls before
+z-score: |x − mean| > k·sd, both over the whole lookback, sd the population's; what lies below the mean is found too, as the
+definition says, but is `info` at the most: a drop is rarely trouble. moving-avg: x > k·mean of the 20 calls before
 it (at least 5). percentile: x above the lookback's nearest-rank P99.9, P99 or P95.
 
 Where the single calls are no longer held, minutes stand in: mean and sd are still those of all calls, candidates are each
@@ -176,8 +177,7 @@ def _grouped(span: Span, moments: Moments, found: Candidates, method: str, sensi
     grave = severity.of_deviations(METRICS[span.metric], typical, median, upper)
     with np.errstate(divide="ignore", invalid="ignore"):
         times = np.where(upper > 0, value / upper, value)
-    below = value <= upper
-    grave[below] = 0
+    grave[value <= upper] = SEVERITIES.index("info")  # it lies below the range
     start_ms = found.ts[groups[:, 0]]
     return Found(span, moments, found, groups, typical, median, grave, times, start_ms, method, sensitivity)
 

@@ -206,6 +206,51 @@ def test_an_anomaly_has_the_seeds_keys_and_says_what_it_compared_with() -> None:
     assert found["recommendations"]
 
 
+def test_a_value_below_the_band_is_a_finding_of_the_z_score_that_says_it_fell() -> None:
+    watch, memory = make_watch(), ordinary(400, 2, level=500.0, spread=0.02)
+    memory[350:353] = 100.0
+    same = np.full(400, 50.0)
+    feed(watch, batch(times(400), ordinary(400, spread=0.02), cpu=same, memory=memory, disk_io=same))
+    found = [
+        a for a in ask(watch, method="z-score", sensitivity="low")["anomalies"] if a["details"]["metric"] == "memory"
+    ]
+    assert [(a["anomalyType"], a["severity"], a["details"]["direction"]) for a in found] == [
+        ("resource_spike", "info", "below")
+    ]
+    (text,) = found[0]["recommendations"]
+    assert text.startswith("Memory fell below its usual range, to 100 MB (usual: ")
+    assert not ask(watch, method="auto", sensitivity="high")["anomalies"]
+
+
+def test_calls_that_return_fast_are_told_from_slow_ones() -> None:
+    watch, x = make_watch(), ordinary(400, 2, level=500.0, spread=0.02)
+    x[350:353] = 10.0
+    ok = np.ones(400)
+    ok[350:353] = 0
+    feed(watch, batch(times(400), x, ok))
+    (fast,) = ask(watch, method="z-score", sensitivity="low")["anomalies"]
+    assert (fast["details"]["direction"], fast["severity"]) == ("below", "info")
+    assert fast["recommendations"][1] == "Failures rose with it, from 0 to 100 %: these calls may be refused early."
+    x[350:353] = 5_000.0
+    slow = make_watch()
+    feed(slow, batch(times(400), x))
+    (found,) = ask(slow, method="z-score", sensitivity="low")["anomalies"]
+    assert found["details"]["direction"] == "above"
+    assert "fell" not in " ".join(found["recommendations"])
+
+
+def test_a_named_method_that_finds_nothing_says_how_many_auto_finds() -> None:
+    watch, x = make_watch(), ordinary(400)
+    x[300:] = 1_000.0
+    feed(watch, batch(times(400), x))
+    asked = {"lookbackMs": 20 * MINUTE}
+    auto = ask(watch, method="auto", **asked)["summary"]
+    assert auto["total"] > 0
+    assert "autoFinds" not in auto
+    silent = ask(watch, method="z-score", **asked)["summary"]
+    assert (silent["total"], silent["autoFinds"]) == (0, auto["total"])
+
+
 def test_coverage_says_since_when_and_how_much_was_seen() -> None:
     watch = busy_watch()
     coverage = ask(watch, lookbackMs=24 * HOUR)["coverage"]

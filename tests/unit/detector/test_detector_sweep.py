@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
+from services.detector.core.answer import answer, parse_query
 from services.detector.core.events import Event
 from services.detector.core.watch import Watch
 from shared.batch import Series, concatenate
@@ -171,13 +174,28 @@ def test_what_moved_at_the_same_time_is_said() -> None:
 
 
 def test_when_nothing_moved_it_says_waiting_and_whether_that_was_measured() -> None:
-    measured, unmeasured = make_watch(), make_watch()
-    values = ordinary(400)
+    measured, partly, unmeasured = make_watch(), make_watch(), make_watch()
+    values, same = ordinary(400), np.full(400, 12.0)
     values[300:310] *= 12
-    feed(measured, batch(times(400), values, cpu=np.full(400, 12.0)))
+    feed(measured, batch(times(400), values, cpu=same, memory=same, disk_io=same))
+    feed(partly, batch(times(400), values, memory=same, disk_io=same))
     feed(unmeasured, batch(times(400), values))
     assert "the time is spent waiting" in only(measured, "response_time_spike").recommendations[0]
+    assert only(partly, "response_time_spike").recommendations[0] == (
+        "Neither failures, memory, disk I/O nor load moved with it; CPU was not measured here: record it to tell "
+        "waiting from work."
+    )
     assert "resources were not measured here" in only(unmeasured, "response_time_spike").recommendations[0]
+
+
+def test_what_has_nothing_from_before_to_compare_with_is_not_said_to_be_unmeasured() -> None:
+    watch, values, same = make_watch(), np.full(40, 100.0), np.full(40, 12.0)
+    values[2] = 9_000.0
+    feed(watch, batch(times(40, 1_000), values, cpu=same, memory=same, disk_io=same))
+    (found,) = answer(watch, parse_query({"method": "z-score"}, T0 + HOUR), nullcontext)["anomalies"]
+    assert found["recommendations"] == [
+        "No calls from before it are known to compare with: whether failures, resources or load moved cannot be told."
+    ]
 
 
 def test_the_tool_of_a_server_that_was_first_is_named_as_where_to_start() -> None:
