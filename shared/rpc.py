@@ -193,8 +193,9 @@ class RpcServer:
         except Exception as error:  # noqa: BLE001 - top of a loop: one failing query must not end the service
             self._count("failed_total")
             self._log.exception("query_failed")
-            if is_full(error):
-                return error_reply(request_id, "disk_full", "the disk is full; nothing was changed"), False
+            if is_full(error) or is_full(error.__cause__):
+                message = "the disk is full, so this is not on disk: make room and repeat it"
+                return error_reply(request_id, "disk_full", message), False
             return error_reply(
                 request_id, "internal_error", "the service failed on this request; its log says why"
             ), False

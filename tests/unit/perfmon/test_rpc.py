@@ -18,6 +18,7 @@ import zmq
 from perfmon.paths import DataDirectory
 from perfmon.rpc import AsyncRpcClient, RpcClient, RpcError, Unavailable, new_request_id
 from perfmon.wire import ok_reply, pack, request, unpack
+from shared.consumer import StateNotSaved
 from shared.rpc import MAX_WAITING, MUTATION_MEMORY, Refusal
 from shared.runtime.service import Service
 from shared.settings import Settings
@@ -123,12 +124,18 @@ def test_a_failure_of_the_service_is_told_without_its_insides_and_it_goes_on(met
     assert client.call("stats")["failed_total"] == 1
 
 
-def test_a_full_disk_is_told_as_one_and_the_change_may_be_tried_again(serving: Serving, client: RpcClient) -> None:
-    full = [OSError(errno.ENOSPC, "No space left on device")]
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_full_disk_is_told_as_one_and_the_change_may_be_tried_again(
+    wrapped: bool, serving: Serving, client: RpcClient
+) -> None:
+    full: list[Exception] = [OSError(errno.ENOSPC, "No space left on device")]
 
     def change(_: dict[str, Any]) -> str:
         if full:
-            raise full.pop()
+            error = full.pop()
+            if wrapped:
+                raise StateNotSaved("not saved") from error
+            raise error
         return "changed"
 
     serving.service.rpc.register("change", change, mutation=True)
@@ -214,8 +221,7 @@ def test_the_memory_of_mutations_is_bounded(serving: Serving, client: RpcClient)
     client.call("count", request_id="first")
     for number in range(MUTATION_MEMORY):
         client._socket.send(request(f"n{number}", "count"))
-    for _ in range(MUTATION_MEMORY):
-        client._socket.recv()
+        client._socket.recv()  # at once: a peer that reads nothing is sent no more than its queue holds
     assert client.call("count", request_id=f"n{MUTATION_MEMORY - 1}") == MUTATION_MEMORY + 1
     assert client.call("count", request_id="first") == MUTATION_MEMORY + 2
 
