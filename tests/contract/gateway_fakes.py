@@ -110,6 +110,8 @@ def healthy_replies() -> dict[tuple[str, str], Reply]:
             "thresholdId": "response_time:warning:github",
             "config": {"metric": "response_time", "threshold": 800.0, "severity": "warning", "mcpServer": "github"},
             "alsoApply": [{"thresholdId": "response_time:warning", "threshold": 500}],
+            "openAlerts": ["alert-20251031-001"],
+            "resolvedAlerts": ["alert-20251031-002"],
         },
         ("alerter", "alerts.list"): {
             "alerts": [alert()],

@@ -347,6 +347,8 @@ def test_a_threshold_is_passed_on_and_its_neighbours_are_named():
     }
     assert result.structured_content["thresholdId"] == "response_time:warning:github"
     assert len(result.structured_content["alsoApply"]) == 1
+    assert result.structured_content["openAlerts"] == ["alert-20251031-001"]
+    assert result.structured_content["resolvedAlerts"] == ["alert-20251031-002"]
 
 
 def test_a_threshold_for_a_name_without_metrics_is_set_with_a_warning():

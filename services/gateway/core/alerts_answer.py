@@ -70,6 +70,8 @@ def threshold_answer(arguments: SetAlertThreshold, reply: Data, note: str | None
         "thresholdId": str(reply.get("thresholdId", "")),
         "config": harmless(reply.get("config") or {}),
         "alsoApply": harmless(list(reply.get("alsoApply") or [])[:DEFAULT_LIMIT]),
+        "openAlerts": harmless(list(reply.get("openAlerts") or [])[:DEFAULT_LIMIT]),
+        "resolvedAlerts": harmless(list(reply.get("resolvedAlerts") or [])[:DEFAULT_LIMIT]),
     }
     if note is not None:
         data["message"] = note

@@ -82,6 +82,8 @@ SET_ALERT_THRESHOLD = ToolSpec(
             "config": anything("The threshold as it is kept."),
             "alsoApply": listing(anything("A narrower or wider threshold that applies too.")),
         },
+        openAlerts=listing(text("An open alert that the threshold covers.")),
+        resolvedAlerts=listing(text("An alert that ended by this, for no threshold that now holds is breached.")),
         message=text("Says so when the name has no metrics yet."),
     ),
     example={"metric": "response_time", "threshold": 800, "severity": "warning", "mcpServer": "github"},
