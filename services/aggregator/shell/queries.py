@@ -66,7 +66,7 @@ class Queries:
         self.by_source_total: dict[str, int] = {}
 
     def rollup(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Figures of a range; see DESIGN's rollup. Runs in a worker thread. Raises: Refusal."""
+        """Figures of a range; see docs/protocol.md. Runs in a worker thread. Raises: Refusal."""
         try:
             request = parse_request(params)
             return self._answer(request)
@@ -147,7 +147,8 @@ class Queries:
         if not may_be_raw(request, now_ms, self._raw_retention_ms, self._files_bytes(request)):
             return None
         try:
-            self._flush()
+            if self._flush() < self._consumer.position.seq:
+                return None  # the files can't be written just now: the rollups know of more calls
             rows = read_raw(
                 self._data, request.start_ms, request.end_ms, request.server, request.tool, max_rows=RAW_ROWS
             )
@@ -157,12 +158,12 @@ class Queries:
         found = from_rows(request, rows.batch, request.unit)
         return found | _range(request.start_ms, request.end_ms, request.unit, "raw")
 
-    def _flush(self) -> None:
-        """Have ingest append what it has. Raises: RpcError."""
+    def _flush(self) -> int:
+        """Have ingest append what it has; the entry up to which the files hold everything now. Raises: RpcError."""
         if self._ingest is None:
             self._ingest = RpcClient(self._data.endpoint("ingest.write"), timeout_s=FLUSH_TIMEOUT_S)
         try:
-            self._ingest.call("flush")
+            return int(self._ingest.call("flush")["seq"])
         except RpcError:
             self._ingest.close()
             self._ingest = None
