@@ -220,18 +220,3 @@ def test_clean_up_removes_what_is_too_old_and_nothing_else(data_directory: DataD
     assert found["total"]["count"] == 1, "what was in the metrics that went is still in the rollups"
     again = aggregator.call("cleanup", timeout_s=30)
     assert again["files"] == 0
-
-
-def test_calls_that_the_files_cannot_take_yet_are_counted_from_the_rollups(
-    ingest: ServiceProcess, start: Start, writer: Writer
-) -> None:
-    aggregator, now = start("aggregator"), clock()
-    assert writer.write(row(server="files", tool="read"))["stored"] == 1
-    ingest.call("flush")
-    (path,) = ingest.data.metrics.rglob("*.jsonl")
-    blocked = path.parent.with_name("blocked")
-    blocked.symlink_to(path.parent)  # a folder that ingest refuses to write through
-    entry = writer.write(row(server="blocked", tool="read"))["entry"]
-    found = rollup(aggregator, now - HOUR_MS, now + 60_000, afterSeq=entry)
-    assert found["total"]["count"] == 2
-    assert found["source"] != "raw"

@@ -118,8 +118,8 @@ class Requests:
                 self._state.perform(Acknowledged(found.alert_id, by or "", notes), now_ms())
             except CannotDo as error:
                 raise Refusal(error.code, str(error), alert=alert_view(found)) from error
-            if not already:
-                self._consumer.save_now()
+            # A repeat too: the save of the first may have failed on a full disk.
+            self._consumer.save_now()
             alert = self._state.core.book.get(found.alert_id) or found
         return {"alert": alert_view(alert), "alreadyAcknowledged": already}
 
@@ -134,8 +134,8 @@ class Requests:
                 self._state.perform(AnomalyFound(raw), now_ms())
             except BadAnomaly as error:
                 raise Refusal("bad_anomaly", str(error)) from error
-            if known is None:
-                self._consumer.save_now()
+            # A repeat too: the save of the first may have failed on a full disk.
+            self._consumer.save_now()
             decided = self._state.core.anomalies[str(anomaly_id)]
         raised = decided.reason in (Reason.RAISED, Reason.UPGRADED)
         answer = {
