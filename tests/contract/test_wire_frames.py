@@ -20,6 +20,7 @@ from perfmon.wire import (
     PROTOCOL_MINOR,
     Kind,
     ack_reply,
+    credit_message,
     encode_batch,
     encode_rows,
     error_reply,
@@ -81,6 +82,7 @@ def _ack(error: tuple[str, str] | None) -> bytes:
         entry=0 if error else 7,
         first_row=0,
         error=error,
+        credit=1_048_576,
     )
 
 
@@ -94,6 +96,7 @@ BUILDERS: Final[dict[str, Callable[[], bytes]]] = {
     "batch": _batch,
     "ack": lambda: _ack(None),
     "ack-refused": lambda: _ack(("disk_full", "the disk is full")),
+    "credit": lambda: credit_message(65_536),
     "request": lambda: request("id-1", "rollup", {"startMs": TS, "endMs": TS + 1, "by": "tool"}),
     "reply": lambda: ok_reply("id-1", {"rows": [], "rowsTotal": 0}),
     "reply-refused": lambda: error_reply("id-1", "unknown_server", "no such server", nearest=["files"]),
@@ -196,7 +199,9 @@ def test_the_documented_limits_are_the_ones_that_hold(text: str) -> None:
     assert f"cut at {limits.MAX_ERROR_CHARS:,} characters" in text
 
 
-@pytest.mark.parametrize("name", ["ack", "ack-refused", "entry-header", "head", "disk-full", "reply", "request"])
+@pytest.mark.parametrize(
+    "name", ["ack", "ack-refused", "credit", "entry-header", "head", "disk-full", "reply", "request"]
+)
 def test_every_field_of_a_message_is_documented(name: str, text: str) -> None:
     for field in unpack(golden(name)):
         assert f"`{field}`" in text, field

@@ -18,9 +18,13 @@ from perfmon.wire.envelope import (
 )
 from perfmon.wire.kinds import Kind
 from perfmon.wire.limits import (
+    CREDIT_LAPSE_S,
+    CREDIT_PROBE_S,
+    INITIAL_CREDIT_BYTES,
     MAX_CALL_ID_BYTES,
     MAX_ERROR_CHARS,
     MAX_FRAME_BYTES,
+    MAX_IN_FLIGHT,
     MAX_NAME_BYTES,
     MAX_PRODUCER_BYTES,
     MAX_ROWS,
@@ -28,6 +32,7 @@ from perfmon.wire.limits import (
 )
 from perfmon.wire.messages import (
     ack_reply,
+    credit_message,
     encode_batch,
     encode_rows,
     error_reply,
@@ -36,9 +41,13 @@ from perfmon.wire.messages import (
 )
 
 __all__ = [
+    "CREDIT_LAPSE_S",
+    "CREDIT_PROBE_S",
+    "INITIAL_CREDIT_BYTES",
     "MAX_CALL_ID_BYTES",
     "MAX_ERROR_CHARS",
     "MAX_FRAME_BYTES",
+    "MAX_IN_FLIGHT",
     "MAX_NAME_BYTES",
     "MAX_PRODUCER_BYTES",
     "MAX_ROWS",
@@ -51,6 +60,7 @@ __all__ = [
     "UnsupportedVersion",
     "WireError",
     "ack_reply",
+    "credit_message",
     "encode_batch",
     "encode_rows",
     "error_reply",

@@ -14,7 +14,7 @@ from perfmon.wire.limits import MAX_FRAME_BYTES, MAX_ROWS
 
 #: Adding a field raises the minor, changing a meaning the major. Newer majors are refused politely.
 PROTOCOL_MAJOR: Final = 1
-PROTOCOL_MINOR: Final = 0
+PROTOCOL_MINOR: Final = 1
 
 
 class WireError(ValueError):

@@ -25,3 +25,11 @@ MAX_DISK_IO_KB: Final = 1e15
 MAX_FUTURE_MS: Final = 10 * 60 * 1000
 #: The name under which series beyond the cap are counted; refused from producers.
 OVERFLOW_NAME: Final = "__overflow__"
+#: What a connection may have unacknowledged before it is told (or one message, if that is larger).
+INITIAL_CREDIT_BYTES: Final = 1024 * 1024
+#: Without credit a producer sends one message after so long, because a `credit` message may have been lost.
+CREDIT_PROBE_S: Final = 5.0
+#: Credit that was not renewed for so long is the initial one again, unless it is less.
+CREDIT_LAPSE_S: Final = 5.0
+#: Messages of a producer in flight; ingest tells 1,024 sequences apart.
+MAX_IN_FLIGHT: Final = 256

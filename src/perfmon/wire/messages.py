@@ -89,13 +89,15 @@ def ack_reply(
     entry: int,
     first_row: int,
     error: tuple[str, str] | None = None,
+    credit: int | None = None,
 ) -> bytes:
     """What ingest answers to `rows` and `batch` on the acknowledged socket, after the commit.
 
     `stored` rows are fsynced in journal entry `entry` from row `first_row` on; `duplicates` were known by their callId or
     by the producer's sequence; `rejected` lists the first refused rows as (index, reason), `rejected_total` counts them all.
     `cumulative` is the highest sequence up to which all of this producer's messages are stored. `error` is (code, message)
-    when nothing of the message was stored and the producer should try again or give up.
+    when nothing of the message was stored and the producer should try again or give up. `credit` is how many bytes of frames
+    this connection may have unacknowledged from now on.
     """
     body: dict[str, Any] = {
         "v": PROTOCOL_MAJOR,
@@ -113,7 +115,14 @@ def ack_reply(
     }
     if error is not None:
         body["error"] = {"code": error[0], "message": error[1]}
+    if credit is not None:
+        body["credit"] = credit
     return pack(body)
+
+
+def credit_message(credit: int) -> bytes:
+    """What ingest sends unasked to a connection that it had told to stop, once there is room: bytes, as in an `ack`."""
+    return pack({"v": PROTOCOL_MAJOR, "kind": Kind.CREDIT, "credit": credit})
 
 
 def _write_envelope(kind: Kind, producer: str | None, seq: int | None) -> dict[str, Any]:
