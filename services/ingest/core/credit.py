@@ -5,8 +5,9 @@ A connection's window is its fair share of what is left of it, at least a floor 
 then all stay stopped until half of the budget is free again, and are told so. A credit frame that is lost is made up for by the
 producer's probe. Knows nothing of sockets or messages: connections are ZeroMQ identities, time is an argument.
 
-Bound: pending_bytes + all windows <= budget + connections x floor, besides the first megabyte of new connections. On top come messages
-that are larger than their window, and probes (one message in 5 s from each that is stopped), until ingest refuses. A window that its producer did not use for a while lapses on both sides (`CREDIT_LAPSE_S`), first on the producer's.
+Bound: pending_bytes + all windows <= budget + connections x floor, besides the first megabyte of new connections. On top come
+messages that are larger than their window, and probes (one message in 5 s from each that is stopped), until ingest refuses.
+A window that its producer did not use for a while lapses on both sides (`CREDIT_LAPSE_S`), first on the producer's.
 """
 
 from __future__ import annotations
