@@ -1,28 +1,38 @@
-"""kill -9 of every process under load: nothing acknowledged is lost or doubled, in the files, the rollups or the alerts."""
+"""kill -9 of every process of a whole pipeline under load: nothing acknowledged is lost or doubled, wherever it is kept."""
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from perfmon.paths import CONSUMERS, SERVICES, DataDirectory
+from perfmon.paths import SERVICES, DataDirectory
 from perfmon.pipeline import ensure_running, stop
-from perfmon.rpc import RpcClient, RpcError
-from tests.chaos.acknowledged_load import Load, stored_numbers
+from perfmon.pipeline.ask import ping_all
+from perfmon.pipeline.locks import holder, supervisor_lock
+from perfmon.pipeline.spawn import supervisor_of
+from tests.chaos.acknowledged_load import Load
+from tests.chaos.checker import check_files, check_index
+from tests.chaos.pipeline_checker import at_head, check_pipeline
+from tests.chaos.reliability import record
+from tests.chaos.rounds import rounds
+from tests.kit.waiting import eventually
 
-#: Kills of each process.
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "20"))
-RATE = int(os.environ.get("CHAOS_RATE", "20000"))
-#: Between two kills: longer than supervisord's `startsecs`, so that a kill counts as one and not as a failing start.
-BETWEEN_S = 2.2
+#: In each round every process is killed once.
+ROUNDS = rounds(30)
+#: Everything is compared after so many rounds, and at the end.
+CHECK_EVERY = 10
+#: supervisord is killed too in every so-manieth round, and in the last.
+SUPERVISORD_EVERY = 5
+RATE = int(os.environ.get("CHAOS_RATE", "3000"))
 #: How long a killed process may take until it answers again.
-BACK_LIMIT_S = 30.0
+BACK_LIMIT_S = 60.0
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
@@ -35,96 +45,82 @@ def data(tmp_path: Path) -> Iterator[DataDirectory]:
     stop(directory, timeout_s=60)
 
 
-@pytest.mark.parametrize("victim", SERVICES)
-def test_kill_9_under_load_loses_and_doubles_nothing(data: DataDirectory, victim: str) -> None:
-    load = Load(data, RATE)
-    load.start()
-    back: list[float] = []
-    for _ in range(ROUNDS):
-        time.sleep(BETWEEN_S)  # the load runs on; nothing is awaited here
-        pid = ask(data, victim, "ping")["pid"]
+@pytest.fixture
+def load(data: DataDirectory) -> Iterator[Load]:
+    running = Load(data, RATE).start()
+    yield running
+    running.end()
+
+
+def test_kill_9_of_every_process_under_load_loses_and_doubles_nothing(data: DataDirectory, load: Load) -> None:
+    rng = random.Random(7)
+    back: dict[str, list[float]] = defaultdict(list)
+    for number in range(1, ROUNDS + 1):
+        for victims in _order(rng):
+            time.sleep(rng.uniform(0.05, 0.5))  # the moment of the kill; nothing is awaited
+            _kill(data, victims, back)
+        if number % SUPERVISORD_EVERY == 0 or number == ROUNDS:
+            _kill_supervisord(data, back)
+        if number % CHECK_EVERY == 0 and number < ROUNDS:
+            load.settle()
+            at_head(data)
+            check_pipeline(data, load).assert_clean()
+            load.resume()
+    load.settle()
+    eventually(lambda: len(ping_all(data)) == len(SERVICES), "every service answers", timeout_s=BACK_LIMIT_S)
+    verdict = check_pipeline(data, load)
+    stop(data, timeout_s=60)
+    check_index(data, verdict)
+    verdict.complaints += check_files(data, load).complaints
+    record(
+        "kill/every process of a pipeline",
+        does="The six services, the watchdog and supervisord are killed in random order, sometimes two at once.",
+        kills=sum(map(len, back.values())),
+        worst_back_s=max(max(times) for times in back.values()),
+        note=f"Back: {', '.join(f'{name} {max(times):.1f} s ({len(times)} kills)' for name, times in back.items())}.",
+        **verdict.figures(),
+    )
+    verdict.assert_clean()
+
+
+def _order(rng: random.Random) -> Iterator[list[str]]:
+    """Every process once, one or two at a time."""
+    names = [*SERVICES, "watchdog"]
+    rng.shuffle(names)
+    while names:
+        count = rng.choice((1, 1, 2))
+        yield names[:count]
+        del names[:count]
+
+
+def _kill(data: DataDirectory, victims: list[str], back: dict[str, list[float]]) -> None:
+    pids = {victim: eventually(lambda victim=victim: _pid(data, victim), f"{victim} runs") for victim in victims}
+    for pid in pids.values():
         os.kill(pid, signal.SIGKILL)
-        killed = time.monotonic()
-        eventually(lambda pid=pid: answers(data, victim, other_than=pid), BACK_LIMIT_S)
-        back.append(time.monotonic() - killed)
-    load.stop()
-    print(f"\n{victim}: {ROUNDS} kills, back after {max(back):.2f} s at most, {len(load.acknowledged)} metrics")  # noqa: T201 - the figure of the run
-    assert_everything_counted_once(data, load)
+    killed_at = time.monotonic()
+    for victim, pid in pids.items():
+        eventually(
+            lambda victim=victim, pid=pid: _pid(data, victim) not in (None, pid),
+            f"{victim} is back",
+            timeout_s=BACK_LIMIT_S,
+        )
+        back[victim].append(time.monotonic() - killed_at)
 
 
-def test_kill_9_of_supervisord_is_survived(data: DataDirectory) -> None:
-    load = Load(data, RATE // 4)
-    load.start()
-    for _ in range(max(1, ROUNDS // 5)):
-        time.sleep(BETWEEN_S)  # the load runs on; nothing is awaited here
-        supervisor = ask(data, "ingest", "ping")["pid"]
-        parent = int(Path(f"/proc/{supervisor}/stat").read_text().rsplit(")", 1)[1].split()[1])
-        os.kill(parent, signal.SIGKILL)
-        ensure_running(data, started_by="test", wait_ready_s=60)
-    load.stop()
-    assert_everything_counted_once(data, load)
+def _kill_supervisord(data: DataDirectory, back: dict[str, list[float]]) -> None:
+    pid = holder(supervisor_lock(data))
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    killed_at = time.monotonic()
+    ensure_running(data, started_by="test", wait_ready_s=BACK_LIMIT_S)
+    back["supervisord, with all that it runs"].append(time.monotonic() - killed_at)
 
 
-def assert_everything_counted_once(data: DataDirectory, load: Load) -> None:
-    assert not load.refused
-    assert load.acknowledged, "the load sent nothing"
-    head = ask(data, "ingest", "flush", timeout_s=60)["seq"]
-    for name in CONSUMERS:
-        eventually(lambda name=name: ask(data, name, "ping")["seq"] >= head, 120)
-    stored = stored_numbers(data)
-    assert set(stored) == load.acknowledged
-    assert max(stored.values()) == 1, "a metric is stored twice"
-    assert_rollups(data, load)
-    assert_error_windows(data, load)
-    assert_alerts(data)
-
-
-def assert_rollups(data: DataDirectory, load: Load) -> None:
-    now = time.time_ns() // 1_000_000
-    for by in ("minute", None):
-        params = {"startMs": now - 3_600_000 * 3, "endMs": now + 60_000, "by": "tool"}
-        answer = ask(data, "aggregator", "rollup", params | ({"groupBy": by} if by else {}), timeout_s=30)
-        counts: dict[tuple[str, str], int] = {}
-        errors: dict[tuple[str, str], int] = {}
-        for row in answer["rows"]:
-            key = (row["mcpServer"], row["toolName"])
-            counts[key] = counts.get(key, 0) + row["count"]
-            errors[key] = errors.get(key, 0) + row["errors"]
-        assert counts == dict(load.counts)
-        assert errors == {key: load.failures[key] for key in counts}
-
-
-def assert_error_windows(data: DataDirectory, load: Load) -> None:
-    windows = ask(data, "alerter", "windows")
-    found = {(row["mcpServer"], row["toolName"]): (row["calls"], row["errors"]) for row in windows["series"]}
-    assert found == {key: (count, load.failures[key]) for key, count in load.counts.items()}
-
-
-def assert_alerts(data: DataDirectory) -> None:
-    alerts = ask(data, "alerter", "alerts.list", {"limit": 100})["alerts"]
-    conditions = [(a["mcpServer"], a["toolName"], a["condition"].split()[0]) for a in alerts]
-    assert len(conditions) == len(set(conditions)), "one open alert a condition and series"
-    assert ("chaos-c", "always_fails", "error_rate") in conditions
-
-
-def ask(
-    data: DataDirectory, service: str, method: str, params: dict[str, Any] | None = None, timeout_s: float = 10.0
-) -> Any:
-    endpoint = data.endpoint("ingest.write" if service == "ingest" else service)
-    with RpcClient(endpoint, timeout_s=timeout_s) as client:
-        return client.call(method, params)
-
-
-def answers(data: DataDirectory, service: str, other_than: int) -> bool:
-    try:
-        answer = ask(data, service, "ping", timeout_s=0.3)
-    except RpcError:
-        return False
-    return bool(answer["ready"] and answer["pid"] != other_than)
-
-
-def eventually(condition: Callable[[], bool], limit_s: float) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {limit_s} s"
-        time.sleep(0.01)  # the pause between two looks at the condition
+def _pid(data: DataDirectory, name: str) -> int | None:
+    """The pid of a process that is ready; None while there is none."""
+    if name == "watchdog":
+        supervisor = supervisor_of(data)
+        listed = supervisor.processes() if supervisor is not None else []
+        return next((one.pid or None for one in listed if one.name == name), None)
+    answer = ping_all(data, (name,), timeout_s=0.3).get(name)
+    return answer.pid if answer is not None and answer.ready else None
