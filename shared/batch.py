@@ -193,8 +193,8 @@ def from_columns(body: dict[Any, Any]) -> Batch:
         cpu=_optional_f64(body, "cpu", n),
         memory=_optional_f64(body, "memory", n),
         disk_io=_optional_f64(body, "diskIO", n),
-        errors=row_map(body.get("errors"), "errors", n),
-        call_ids=row_map(body.get("callIds"), "callIds", n),
+        errors=row_map_of(body.get("errors"), "errors", n),
+        call_ids=row_map_of(body.get("callIds"), "callIds", n),
         paths=None if paths is None else tuple(paths),
     )
     batch.check()
@@ -303,11 +303,8 @@ def _optional_f64(body: dict[Any, Any], name: str, n: int) -> Float64 | None:
     return None if body.get(name) is None else _column(body, name, "<f8", n)
 
 
-def row_map(raw: object, name: str, n: int) -> dict[int, str]:
-    """A sparse text column: {row: text} of a map whose keys are row numbers below `n`.
-
-    Raises: BatchError.
-    """
+def row_map_of(raw: object, name: str, n: int) -> dict[int, str]:
+    """{row: text} of rows 0 … n − 1; None has none. Raises: BatchError."""
     if raw is None:
         return {}
     if not isinstance(raw, dict):
