@@ -1,137 +1,179 @@
-"""Metrics a second: sent, fsynced and acknowledged, then everywhere: JSONL complete, every consumer caught up."""
+"""Metrics a second, sustained: sent, fsynced and acknowledged, then everywhere: JSONL complete, every consumer caught up.
+
+After a warm-up that is drained, a generator process sends as fast as it is acknowledged, and the clock stops when detector,
+alerter and aggregator stand at the head and the JSONL is complete. Then the lines and the rollups are counted. Besides: what
+each process costs a metric, what is written, what the disk alone can, and how much memory each took.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Final
 
-import numpy as np
-import zmq
+import psutil
 
-from bench.figures import Result, medians
-from bench.running import metric_lines, pipeline, stats, wait_caught_up
-from perfmon.paths import DataDirectory
-from perfmon.wire import encode_rows, pack, unpack
+from bench.child import Child
+from bench.disk import check_room, sequential_mb_s
+from bench.figures import Result
+from bench.generator import Config
+from bench.load import SERVERS, TOOLS
+from bench.options import Options
+from bench.processes import PeakMemory, Pipeline, cpu_s
+from bench.running import metric_files, pipeline, rolled_up, stats, wait_caught_up
+from bench.versus import Peer, peers, ratios
+from perfmon.paths import CONSUMERS, DataDirectory
 
-SERVERS, TOOLS = 14, 14
-#: Messages sent but not yet acknowledged.
-IN_FLIGHT = 8
-
-
-def run(runs: int, *, metrics: int = 400_000) -> Result:
-    """Full metrics (duration, success, cpu, memory, disk I/O) over 196 series, as record batches and as rows."""
-    result = Result(
-        "ingest",
-        f"{metrics:,} full metrics, {SERVERS * TOOLS} series, {IN_FLIGHT} messages in flight, generator on the same machine",
-        "acknowledged = fsynced in the journal; complete = also in the JSONL files and in every consumer",
-        runs,
-    )
-    for what, rows, make in (
-        ("batches of 5,000", 5_000, _batch),
-        ("batches of 500", 500, _batch),
-        ("rows, 500 a message", 500, _rows),
-    ):
-        found = [_once(metrics, rows, make) for _ in range(runs)]
-        result.add(what, **medians(found))
-    return result
+#: JSONL, journal and a probe of the disk of the same size, in bytes a metric, with room to spare.
+ROOM_BYTES: Final = 500
+#: Metrics of all frames of a ring together: enough that no cache holds what is sent.
+RING_METRICS: Final = 200_000
+#: Frames of a ring at the least and at the most.
+RING_FRAMES: Final = (20, 2_000)
 
 
-def _once(metrics: int, rows: int, make: Callable[[int, int, int], bytes]) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One way to send. likely_per_s: for the room that a run needs, before it is known."""
+
+    what: str
+    shape: str
+    rows: int
+    likely_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The figures of one run, by table."""
+
+    speed: dict[str, float]
+    cost: dict[str, float]
+    disk: dict[str, float]
+    memory: dict[str, float]
+
+
+def run(options: Options) -> list[Result]:
+    """Full metrics over 196 series in every mode that was asked for, in turn with the systems to compare with."""
+    chosen = [mode for mode in modes(options.batch) if options.wants(mode.what)]
+    likely_per_s = max([mode.likely_per_s for mode in chosen], default=0.0)
+    check_room(int(ROOM_BYTES * likely_per_s * (options.seconds + options.warm_up_s)))
+    found: dict[Mode, list[Run]] = {mode: [] for mode in chosen}
+    against: list[Peer] = peers(options)
+    for _ in range(options.runs):
+        for mode in chosen:
+            found[mode].append(_once(mode, options))
+            for peer in against:
+                peer.measure(mode.rows, mode.shape, options)
+    tables = _tables(options)
+    for mode, made in found.items():
+        for name, table in tables.items():
+            table.add_runs(mode.what, [asdict(one)[name] for one in made])
+    return [
+        *tables.values(),
+        *ratios(against, {mode.what: [one.speed for one in made] for mode, made in found.items()}),
+    ]
+
+
+def modes(batch: int) -> Iterator[Mode]:
+    """Every way to send."""
+    yield Mode(f"batches of {batch:,}", "batch", batch, 1_200_000)
+    if batch != 500:
+        yield Mode("batches of 500", "batch", 500, 1_200_000)
+    yield Mode("rows, 500 a message", "rows", 500, 600_000)
+    yield Mode("single metrics", "rows", 1, 60_000)
+
+
+def _once(mode: Mode, options: Options) -> Run:
     with pipeline() as data:
-        now_ms = time.time_ns() // 1_000_000
-        messages = [make(rows, seq, now_ms) for seq in range(1, metrics // rows + 1)]
-        started = time.perf_counter()
-        stored = _send(data, messages)
-        acknowledged_s = time.perf_counter() - started
+        found = _load(data, mode, options)
+    # The load's own files are gone by now, so that the disk has the same room and nothing left to write back.
+    alone_mb_s = sequential_mb_s(int(found.disk["written MB"] * 1e6))
+    disk = found.disk | {"disk alone MB/s": alone_mb_s}
+    disk["disk's limit/s"] = alone_mb_s * 1e6 / disk["B a metric, all"]
+    return Run(found.speed, found.cost, disk, found.memory)
+
+
+def _load(data: DataDirectory, mode: Mode, options: Options) -> Run:
+    ring = min(max(RING_METRICS // mode.rows, RING_FRAMES[0]), RING_FRAMES[1])
+    config = Config(data.endpoint("ingest.write"), mode.shape, mode.rows, ring, options.window_bytes)
+    with Child("bench.generator", asdict(config)) as generator:
+        warmed = generator.do("closed", seconds=options.warm_up_s)
         wait_caught_up(data)
-        complete_s = time.perf_counter() - started
-        lines = metric_lines(data)
-        gaps = sum(stats(data, name)["gaps_total"] for name in ("detector", "alerter", "aggregator"))
-        return {
-            "acked/s": stored / acknowledged_s,
-            "complete/s": stored / complete_s,
-            "lost": float(metrics - lines),
-            "gaps refilled": float(gaps),
-        }
+        all_of_it = Pipeline(data)
+        sender = psutil.Process(generator.pid)
+        with PeakMemory(all_of_it.processes | {"generator": sender}) as memory:
+            before, written = all_of_it.usage(), all_of_it.written_bytes()
+            jsonl, sender_s = metric_files(data).size_bytes, cpu_s(sender)
+            sent = generator.do("closed", seconds=options.seconds)
+            complete_s = sent["seconds"] + wait_caught_up(data)
+            after, sender_s = all_of_it.usage(), cpu_s(sender) - sender_s
+            written = (all_of_it.written_bytes() or 0) - (written or 0)
+        stored = sent["stored"]
+        files = metric_files(data)
+        return Run(
+            {
+                "acked/s": stored / sent["seconds"],
+                "complete/s": stored / complete_s,
+                "metrics": float(stored),
+                "lost": float(warmed["stored"] + stored - files.lines),
+                "lost in rollups": float(warmed["stored"] + stored - rolled_up(data)),
+                "gaps refilled": float(sum(stats(data, name)["gaps_total"] for name in CONSUMERS)),
+            },
+            _cost(before.cpu_s, after.cpu_s, after.busy_s - before.busy_s, sender_s, stored),
+            _disk(files.size_bytes - jsonl, written, stored),
+            _memory(memory.figures()),
+        )
 
 
-def _send(data: DataDirectory, messages: list[bytes]) -> int:
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-    stored = waiting = 0
-    with context.socket(zmq.DEALER) as socket:
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.RCVTIMEO, 60_000)
-        socket.connect(data.endpoint("ingest.write"))
-        for message in messages:
-            socket.send(message)
-            waiting += 1
-            if waiting >= IN_FLIGHT:
-                stored += _stored(socket.recv())
-                waiting -= 1
-        for _ in range(waiting):
-            stored += _stored(socket.recv())
-    return stored
+def _cost(
+    before: Mapping[str, float], after: Mapping[str, float], busy_s: float, sender_s: float, metrics: float
+) -> dict[str, float]:
+    """CPU ns a metric by process."""
+    spent = {name: after[name] - before[name] for name in before} | {"generator": sender_s}
+    spent["elsewhere"] = max(0.0, busy_s - sum(spent.values()))
+    spent["all"] = sum(spent.values())
+    return {name: 1e9 * seconds / metrics for name, seconds in spent.items()}
 
 
-def _stored(frame: bytes) -> int:
-    ack: dict[str, Any] = unpack(frame)
-    if "error" in ack:
-        raise RuntimeError(ack["error"])
-    count: int = ack["stored"]
-    return count
-
-
-def _columns(rows: int, seq: int, now_ms: int) -> dict[str, Any]:
-    rng = np.random.default_rng(seq)
+def _disk(jsonl_bytes: int, written_bytes: int, metrics: float) -> dict[str, float]:
+    # Where write calls are not counted, the journal is not known and the JSONL alone is told.
+    everything = max(written_bytes, jsonl_bytes)
     return {
-        "series": rng.integers(0, SERVERS * TOOLS, rows),
-        "ts": np.full(rows, now_ms, np.int64) - rng.integers(0, 30_000, rows),
-        "duration": np.round(rng.lognormal(4.5, 0.6, rows), 3),
-        "ok": (rng.random(rows) > 0.002).astype(np.uint8),
-        "cpu": np.round(rng.uniform(1, 60, rows), 1),
-        "memory": np.round(rng.uniform(50, 500, rows), 1),
-        "disk_io": np.round(rng.uniform(0, 4096, rows), 0),
+        "B a metric, JSONL": jsonl_bytes / metrics,
+        "B a metric, journal and rest": (everything - jsonl_bytes) / metrics,
+        "B a metric, all": everything / metrics,
+        "written MB": everything / 1e6,
     }
 
 
-def _dictionary() -> list[list[str]]:
-    return [[f"bench-server-{s:02d}", f"tool_{t:02d}"] for s in range(SERVERS) for t in range(TOOLS)]
+def _memory(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    shown = {f"{name} {kind.partition('_')[0]}": found[name][kind] for name in _SHOWN for kind in ("rss_mb", "pss_mb")}
+    ours = sum(figures["pss_mb"] for name, figures in found.items() if name != "generator")
+    return shown | {"pipeline pss": ours}
 
 
-def _batch(rows: int, seq: int, now_ms: int) -> bytes:
-    c = _columns(rows, seq, now_ms)
-    return pack(
-        {
-            "v": 1,
-            "kind": "batch",
-            "producer": "bench",
-            "seq": seq,
-            "n": rows,
-            "dictionary": _dictionary(),
-            "series": c["series"].astype("<u2").tobytes(),
-            "ts": c["ts"].astype("<i8").tobytes(),
-            "duration": c["duration"].astype("<f8").tobytes(),
-            "ok": c["ok"].tobytes(),
-            "cpu": c["cpu"].astype("<f8").tobytes(),
-            "memory": c["memory"].astype("<f8").tobytes(),
-            "diskIO": c["disk_io"].astype("<f8").tobytes(),
-        }
-    )
+_SHOWN: Final = ("ingest", *CONSUMERS, "generator")
 
 
-def _rows(rows: int, seq: int, now_ms: int) -> bytes:
-    c = {name: column.tolist() for name, column in _columns(rows, seq, now_ms).items()}
-    names = _dictionary()
-    listed = [
-        {
-            "mcpServer": names[c["series"][i]][0],
-            "toolName": names[c["series"][i]][1],
-            "timestamp": c["ts"][i],
-            "duration": c["duration"][i],
-            "success": bool(c["ok"][i]),
-            "resource": {"cpu": c["cpu"][i], "memory": c["memory"][i], "diskIO": c["disk_io"][i]},
-        }
-        for i in range(rows)
-    ]
-    return encode_rows(listed, producer="bench", seq=seq)
+def _tables(options: Options) -> dict[str, Result]:
+    load = f"{options.seconds:g} s of full metrics, {SERVERS * TOOLS} series, after {options.warm_up_s:g} s of warm-up"
+    window = f"{options.window_bytes / 2**20:g} MiB on their way at most, generator on this machine"
+    durable = "acknowledged = fsynced in the journal; complete = also in the JSONL files and in every consumer"
+    return {
+        "speed": Result("ingest", f"{load}; {window}", durable, options.runs),
+        "cost": Result(
+            "ingest: CPU ns a metric by process",
+            "user and system time from the first message until complete; elsewhere = kernel threads and other programs",
+            durable,
+            options.runs,
+        ),
+        "disk": Result(
+            "ingest: disk",
+            "write calls of ingest; the disk alone: one file of the same size (64 MB to 8 GB), one fdatasync",
+            durable,
+            options.runs,
+        ),
+        "memory": Result(
+            "ingest: peak memory, MB", "RSS: high-water mark; PSS: looked at every 2 s", durable, options.runs
+        ),
+    }

@@ -14,9 +14,10 @@ from typing import Any
 import anyio
 import zmq
 
-from bench.figures import Result, medians, spread_ms
+from bench.figures import Result
 from bench.line_client import LineClient
 from bench.running import pipeline
+from bench.schedule import spread_ms
 from perfmon.paths import DataDirectory
 from perfmon.wire import encode_rows
 
@@ -44,7 +45,7 @@ def run(runs: int) -> Result:
     ]
     with pipeline() as data:
         for what, measure in measures:
-            result.add(what, **medians([spread_ms(measure(data)) for _ in range(runs)]))
+            result.add_runs(what, [spread_ms(measure(data)) for _ in range(runs)])
     return result
 
 

@@ -9,14 +9,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from perfmon.paths import CONSUMERS, DataDirectory
 from perfmon.pipeline import ensure_running, stop
 from perfmon.rpc import RpcClient, RpcError
 
 #: How long consumers may take to reach the head before a run counts as failed.
-CATCH_UP_LIMIT_S = 120.0
+CATCH_UP_LIMIT_S: Final = 120.0
+#: How long a count of everything may take.
+ROLLUP_LIMIT_S: Final = 30.0
+HOUR_MS: Final = 3_600_000
 
 
 @contextlib.contextmanager
@@ -68,10 +71,27 @@ def wait_caught_up(data: DataDirectory) -> float:
     return time.perf_counter() - started
 
 
-def metric_lines(data: DataDirectory) -> int:
-    """Lines in all JSONL files."""
-    total = 0
+class MetricFiles(NamedTuple):
+    """What all JSONL files hold."""
+
+    lines: int
+    size_bytes: int
+
+
+def metric_files(data: DataDirectory) -> MetricFiles:
+    """Lines and bytes of all JSONL files, counted."""
+    lines = size = 0
     for path in data.metrics.rglob("*.jsonl"):
         with path.open("rb") as file:
-            total += sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
-    return total
+            for chunk in iter(lambda: file.read(1 << 20), b""):
+                lines += chunk.count(b"\n")
+                size += len(chunk)
+    return MetricFiles(lines, size)
+
+
+def rolled_up(data: DataDirectory) -> int:
+    """Metrics that the aggregator has counted."""
+    end_ms = time.time_ns() // 1_000_000 + HOUR_MS
+    with RpcClient(data.endpoint("aggregator"), timeout_s=ROLLUP_LIMIT_S) as client:
+        answer = client.call("rollup", {"startMs": end_ms - 3 * HOUR_MS, "endMs": end_ms, "by": "all"})
+    return int(answer["total"]["count"])

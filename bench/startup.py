@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.figures import Result, medians
+from bench.figures import Result
 from bench.line_client import LineClient
 from bench.running import pipeline
 from perfmon.paths import DataDirectory
@@ -20,11 +20,11 @@ from perfmon.pipeline import ensure_running, stop
 def run(runs: int) -> Result:
     """Seconds, medians."""
     result = Result("startup", "from the start of the process to the answer", "nothing is written", runs)
-    result.add("perfmon mcp: tools/list, no pipeline yet", **medians([_tools_list_cold() for _ in range(runs)]))
+    result.add_runs("perfmon mcp: tools/list, no pipeline yet", [_tools_list_cold() for _ in range(runs)])
     with pipeline() as data:
-        result.add("perfmon mcp: tools/list, pipeline runs", **medians([_tools_list(data) for _ in range(runs)]))
-    result.add("perfmon up: all ready, warm kernels", **medians([_up() for _ in range(runs)]))
-    result.add("perfmon up: all ready, first ever", **medians([_up(first_ever=True) for _ in range(runs)]))
+        result.add_runs("perfmon mcp: tools/list, pipeline runs", [_tools_list(data) for _ in range(runs)])
+    result.add_runs("perfmon up: all ready, warm kernels", [_up() for _ in range(runs)])
+    result.add_runs("perfmon up: all ready, first ever", [_up(first_ever=True) for _ in range(runs)])
     return result
 
 

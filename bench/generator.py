@@ -1,0 +1,162 @@
+"""The load generator, a process of its own: `python -m bench.generator CONFIG`, orders as JSON lines on stdin, answers on stdout.
+
+Encodes its ring of messages first and says `ready`. `closed`: as fast as acknowledgements come, with so many bytes on their way
+(as a producer with credit). `open`: at a fixed rate, whatever the answers do; each answer's wait counts from when its message was
+due. It ends when its stdin does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import select
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import zmq
+
+from bench.frames import Frame, ring
+from bench.schedule import Schedule
+from perfmon.wire import unpack
+
+#: Messages that may be on their way, whatever their size: below ZeroMQ's own limit, so that acknowledgements always fit.
+MAX_MESSAGES: Final = 1_000
+#: How long any acknowledgement may take before the run counts as failed.
+ANSWER_LIMIT_S: Final = 60.0
+#: prctl's number for how late a sleep may end; the kernel's default is 50 µs.
+_PR_SET_TIMERSLACK: Final = 29
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What is sent and where to. window_bytes: bytes that may wait for their acknowledgement in `closed`."""
+
+    endpoint: str
+    shape: str
+    rows: int
+    ring: int
+    window_bytes: int
+    producer: str = "bench"
+
+
+class Refused(RuntimeError):
+    """Ingest did not store what it was sent."""
+
+
+class Generator:
+    """One producer on the acknowledged socket."""
+
+    def __init__(self, config: Config, frames: Sequence[Frame]) -> None:
+        self._config = config
+        self._frames = frames
+        self._seq = 0
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+        self._socket = context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.SNDHWM, 2 * MAX_MESSAGES)
+        self._socket.setsockopt(zmq.RCVHWM, 0)
+        self._socket.connect(config.endpoint)
+
+    def closed(self, seconds: float) -> dict[str, float]:
+        """Send for so long, then wait for what is on its way."""
+        socket, window = self._socket, self._config.window_bytes
+        waiting: deque[int] = deque()
+        in_flight = stored = messages = 0
+        cpu, started = time.process_time(), time.perf_counter()
+        until = started + seconds
+        while True:
+            while (not waiting or in_flight < window) and len(waiting) < MAX_MESSAGES and time.perf_counter() < until:
+                frame = self._next()
+                socket.send(frame)
+                waiting.append(len(frame))
+                in_flight += len(frame)
+                messages += 1
+            if not waiting:
+                break
+            for acknowledged in self._acknowledgements():
+                stored += acknowledged
+                in_flight -= waiting.popleft()
+        elapsed = time.perf_counter() - started
+        return {"seconds": elapsed, "stored": stored, "messages": messages, "cpu_s": time.process_time() - cpu}
+
+    def open(self, per_s: float, seconds: float) -> dict[str, Any]:
+        """Send so many messages a second; the waits of all, in order."""
+        schedule, waits = Schedule(per_s, seconds), list[float]()
+        stored = sent = 0
+        cpu, started = time.process_time(), time.perf_counter()
+        while len(waits) < schedule.total:
+            due = schedule.due_by(time.perf_counter() - started)
+            while sent < due:
+                self._socket.send(self._next())
+                sent += 1
+            for acknowledged in self._arrived():
+                # Acknowledgements come in order, so the n-th belongs to the message that was due n-th.
+                waits.append(schedule.waited_s(len(waits), time.perf_counter() - started))
+                stored += acknowledged
+            left_s = schedule.due_s(sent) - (time.perf_counter() - started)
+            if left_s < -ANSWER_LIMIT_S:
+                raise Refused(f"no acknowledgement within {ANSWER_LIMIT_S:g} s")
+            self._sleep(left_s if sent < schedule.total else left_s + ANSWER_LIMIT_S)
+        elapsed = time.perf_counter() - started
+        return {"seconds": elapsed, "stored": stored, "cpu_s": time.process_time() - cpu, "waits_s": waits}
+
+    def _next(self) -> bytearray:
+        self._seq += 1
+        return self._frames[self._seq % len(self._frames)].at(self._seq, time.time_ns() // 1_000_000)
+
+    def _acknowledgements(self) -> Iterator[int]:
+        """What has arrived, at least one."""
+        if not self._socket.poll(int(1000 * ANSWER_LIMIT_S)):
+            raise Refused(f"no acknowledgement within {ANSWER_LIMIT_S:g} s")
+        yield from self._arrived()
+
+    def _arrived(self) -> Iterator[int]:
+        with suppress(zmq.Again):
+            while True:
+                yield self._stored(self._socket.recv(zmq.NOBLOCK))
+
+    def _stored(self, frame: bytes) -> int:
+        ack: dict[str, Any] = unpack(frame)
+        if "error" in ack or ack["stored"] != self._config.rows:
+            raise Refused(str(ack.get("error") or ack)[:300])
+        return int(ack["stored"])
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleep, or until something arrives: ZeroMQ's own poll knows whole milliseconds only."""
+        # Its descriptor tells of changes, so what is there already has to be asked for first.
+        if seconds > 0 and not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            select.select([int(self._socket.getsockopt(zmq.FD))], [], [], seconds)
+
+
+def main() -> None:
+    """Carry out orders until stdin ends."""
+    config = Config(**json.loads(sys.argv[1]))
+    _sleep_exactly()
+    generator = Generator(config, ring(config.shape, config.rows, config.ring, config.producer))
+    orders: dict[str, Callable[..., dict[str, Any]]] = {"closed": generator.closed, "open": generator.open}
+    _answer({"ready": True} | asdict(config))
+    for line in sys.stdin:
+        order = json.loads(line)
+        try:
+            _answer(orders[order.pop("do")](**order))
+        except Refused as refused:
+            _answer({"refused": str(refused)})
+
+
+def _answer(body: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(body) + "\n")
+    sys.stdout.flush()
+
+
+def _sleep_exactly() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main()
