@@ -76,8 +76,10 @@ class Checkpoints:
         return self._view.seq > self._journal.checkpoint_seq or self._view.disturbed
 
     def begin(self) -> None:
-        """Start a checkpoint in a thread, unless the disk refuses what must be written before."""
-        if self._view.seq != self._journal.head or not self._flush_call_ids():
+        """Start a checkpoint of what the files hold, in a thread, unless the disk refuses what must be written before. Nobody may
+        be writing the files now.
+        """
+        if not self._view.whole or not self._flush_call_ids():
             return
         snapshot = self._view.snapshot()
         self._due_at = time.monotonic() + self._settings.checkpoint_interval_s

@@ -103,6 +103,7 @@ class Queries:
         return {"day": day, "files": files, "bytes": size}
 
     def _remove(self, day: str) -> tuple[int, int]:
+        self._append()
         self._checkpoints.void()
         self._view.forget_day(day, self._journal.head)
         placement = self._core.placement

@@ -12,13 +12,14 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from perfmon.wire import WireError
+from perfmon.paths import DataDirectory
 from services.ingest.call_id_files import CallIdFiles
 from services.ingest.core.ingest import IngestCore
 from services.ingest.core.validation import series_fault
-from services.ingest.tree import is_metric_path
+from services.ingest.salvage import BAD_ENTRY, bring_over, refill
+from services.ingest.tree import MetricTree, is_metric_path
 from services.ingest.view import View
-from shared.batch import BatchError, Series, decode
+from shared.batch import Series, decode
 from shared.database import is_damage
 from shared.journal import JournalReader, LostPlace
 from shared.journal.reader import RawEntry
@@ -46,14 +47,15 @@ def recover(
 
     Raises: OSError, sqlite3.Error when the files can't even be looked at, or too much waits: ingest can't start.
     """
-    _ensure_readable(journal)
+    tree = MetricTree(DataDirectory(journal.directory.parent).metrics)
+    _give_up_what_is_damaged(journal, tree)
     view.begin(journal.checkpoint_seq, journal.forgotten_days())
     if journal.fresh:
         adopted = view.adopt()
         journal.adopt(adopted)
         structlog.get_logger().info("journal_started", epoch=journal.epoch, files_adopted=len(adopted))
     else:
-        _restore(journal, view)
+        _restore(journal, view, tree)
     for place in filter(_is_place, journal.producers()):
         core.producers.restore(place.producer, place.seq, place.seen, place.at_ms)
     for hour, digests in call_ids.load().items():
@@ -64,8 +66,22 @@ def recover(
     return recovered
 
 
-def _ensure_readable(journal: JournalWriter) -> None:
+def _give_up_what_is_damaged(journal: JournalWriter, tree: MetricTree) -> None:
+    """Leave a journal that lost its end or can't be read for a new one, so that consumers, which may have what it lost, begin anew
+    with what the files have.
+    """
     # Before anything is cut: files beyond the checkpoint are all that is left of entries that can't be read.
+    reason = journal.distrusted or _unreadable(journal)
+    if reason is None:
+        return
+    places = _places(journal)
+    lines = bring_over(journal, tree)
+    structlog.get_logger().error("journal_given_up", epoch=journal.epoch, reason=reason, lines_brought_over=lines)
+    journal.start_over(reason)
+    journal.commit([], 0, producers=places)
+
+
+def _unreadable(journal: JournalWriter) -> str | None:
     try:
         journal.producers()
         journal.files()
@@ -75,19 +91,29 @@ def _ensure_readable(journal: JournalWriter) -> None:
     except (LostPlace, ValueError, TypeError, sqlite3.DatabaseError) as error:
         if isinstance(error, sqlite3.Error) and not is_damage(error):
             raise
-        journal.start_over(str(error))
+        return str(error)
+    return None
 
 
-def _restore(journal: JournalWriter, view: View) -> None:
-    changed, foreign = [], []
+def _places(journal: JournalWriter) -> list[ProducerPlace]:
+    try:
+        return [place for place in journal.producers() if _is_place(place)]
+    except (sqlite3.Error, ValueError, TypeError):
+        return []
+
+
+def _restore(journal: JournalWriter, view: View, tree: MetricTree) -> None:
+    short, foreign = [], []
     for file in journal.files():
         if not _is_registration(file):
             foreign.append(file.path)
-        elif (mended := view.restore(file)) is not None:
-            changed.append(mended)
+        elif (found := view.restore(file)) is not None:
+            short.append((file, found))
     if foreign:
         structlog.get_logger().error("foreign_files_forgotten", paths=foreign[:5], count=len(foreign))
         journal.forget(foreign)
+    refilled = refill(journal, tree, [(file, found.size) for file, found in short])
+    changed = [found for file, found in short if file.path not in refilled or view.restore(file) is not None]
     if changed:
         # At once: a second crash must cut to what was found now, not to what was once there.
         journal.checkpoint(journal.checkpoint_seq, changed)
@@ -132,7 +158,7 @@ def _replay(journal: JournalWriter, view: View, core: IngestCore, parking: Parki
             unknown = _replay_one(journal, view, core, parking, entry)
             if unknown:
                 call_ids.setdefault(entry.committed_ms // HOUR_MS, set()).update(unknown)
-            refused = not _appended(view, refused)
+        refused = not _appended(view, refused)
     return Recovered(replayed, call_ids)
 
 
@@ -158,7 +184,7 @@ def _replay_one(
         batch = core.placement.place(decode(entry.body))
         view.replay(entry.seq, batch)
         return core.replayed(batch, entry.committed_ms)
-    except (BatchError, WireError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+    except BAD_ENTRY as error:
         structlog.get_logger().error("entry_parked", seq=entry.seq, reason=str(error))
         parking.park(journal.epoch, entry.seq, entry.body)
         view.skip(entry.seq)

@@ -8,6 +8,7 @@ Owns the sockets `ingest.push` (PULL, fire and forget), `ingest.write` (ROUTER, 
 from __future__ import annotations
 
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -15,6 +16,7 @@ from typing import Any, Final
 import zmq
 
 from perfmon.wire import MAX_FRAME_BYTES, PROTOCOL_MAJOR, Kind, WireError, ack_reply, error_reply, pack, unpack_envelope
+from services.ingest.appender import INLINE_ROWS, Appender
 from services.ingest.call_id_files import CallIdFiles
 from services.ingest.checkpoints import Checkpoints
 from services.ingest.core.ingest import Answer, IngestCore, Message, Plan
@@ -23,7 +25,7 @@ from services.ingest.progress import Progress
 from services.ingest.queries import Queries
 from services.ingest.recovery import MAX_PENDING_BYTES, recover
 from services.ingest.store import Store
-from services.ingest.view import View, new_registrations
+from services.ingest.view import BLOCK_ROWS, View, new_registrations
 from shared.journal.writer import JournalWriter, ProducerPlace, RegisteredFile
 from shared.parking import ParkingLot
 from shared.rpc import router
@@ -46,6 +48,8 @@ STREAM_HWM: Final = 200
 HEARTBEAT_S: Final = 1.0
 #: How often the index files are written when something changed.
 INDEX_S: Final = 10.0
+#: How long the thread that writes files may keep the interpreter from the loop.
+SWITCH_INTERVAL_S: Final = 0.0005
 #: Turns of the loop in which a stop still takes what has arrived.
 STOP_TURNS: Final = 100
 
@@ -69,16 +73,19 @@ class Ingest:
         self._call_ids = CallIdFiles(data.state / "call-ids")
         self._parking = ParkingLot(data.state / "ingest")
         self._disk = Disk()
+        self._appender = Appender(self._view, service.call_soon, self._appended)
         self._messages: list[Message] = []
         self._received_bytes = 0
         self._append_at = 0.0
         self._index_changed = True
+        self._indexed_seq = 0
         self.entries_total = 0
         self.push_messages_total = 0
 
     def start(self) -> None:
         """Recover and serve."""
         service, data = self.service, self.service.data
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         started = time.monotonic()
         recovered = recover(self._journal, self._view, self._core, self._call_ids, self._parking)
         self._log.info("recovered", replayed=recovered.entries, seconds=round(time.monotonic() - started, 3))
@@ -87,7 +94,7 @@ class Ingest:
         self._checkpoints = Checkpoints(service.settings, store, service.call_soon)
         for hour, digests in recovered.call_ids.items():
             self._checkpoints.note_call_ids(hour, digests)
-        Queries(service, store, self._core, self._checkpoints, self._append)
+        Queries(service, store, self._core, self._checkpoints, self._appender.finish)
         service.stats["entries_total"] = lambda: self.entries_total
         service.stats["push_messages_total"] = lambda: self.push_messages_total
         self._stream = self._bind(zmq.PUB, "stream")
@@ -264,24 +271,25 @@ class Ingest:
     # --- files and the clock --------------------------------------------------------------------------------------
 
     def _look_after_files(self) -> None:
-        settings = self.service.settings
-        now = time.monotonic()
+        if self._appender.busy:
+            return
+        settings, now = self.service.settings, time.monotonic()
+        if self._checkpoints.due():
+            if self._view.pending_rows <= INLINE_ROWS:
+                self._appender.finish()
+            self._checkpoints.begin()
         if self._view.pending_rows >= settings.append_rows or now >= self._append_at:
             self._append_at = now + settings.append_interval_s
-            self._append()
-        if self._checkpoints.due():
-            self._append()
-            self._checkpoints.begin()
+            self._appender.begin()
 
-    def _append(self) -> None:
-        before = self._view.seq
-        try:
-            self._view.append()
-        except OSError as error:
+    def _appended(self, error: OSError | None) -> None:
+        if error is not None:
             self._refused("files", error)
-        else:
-            self._disk.written("files")
-        self._index_changed = self._index_changed or self._view.seq != before
+            return
+        self._disk.written("files")
+        self._index_changed = self._index_changed or self._view.seq != self._indexed_seq
+        if self._view.pending_rows >= BLOCK_ROWS:
+            self.service.call_soon(self._look_after_files)
 
     def _heartbeat(self) -> None:
         self._publish(Kind.HEAD, seq=self._journal.head, viewSeq=self._view.seq)
@@ -294,7 +302,7 @@ class Ingest:
             return
         try:
             write_json(self.service.data.index / "metrics-index.json", self._view.index(now_ms()))
-            self._index_changed = False
+            self._index_changed, self._indexed_seq = False, self._view.seq
         except OSError as error:
             self._refused("index", error)
         else:
@@ -308,7 +316,7 @@ class Ingest:
             self._receive()
             if not (self._write.poll(0) or self._push.poll(0)):
                 break
-        self._append()
+        self._appender.finish()
         self._checkpoints.last()
         self._write_index()
         self._view.close()

@@ -3,26 +3,31 @@
 Owns the registry of files with their sizes, the open descriptors and the retry after a failed write. A file's bytes beyond its
 registered size are never served and are cut at the next start; what is behind `seq` is complete in the files. The files
 themselves are `tree`'s.
+
+While one thread is in `append`, another may call `add`, `register` and `files` and read the figures, nothing else.
 """
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
-from services.ingest.core.lines import FileLines, files_of, lines_of
+from services.ingest.core.lines import FileLines, Formatter, files_of
 from services.ingest.tree import MetricTree, adoptable, is_metric_path
-from shared.batch import Batch, Series, build
+from shared.batch import Batch, Series, build, concatenate
 from shared.journal.writer import RegisteredFile
 from shared.timespan import day_start, iso
 
 #: Descriptors kept open: opening a file costs 5 µs more than appending to an open one.
 MAX_OPEN_FILES: Final = 128
+#: Rows that are sorted by file and written together: the more, the fewer and larger the writes.
+BLOCK_ROWS: Final = 131_072
 
 
 @dataclass(slots=True)
@@ -42,6 +47,31 @@ class Snapshot:
     changed: tuple[RegisteredFile, ...]
 
 
+class _Block:
+    """Entries up to `seq` on their way into the files: what is written of them, and what is still to come."""
+
+    def __init__(self, seq: int, rows: int, size_bytes: int, rest: Iterator[FileLines], gone: Iterable[str]) -> None:
+        self.seq = seq
+        self.rows = rows
+        self.size_bytes = size_bytes
+        #: Days whose rows are not to be written any more.
+        self.gone = set(gone)
+        self._rest = rest
+        #: The lines to write next, unless they are `done`.
+        self.lines: FileLines
+        self.done = True
+        self.written = False
+
+    def advance(self) -> bool:
+        """Whether there is something to write: what failed before, or the next."""
+        if self.done:
+            following = next(self._rest, None)
+            if following is None:
+                return False
+            self.lines, self.done = following, False
+        return True
+
+
 class View:
     """Appends committed batches to their files, in sequence order."""
 
@@ -50,14 +80,15 @@ class View:
         self._log = structlog.get_logger()
         self._files: dict[str, _File] = {}
         self._open: OrderedDict[str, int] = OrderedDict()
-        self._batches: deque[tuple[int, Batch, list[FileLines] | None]] = deque()
-        self._writes: deque[FileLines] = deque()
-        self._writing_seq = 0
+        self._batches: deque[tuple[int, Batch]] = deque()
+        self._block = _Block(0, 0, 0, iter(()), ())
+        self._block.written = True
         self._changed: set[str] = set()
         self._forgotten: dict[str, int] = {}
+        self._taken_rows = self._taken_bytes = 0
+        self._passed_rows = self._passed_bytes = 0
+        self.formatter = Formatter()
         self.seq = 0
-        self.pending_rows = 0
-        self.pending_bytes = 0
         self.appended_total = 0
         self.append_failures_total = 0
         #: The last attempt to write failed; what waits stays.
@@ -72,7 +103,7 @@ class View:
 
     def files(self) -> dict[str, int]:
         """Every file below `metrics/` with its size."""
-        return {path: file.size for path, file in self._files.items()}
+        return {path: file.size for path, file in list(self._files.items())}
 
     def series(self) -> dict[Series, str]:
         """Every series that has a file, with its path below a day's folder, without `.jsonl`."""
@@ -81,13 +112,23 @@ class View:
     @property
     def whole(self) -> bool:
         """Whether the files hold everything up to `seq` and nothing after: no batch is written in part."""
-        return not self._writes
+        return self._block.written
+
+    @property
+    def pending_rows(self) -> int:
+        """Rows that wait to be written, those under way among them."""
+        return self._taken_rows - self._passed_rows
+
+    @property
+    def pending_bytes(self) -> int:
+        """About what they take in memory."""
+        return self._taken_bytes - self._passed_bytes
 
     def begin(self, seq: int, forgotten: dict[str, int]) -> None:
         """Start from a checkpoint: everything up to `seq` is in the files. `forgotten`: day → the last entry whose rows of
         that day are not to come back.
         """
-        self.seq = self._writing_seq = seq
+        self.seq = seq
         self._forgotten = dict(forgotten)
 
     def register(self, path: str, series: Series) -> RegisteredFile:
@@ -148,7 +189,7 @@ class View:
             self._changed.discard(path)
             self._close_file(path)
         self._forgotten[day] = seq
-        self._writes = deque(write for write in self._writes if not write.path.startswith(f"{day}/"))
+        self._block.gone.add(day)
 
     def remove_day(self, day: str) -> tuple[int, int]:
         """Remove a forgotten day's folder; files and bytes that went.
@@ -163,42 +204,40 @@ class View:
         """Take a committed, placed batch whose new files are registered."""
         for file in new_files:
             self._files.setdefault(file.path, _file(file))
-        self._wait(seq, batch, None)
+        self._wait(seq, batch)
 
     def replay(self, seq: int, batch: Batch) -> None:
         """Take a batch from the journal, which may be damaged or hostile: whether it can be written shows now.
 
-        Raises: ValueError, or whatever its formatting fails with; then nothing was taken.
+        Raises: ValueError, or whatever its texts fail with; then nothing was taken.
         """
-        formatted = list(lines_of(batch))
-        for lines in formatted:
-            if not is_metric_path(lines.path):
-                raise ValueError(f"no path of ours: {lines.path[:200]!r}")
-        self._wait(seq, batch, formatted)
+        for path, series in files_of(batch):
+            if not is_metric_path(path):
+                raise ValueError(f"no path of ours: {path[:200]!r}")
+            "".join(series).encode()
+        "".join((*batch.errors.values(), *batch.call_ids.values())).encode()
+        self._wait(seq, batch)
 
     def append(self) -> None:
-        """Write everything that waits.
+        """Write everything that waits by now.
 
         Raises: OSError; what was not written stays and is tried again by the next call, nothing is written twice.
         """
+        last = self._batches[-1][0] if self._batches else self.seq
         try:
-            while self._batches or self._writes:
-                while self._writes:
-                    self._write(self._writes[0])
-                    self._writes.popleft()
-                self.seq = self._writing_seq
-                if self._batches:
-                    self._next_batch()
+            self._write_block()
+            while self.seq < last:
+                self._block = self._next_block()
+                self._write_block()
         except OSError:
             self.append_failures_total += 1
             self.failing = True
             raise
-        self.seq = self._writing_seq
         self.failing = False
 
     def skip(self, seq: int) -> None:
         """Pass an entry that can't be written (it is parked)."""
-        self._wait(seq, _NOTHING, [])
+        self._wait(seq, _NOTHING)
 
     def snapshot(self) -> Snapshot:
         """What the next checkpoint is to say. Call it only when nothing waits."""
@@ -243,18 +282,35 @@ class View:
 
     # --- one file -------------------------------------------------------------------------------------------------
 
-    def _wait(self, seq: int, batch: Batch, formatted: list[FileLines] | None) -> None:
-        self._batches.append((seq, batch, formatted))
-        self.pending_rows += len(batch)
-        self.pending_bytes += batch.size_bytes()
+    def _wait(self, seq: int, batch: Batch) -> None:
+        self._taken_rows += len(batch)
+        self._taken_bytes += batch.size_bytes()
+        self._batches.append((seq, batch))
 
-    def _next_batch(self) -> None:
-        self._writing_seq, batch, formatted = self._batches.popleft()
-        self.pending_rows -= len(batch)
-        self.pending_bytes -= batch.size_bytes()
-        gone = {day for day, seq in self._forgotten.items() if self._writing_seq <= seq}
-        lines = lines_of(batch) if formatted is None else formatted
-        self._writes.extend(write for write in lines if write.path[:10] not in gone)
+    def _next_block(self) -> _Block:
+        """The next batches that wait, as one; none across the entry up to which a day was forgotten."""
+        seq, batch = self._batches.popleft()
+        batches, rows = [batch], len(batch)
+        while self._batches and rows + len(self._batches[0][1]) <= BLOCK_ROWS and seq not in self._forgotten.values():
+            seq, batch = self._batches.popleft()
+            batches.append(batch)
+            rows += len(batch)
+        size = sum(batch.size_bytes() for batch in batches)
+        gone = [day for day, last in self._forgotten.items() if seq <= last]
+        return _Block(seq, rows, size, self.formatter.lines_of(_joined(batches)), gone)
+
+    def _write_block(self) -> None:
+        block = self._block
+        if block.written:
+            return
+        while block.advance():
+            if block.lines.path[:10] not in block.gone:
+                self._write(block.lines)
+            block.done = True
+        self.seq = block.seq
+        self._passed_rows += block.rows
+        self._passed_bytes += block.size_bytes
+        block.written = True
 
     def _write(self, lines: FileLines) -> None:
         file = self._files.get(lines.path)
@@ -327,6 +383,11 @@ def new_registrations(view: View, batch: Batch) -> list[RegisteredFile]:
     Raises: OSError.
     """
     return [view.register(path, series) for path, series in files_of(batch) if path not in view]
+
+
+def _joined(batches: list[Batch]) -> Batch:
+    # An entry that is passed has no rows and no paths.
+    return concatenate([batch for batch in batches if len(batch)] or batches[:1])
 
 
 def _file(file: RegisteredFile) -> _File:

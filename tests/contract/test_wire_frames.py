@@ -32,7 +32,7 @@ from perfmon.wire import (
     unpack_envelope,
 )
 from services.ingest.core.door import let_in
-from services.ingest.core.lines import lines_of
+from services.ingest.core.lines import Formatter
 from services.ingest.core.placement import Placement
 from services.ingest.core.reasons import REASONS
 from shared.batch import decode
@@ -143,7 +143,7 @@ def test_the_golden_rows_and_batch_are_let_in_as_what_they_say() -> None:
 def test_the_golden_entry_is_read_and_becomes_the_documented_lines() -> None:
     batch = decode(golden("entry-body"))
     assert batch.paths == ("deployment-release-mcp/deploy_application", "files/read")
-    [first, second] = [lines.data.decode() for lines in lines_of(batch)]
+    [first, second] = [lines.data.decode() for lines in Formatter().lines_of(batch)]
     assert first == (
         '{"timestamp":"2025-10-31T13:00:00.123Z","mcpServer":"deployment-release-mcp","toolName":"deploy_application",'
         '"duration":150,"success":false,"error":"connection refused",'

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.core.lines import files_of, lines_of
+from services.ingest.core.lines import Formatter, files_of
 from services.ingest.core.placement import Placement
 from shared.batch import Batch, Series, build
 from shared.timespan import DAY_MS, iso
@@ -24,7 +24,7 @@ def placed(batch: Batch) -> Batch:
 
 
 def text_of(batch: Batch) -> str:
-    return b"".join(lines.data for lines in lines_of(placed(batch))).decode()
+    return b"".join(lines.data for lines in Formatter().lines_of(placed(batch))).decode()
 
 
 def record_of(batch: Batch) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def test_rows_go_to_the_file_of_their_series_and_day_in_their_order(picks: list[
     for server, tool, ts, duration, _ in rows:
         expected.setdefault(f"{iso(ts)[:10]}/{server}/{tool}.jsonl", []).append(duration)
     found: dict[str, list[float]] = {}
-    for lines in lines_of(batch):
+    for lines in Formatter().lines_of(batch):
         records = [json.loads(raw) for raw in lines.data.splitlines()]
         assert lines.path not in found
         found[lines.path] = [record["duration"] for record in records]
@@ -139,7 +139,7 @@ def test_rows_go_to_the_file_of_their_series_and_day_in_their_order(picks: list[
 def test_the_last_and_first_millisecond_of_a_day_are_in_different_files() -> None:
     midnight = TS - TS % DAY_MS
     batch = placed(build([("s", "t", midnight - 1, 1.0, True), ("s", "t", midnight, 2.0, True)]))
-    assert [lines.path for lines in lines_of(batch)] == ["2025-10-30/s/t.jsonl", "2025-10-31/s/t.jsonl"]
+    assert [lines.path for lines in Formatter().lines_of(batch)] == ["2025-10-30/s/t.jsonl", "2025-10-31/s/t.jsonl"]
 
 
 def test_the_leap_day_has_its_file() -> None:
@@ -150,14 +150,15 @@ def test_the_leap_day_has_its_file() -> None:
 
 def test_an_empty_batch_has_no_lines() -> None:
     empty = placed(build([]))
-    assert list(lines_of(empty)) == []
+    assert list(Formatter().lines_of(empty)) == []
     assert list(files_of(empty)) == []
 
 
 def test_a_row_belongs_to_its_own_series() -> None:
     batch = placed(build([("a", "x", TS, 1.0, True), ("b", "y", TS, 2.0, False), ("a", "x", TS, 3.0, True)]))
     found = {
-        lines.series: [json.loads(raw)["duration"] for raw in lines.data.splitlines()] for lines in lines_of(batch)
+        lines.series: [json.loads(raw)["duration"] for raw in lines.data.splitlines()]
+        for lines in Formatter().lines_of(batch)
     }
     assert found == {Series("a", "x"): [1, 3], Series("b", "y"): [2]}
     assert np.array_equal(batch.codes, [0, 1, 0])

@@ -14,6 +14,7 @@ import pytest
 
 from perfmon.paths import DataDirectory
 from perfmon.wire import pack, unpack
+from services.ingest import view
 from services.ingest.core.placement import Placement
 from shared.batch import build
 from shared.journal import list_segments
@@ -197,20 +198,24 @@ def test_a_short_write_in_the_middle_of_an_append_is_taken_up_again(
     store.close()
 
 
-@pytest.mark.parametrize("fails_at", range(1, 7))
+@pytest.mark.parametrize(
+    ("block_rows", "fails_at"),
+    [(1, fails_at) for fails_at in range(1, 7)] + [(6, fails_at) for fails_at in range(1, 4)],
+)
 def test_a_write_that_the_disk_refuses_is_done_later_and_once(
-    fails_at: int, data: DataDirectory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    block_rows: int, fails_at: int, data: DataDirectory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     store = IngestStore(data)
+    monkeypatch.setattr(view, "BLOCK_ROWS", block_rows)
     real, calls = os.pwrite, 0
 
-    def refuse(descriptor: int, view: memoryview, offset: int) -> int:
+    def refuse(descriptor: int, lines: memoryview, offset: int) -> int:
         nonlocal calls
         calls += 1
         if calls == fails_at:
-            real(descriptor, view[: len(view) // 2], offset)
+            real(descriptor, lines[: len(lines) // 2], offset)
             raise OSError(28, "No space left on device")
-        return real(descriptor, view, offset)
+        return real(descriptor, lines, offset)
 
     store.write(row(1), row(2, tool="a"), row(3, tool="b"))
     store.write(row(4), row(5, tool="a"), row(6, tool="b"))
@@ -220,7 +225,7 @@ def test_a_write_that_the_disk_refuses_is_done_later_and_once(
             store.append()
         assert store.view.failing
         assert store.view.append_failures_total == 1
-        assert store.view.seq == (0 if fails_at <= 3 else 1)
+        assert store.view.seq == (0 if fails_at <= 3 or block_rows > 1 else 1)
         assert not store.view.whole
         stored(data)  # every line that is there can be read
     assert after_crash(store, tmp_path / "copy") == [1, 2, 3, 4, 5, 6]
