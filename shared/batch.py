@@ -90,8 +90,10 @@ class Batch:
             raise BatchError("a success flag is neither 0 nor 1")
         for name in RESOURCE_COLUMNS:
             column = self.resource(name)
-            # NaN is not measured; it compares as neither.
-            if column is not None and ((column < 0) | (column == np.inf)).any():
+            # NaN is not measured; fmin and fmax pass it over.
+            if column is not None and not (
+                np.fmin.reduce(column, initial=0.0) >= 0.0 and np.fmax.reduce(column, initial=0.0) < np.inf
+            ):
                 raise BatchError(f"a value of {name} is out of range")
 
     def resource(self, name: str) -> Float64 | None:
@@ -178,7 +180,7 @@ def from_columns(body: dict[Any, Any]) -> Batch:
     n = body.get("n")
     if type(n) is not int or n < 0:
         raise BatchError("`n` is the number of rows")
-    dictionary = _dictionary(body.get("dictionary"))
+    dictionary = dictionary_of(body.get("dictionary"))
     codes = body.get("series")
     if not isinstance(codes, bytes) or (n and len(codes) not in (2 * n, 4 * n)) or (not n and codes):
         raise BatchError("`series` has 2 or 4 bytes a row")
@@ -280,7 +282,8 @@ def _joined_resource(batches: Sequence[Batch], name: str) -> Float64 | None:
     )
 
 
-def _dictionary(raw: object) -> tuple[Series, ...]:
+def dictionary_of(raw: object) -> tuple[Series, ...]:
+    """The series of a list of [mcpServer, toolName] pairs. Raises: BatchError."""
     if not isinstance(raw, list):
         raise BatchError("`dictionary` is a list of [mcpServer, toolName] pairs")
     pairs = []

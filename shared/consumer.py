@@ -1,8 +1,9 @@
 """Follow the stream without losing or repeating an entry: what detector, alerter and aggregator share.
 
 PUB/SUB is only the fast path. A consumer's place is (epoch, sequence), kept in one atomic write with its state. On start, on a
-gap, and when the heartbeat shows a head beyond its place, it reads the journal from its place on. An entry that makes the
-state fail is parked, counted and passed. Knows nothing of what a state does with an entry.
+gap, and when the heartbeat shows a head beyond its place, it reads the journal from its place on. Under load entries are
+gathered and applied together; an entry that makes the state fail is found one by one, parked, counted and passed. Knows
+nothing of what a state does with an entry.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
@@ -19,16 +20,26 @@ import zmq
 from perfmon.rpc import RpcError, new_request_id
 from perfmon.wire import Kind, WireError, request, unpack_envelope
 from perfmon.wire.limits import MAX_ENTRY_BYTES
-from shared.batch import Batch, decode
+from shared.batch import Batch
 from shared.database import is_full
+from shared.decoding import Body, decode_entries
 from shared.journal import JournalReader, LostPlace
 from shared.parking import ParkingLot
 from shared.runtime.service import Service, now_ms
 
 #: Messages the SUB socket may hold while we work; beyond it ZeroMQ drops and the journal fills the gap.
-STREAM_HWM: Final = 200
+STREAM_HWM: Final = 64
 #: Entries applied from the stream in one turn of the loop, so that queries are answered in between.
 STREAM_TURN: Final = 64
+#: Under load entries are applied this often, all that came in between at once: much of the work is per application.
+GATHER_S: Final = 0.05
+#: Bytes of entries that are applied at once, live or from the journal, unless one entry is larger.
+GATHER_BYTES: Final = 8 * 1024 * 1024
+#: Entries applied at once were committed within this time: their rows share the time of commit.
+GATHER_SPAN_MS: Final = 1_000
+#: Share of one core that saving may take; a save that costs more makes the next one come later, up to SAVE_STRETCH times.
+SAVE_SHARE: Final = 0.005
+SAVE_STRETCH: Final = 5.0
 #: How long one turn of catching up may take, likewise.
 CATCH_UP_TURN_S: Final = 0.25
 #: How often our place is told to ingest, which then may drop segments.
@@ -45,12 +56,20 @@ class Position(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One committed batch with its place and the time of its commit."""
+    """One committed batch with its place and the time of its commit; or several, with the place and time of the last."""
 
     epoch: str
     seq: int
     committed_ms: int
     batch: Batch
+
+
+class Waiting(NamedTuple):
+    """An entry that was not applied yet; `body` is an encoded batch."""
+
+    seq: int
+    committed_ms: int
+    body: Body
 
 
 class StateNotSaved(RuntimeError):
@@ -108,6 +127,13 @@ class Consumer:
         self._save_every_s = save_every_s
         self._saved = Position("", 0)
         self._saved_at = time.monotonic()
+        self._save_cost_s = 0.0
+        self._gathered: list[Waiting] = []
+        self._gathered_bytes = 0
+        self._applied_at = 0.0
+        self._apply_is_due = False
+        #: Entries of this epoch up to this one go one by one: one of them made the state fail.
+        self._suspects = Position("", 0)
         self._reported: Position | None = None
         self._behind = True
         self._catching_up = False
@@ -135,6 +161,7 @@ class Consumer:
         )
         with self.lock:
             self._load()
+            self._suspects = Position(*self._parking.suspects())
         service.watch(self._stream, self._on_stream)
         service.watch(self._ingest, self._on_ingest_reply)
         service.every(1.0, self._tick)
@@ -144,6 +171,8 @@ class Consumer:
 
     def wait_for(self, seq: int, timeout_s: float) -> bool:
         """Wait (in a worker thread) until entry `seq` is folded in; whether it is."""
+        if self.position.seq < seq:
+            self.service.call_soon(self._apply_gathered)
         with self._applied:
             return self._applied.wait_for(lambda: self.position.seq >= seq, timeout_s)
 
@@ -159,16 +188,26 @@ class Consumer:
     def _on_stream(self) -> None:
         for _ in range(STREAM_TURN):
             try:
-                frames = self._stream.recv_multipart(zmq.NOBLOCK)
+                frame = self._stream.recv(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                break
+            body = self._stream.recv(copy=False).buffer if self._stream.getsockopt(zmq.RCVMORE) else None
+            while self._stream.getsockopt(zmq.RCVMORE):
+                self._stream.recv()
             try:
-                header = unpack_envelope(frames[0])
+                header = unpack_envelope(frame)
             except WireError:
                 continue
-            self._on_message(header.kind, header.body, frames)
+            self._on_message(header.kind, header.body, body)
+        if self._gathered and not self._apply_is_due:
+            wait_s = self._applied_at + GATHER_S - time.monotonic()
+            if wait_s <= 0:
+                self._apply_gathered()
+            else:
+                self._apply_is_due = True
+                self.service.after(wait_s, self._apply_gathered)
 
-    def _on_message(self, kind: str, header: dict[str, Any], frames: list[bytes]) -> None:
+    def _on_message(self, kind: str, header: dict[str, Any], body: Body | None) -> None:
         if kind == Kind.DISK_FULL:
             disk_full = getattr(self.state, "disk_full", None)
             if disk_full is not None and not self._rebuilding:
@@ -182,18 +221,30 @@ class Consumer:
             self.head = max(self.head, seq)
         if self._behind:
             return
+        heard = self._gathered[-1].seq if self._gathered else self.position.seq
         if epoch != self.position.epoch:
             self._fall_behind()
-        elif kind == Kind.ENTRY and seq == self.position.seq + 1 and len(frames) == 2:
-            with self.lock:
-                self._take(seq, int(header.get("committedMs") or 0), frames[1], live=True)
-        elif seq > self.position.seq:
+        elif kind == Kind.ENTRY and seq == heard + 1 and body is not None:
+            self._gathered.append(Waiting(seq, int(header.get("committedMs") or 0), body))
+            self._gathered_bytes += len(body)
+            if self._gathered_bytes >= GATHER_BYTES:
+                self._apply_gathered()
+        elif seq > heard:
             # The stream lost entries, up to this one or, as the heartbeat shows, the last ones.
             self.gaps_total += 1
             self._fall_behind()
 
+    def _apply_gathered(self) -> None:
+        self._apply_is_due = False
+        gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        if gathered and not self._behind:
+            with self.lock:
+                self._take(gathered, live=True)
+            self._applied_at = time.monotonic()
+
     def _fall_behind(self) -> None:
         if not self._behind:
+            self._apply_gathered()
             self._behind = True
             self.service.call_soon(self._catch_up)
 
@@ -242,10 +293,8 @@ class Consumer:
             if not page:
                 return True
             self.head = max(self.head, page[-1].seq)
-            for raw in page:
-                if raw.seq != self.position.seq + 1:
-                    return False  # a parked entry made us load an older place: read from there
-                self._take(raw.seq, raw.committed_ms, raw.body, live=False)
+            if not self._take([Waiting(*raw) for raw in page], live=False):
+                return False  # an entry that failed made us load an older place: read from there
             if time.monotonic() >= until:
                 return False
 
@@ -309,32 +358,68 @@ class Consumer:
         self._save_if_room(force=not self.service.ready)
         self.service.ready = True
 
-    # --- one entry ------------------------------------------------------------------------------------------------
+    # --- entries --------------------------------------------------------------------------------------------------
 
-    def _take(self, seq: int, committed_ms: int, body: bytes, *, live: bool) -> None:
-        place = Position(self.position.epoch, seq)
-        if self._parking.holds(place.epoch, seq):
-            self.position = place
-            return
-        self._parking.begin(place.epoch, seq)
+    def _take(self, entries: Sequence[Waiting], *, live: bool) -> bool:
+        """Apply entries that follow each other from our place on; False when one failed and we stand elsewhere now."""
+        return all(self._apply(group, live=live) for group in self._groups(entries))
+
+    def _groups(self, entries: Sequence[Waiting]) -> Iterator[list[Waiting]]:
+        group: list[Waiting] = []
+        size = 0
+        for entry in entries:
+            alone = self._goes_alone(entry.seq)
+            full = size + len(entry.body) > GATHER_BYTES
+            if group and (alone or full or not 0 <= entry.committed_ms - group[0].committed_ms <= GATHER_SPAN_MS):
+                yield group
+                group, size = [], 0
+            group.append(entry)
+            size += len(entry.body)
+            if alone:
+                yield group
+                group, size = [], 0
+        if group:
+            yield group
+
+    def _goes_alone(self, seq: int) -> bool:
+        epoch = self.position.epoch
+        return (epoch == self._suspects.epoch and seq <= self._suspects.seq) or self._parking.holds(epoch, seq)
+
+    def _apply(self, group: list[Waiting], *, live: bool) -> bool:
+        epoch, first, last = self.position.epoch, group[0].seq, group[-1].seq
+        if self._parking.holds(epoch, first):
+            self.position = Position(epoch, first)
+            return True
+        self._parking.begin(epoch, first, last)
         try:
-            batch = decode(body)
-            urgent = self.state.apply(Entry(place.epoch, seq, committed_ms, batch), now_ms(), live)
-        except Exception:  # noqa: BLE001 - whatever fails in a core, this entry is parked and the service goes on
-            self._log.exception("entry_parked", epoch=place.epoch, seq=seq)
-            self._parking.park(place.epoch, seq, body)
-            self._load()
-            self._fall_behind()
-            return
+            batch = decode_entries([entry.body for entry in group])
+            urgent = self.state.apply(Entry(epoch, last, group[-1].committed_ms, batch), now_ms(), live)
+        except Exception:  # noqa: BLE001 - whatever fails in a core, the entry is parked and the service goes on
+            self._failed(group)
+            return False
         self._parking.done()
-        self.position = place
-        self.head = max(self.head, seq)
-        self.entries_total += 1
+        self.position = Position(epoch, last)
+        self.head = max(self.head, last)
+        self.entries_total += len(group)
         self.rows_total += len(batch)
         if urgent:
             self._save_if_room(force=True)
         with self._applied:
             self._applied.notify_all()
+        return True
+
+    def _failed(self, group: list[Waiting]) -> None:
+        """Park the entry, or have those that failed together come again one by one."""
+        epoch, first, last = self.position.epoch, group[0].seq, group[-1].seq
+        if first == last:
+            self._log.exception("entry_parked", epoch=epoch, seq=first)
+            self._parking.park(epoch, first, bytes(group[0].body))
+        else:
+            self._log.warning("entries_failed_together", epoch=epoch, first=first, last=last)
+            self._parking.done()
+            self._suspects = Position(epoch, last)
+        self._load()
+        self._fall_behind()
 
     def _load(self) -> None:
         found = self.state.load()
@@ -345,14 +430,16 @@ class Consumer:
             self._log.error("entry_parked_after_crashes", epoch=deadly[0], seq=deadly[1])
 
     def _save(self, *, force: bool = False) -> None:
-        due = time.monotonic() - self._saved_at >= self._save_every_s
+        stretch = min(self._save_cost_s / SAVE_SHARE, SAVE_STRETCH * self._save_every_s)
+        due = time.monotonic() - self._saved_at >= max(self._save_every_s, stretch)
         if not self.position.epoch or not (force or (due and self.position != self._saved)):
             return
-        self._saved_at = time.monotonic()
+        self._saved_at, began = time.monotonic(), time.thread_time()
         try:
             self.state.save(self.position)
         except (sqlite3.Error, OSError) as error:
             raise StateNotSaved(str(error)) from error
+        self._save_cost_s = time.thread_time() - began
         self._saved = self.position
         self.state.saved(now_ms())
 

@@ -1,6 +1,6 @@
 """Entries that make a core fail: kept aside with their reason to be looked at, and passed.
 
-An exception parks an entry at once. A core that takes the whole process with it leaves a mark of the entry it was working
+An exception parks an entry at once. A core that takes the whole process with it leaves a mark of the entries it was working
 on; the third death on the same entry parks it too.
 """
 
@@ -18,7 +18,8 @@ from shared.store.atomic import write_atomic
 #: Deaths on the same entry after which it is parked: a kill -9 from outside hits the same entry twice at most by bad luck.
 MAX_DEATHS: Final = 3
 
-_MARK: Final = struct.Struct("<16sQQ")
+#: Epoch, first entry under work, deaths, last entry under work.
+_MARK: Final = struct.Struct("<16sQQQ")
 
 
 class ParkingLot:
@@ -53,10 +54,15 @@ class ParkingLot:
         self._known.add(f"{epoch}-{seq}")
         self.done()
 
-    def begin(self, epoch: str, seq: int) -> None:
-        """Mark the entry that is worked on now."""
-        deaths = self._deaths if self._working == (epoch, seq) else 0
-        self._mark[:] = _MARK.pack(epoch.encode()[:16], seq, deaths)
+    def begin(self, epoch: str, seq: int, last: int | None = None) -> None:
+        """Mark the entry that is worked on now, or all up to `last`."""
+        working, first, last_then = self._working
+        deaths = self._deaths if working == epoch and first <= seq <= last_then else 0
+        self._mark[:] = _MARK.pack(epoch.encode()[:16], seq, deaths, seq if last is None else last)
+
+    def suspects(self) -> tuple[str, int]:
+        """Epoch and last of the entries that were worked on when the process died; entry 0 when it did not."""
+        return (self._working[0], self._working[2]) if self._deaths else ("", 0)
 
     def done(self) -> None:
         """The entry under work is through."""
@@ -65,17 +71,17 @@ class ParkingLot:
     def settle(self) -> None:
         """Everything was caught up: earlier deaths are forgotten."""
         self._deaths = 0
-        self._working = ("", 0)
+        self._working = ("", 0, 0)
 
     def park_deadly(self) -> tuple[str, int] | None:
         """Park, without its body, the entry that three processes in a row died on; which one that was."""
-        epoch, seq = self._working
-        if self._deaths < MAX_DEATHS or self.holds(epoch, seq):
+        epoch, seq, last = self._working
+        if self._deaths < MAX_DEATHS or seq != last or self.holds(epoch, seq):
             return None
         self.park(epoch, seq, b"")
         return epoch, seq
 
     def _count_death(self) -> int:
-        epoch, seq, deaths = _MARK.unpack(self._mark[:])
-        self._working = (epoch.rstrip(b"\0").decode(errors="replace"), seq)
+        epoch, seq, deaths, last = _MARK.unpack(self._mark[:])
+        self._working = (epoch.rstrip(b"\0").decode(errors="replace"), seq, max(seq, last))
         return deaths + 1 if seq else 0

@@ -10,14 +10,13 @@ import sqlite3
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from perfmon.wire.limits import MAX_FRAME_BYTES
 from shared.database import open_readonly
 from shared.journal.segment import list_segments
 
-#: Bytes of entries fetched at once; one entry may be as large as a frame.
-PAGE_BYTES: Final = MAX_FRAME_BYTES
-#: Entries fetched at once.
-PAGE_ENTRIES: Final = 512
+#: Bytes of entries fetched at once, unless one entry is larger: it bounds the memory of catching up, however far behind.
+PAGE_BYTES: Final = 8 * 1024 * 1024
+#: Entries fetched at once, for what each takes besides its bytes.
+PAGE_ENTRIES: Final = 4_096
 
 
 class RawEntry(NamedTuple):

@@ -93,6 +93,10 @@ class Service:
         """Call back about every `interval_s` seconds, first after one interval."""
         self._timers.append([time.monotonic() + interval_s, interval_s, callback])
 
+    def after(self, delay_s: float, callback: Callable[[], None]) -> None:
+        """Call back once, in about `delay_s` seconds; on the loop's thread alone."""
+        self._timers.append([time.monotonic() + delay_s, None, callback])
+
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Run a callback on the loop's thread; may be called from any thread."""
         self._soon.append(callback)
@@ -136,13 +140,15 @@ class Service:
     def _turn(self) -> None:
         for source, _ in self._poller.poll(self._timeout_ms()):
             self._callbacks[source]()
-        while self._soon:
+        for _ in range(len(self._soon)):  # what they add comes after another look at the sockets
             self._soon.popleft()()
         now = time.monotonic()
-        for timer in self._timers:
-            if timer[0] <= now:
+        for timer in [timer for timer in self._timers if timer[0] <= now]:
+            if timer[1] is None:
+                self._timers.remove(timer)
+            else:
                 timer[0] = now + timer[1]
-                timer[2]()
+            timer[2]()
 
     def _timeout_ms(self) -> int:
         if self._soon:
