@@ -14,6 +14,8 @@ MINUTE_MS: Final = 60 * SECOND_MS
 HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _UNITS: Final = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}
 _SPAN = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
 _AGO = re.compile(r"-?([0-9]{1,6}(?:s|m|h|d|w))(?: ago)?")
@@ -67,14 +69,14 @@ def parse_iso(text: str) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     try:
-        return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+        return (moment - _EPOCH) // _MILLISECOND
     except OverflowError as error:
         raise BadTime("a year from 1970 to 9999") from error
 
 
 def iso(ts_ms: int) -> str:
     """`2025-10-31T13:00:00.123Z`."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(ts_ms))
+    moment = _EPOCH + timedelta(milliseconds=int(ts_ms))
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 

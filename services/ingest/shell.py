@@ -15,10 +15,11 @@ from typing import Any, Final
 
 import zmq
 
-from perfmon.wire import MAX_FRAME_BYTES, PROTOCOL_MAJOR, Kind, WireError, ack_reply, error_reply, pack, unpack_envelope
+from perfmon.wire import MAX_FRAME_BYTES, PROTOCOL_MAJOR, Kind, WireError, ack_reply, error_reply, pack
 from services.ingest.appender import INLINE_ROWS, Appender
 from services.ingest.call_id_files import CallIdFiles
 from services.ingest.checkpoints import Checkpoints
+from services.ingest.core.frames import read
 from services.ingest.core.ingest import Answer, IngestCore, Message, Plan
 from services.ingest.disk import Disk
 from services.ingest.progress import Progress
@@ -140,7 +141,7 @@ class Ingest:
             self._send(frames[:1], error_reply("", "too_many_frames", "a message is one frame"))
             return
         try:
-            _, kind, body = unpack_envelope(frame)
+            kind, body = read(frame)
         except WireError as error:
             self._core.refuse(error.reason)
             self._send(envelope, error_reply("", error.reason, str(error)))
@@ -159,7 +160,7 @@ class Ingest:
             self._core.refuse("too_many_frames")
             return
         try:
-            _, kind, body = unpack_envelope(frames[-1])
+            kind, body = read(frames[-1])
         except WireError as error:
             self._core.refuse(error.reason)
             return

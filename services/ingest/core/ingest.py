@@ -16,6 +16,7 @@ import numpy as np
 from perfmon.wire import ack_reply
 from services.ingest.core.door import MessageRefused, let_in, producer_of
 from services.ingest.core.duplicates import CallIdMemory, ProducerLedger, Seen, call_digest
+from services.ingest.core.frames import Body
 from services.ingest.core.placement import Placement
 from services.ingest.core.reasons import REASONS
 from services.ingest.core.validation import NONE_REFUSED, Refused
@@ -35,7 +36,7 @@ class Message(NamedTuple):
 
     sender: Any
     kind: str
-    body: dict[Any, Any]
+    body: Body
 
 
 @dataclass(slots=True)
@@ -212,6 +213,6 @@ class IngestCore:
         return Answer(outcome.sender, frame)
 
 
-def _claimed_rows(body: dict[Any, Any]) -> int:
+def _claimed_rows(body: Body) -> int:
     rows, n = body.get("rows"), body.get("n")
     return len(rows) if isinstance(rows, list) else n if type(n) is int and n >= 0 else 0

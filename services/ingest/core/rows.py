@@ -22,8 +22,8 @@ _MAX_TIME_CHARS: Final = 40
 _MAX_TS_MS: Final = 253_402_300_799_999
 
 
-class _Fault(Exception):
-    pass
+class Fault(Exception):
+    """What is wrong with a row, by its reason."""
 
 
 class _Columns:
@@ -65,7 +65,7 @@ def rows_to_batch(rows: list[Any], now_ms: int) -> tuple[Batch, list[int], Refus
         try:
             _take(columns, row, now_ms)
             columns.origin.append(index)
-        except _Fault as fault:
+        except Fault as fault:
             reason = str(fault)
             by_reason[reason] = by_reason.get(reason, 0) + 1
             if len(named) < MAX_NAMED:
@@ -75,25 +75,25 @@ def rows_to_batch(rows: list[Any], now_ms: int) -> tuple[Batch, list[int], Refus
 
 def _take(columns: _Columns, row: Any, now_ms: int) -> None:
     if not isinstance(row, dict):
-        raise _Fault("row_not_a_map")
+        raise Fault("row_not_a_map")
     if not _FIELDS.issuperset(row):
-        raise _Fault("unknown_field")
+        raise Fault("unknown_field")
     for name in _REQUIRED:
         if name not in row:
-            raise _Fault("missing_field")
+            raise Fault("missing_field")
     server, tool, duration, success = row["mcpServer"], row["toolName"], row["duration"], row["success"]
     if not isinstance(server, str) or not isinstance(tool, str):
-        raise _Fault("name_not_text")
+        raise Fault("name_not_text")
     if success is not True and success is not False:
-        raise _Fault("success_not_boolean")
+        raise Fault("success_not_boolean")
     milliseconds = _number(duration, "duration_not_a_number")
     error = row.get("error")
     if error is not None and not isinstance(error, str):
-        raise _Fault("error_not_text")
+        raise Fault("error_not_text")
     call_id = row.get("callId")
-    if call_id is not None and not _is_call_id(call_id):
-        raise _Fault("call_id_not_text")
-    ts = _timestamp(row.get("timestamp"), now_ms)
+    if call_id is not None and not is_call_id(call_id):
+        raise Fault("call_id_not_text")
+    ts = timestamp(row.get("timestamp"), now_ms)
     resources = _resources(row.get("resource"))
     at = len(columns.codes)
     columns.codes.append(columns.union.setdefault(Series(server, tool), len(columns.union)))
@@ -113,16 +113,16 @@ def _number(value: Any, reason: str) -> float:
         return value
     if type(value) is int:
         return float(value) if abs(value) < 2**63 else math.inf
-    raise _Fault(reason)
+    raise Fault(reason)
 
 
 def _resources(value: Any) -> tuple[float, float, float]:
     if value is None:
         return _NAN, _NAN, _NAN
     if not isinstance(value, dict):
-        raise _Fault("resource_not_a_map")
+        raise Fault("resource_not_a_map")
     if not set(_RESOURCES).issuperset(value):
-        raise _Fault("unknown_field")
+        raise Fault("unknown_field")
     cpu, memory, disk_io = (_resource(value.get(name)) for name in _RESOURCES)
     return cpu, memory, disk_io
 
@@ -135,7 +135,11 @@ def _resource(value: Any) -> float:
     return math.inf if math.isnan(number) else number
 
 
-def _timestamp(value: Any, now_ms: int) -> int:
+def timestamp(value: Any, now_ms: int) -> int:
+    """Epoch ms of a row's `timestamp`.
+
+    Raises: Fault.
+    """
     if value is None:
         return now_ms
     if type(value) is int:
@@ -146,10 +150,11 @@ def _timestamp(value: Any, now_ms: int) -> int:
             return parse_iso(value)
         except BadTime:
             pass
-    raise _Fault("timestamp_not_a_time")
+    raise Fault("timestamp_not_a_time")
 
 
-def _is_call_id(value: Any) -> bool:
+def is_call_id(value: Any) -> bool:
+    """Whether a call id can be kept."""
     if not isinstance(value, str) or not value:
         return False
     try:
