@@ -1,7 +1,7 @@
 """What waits to be sent: a bounded queue between the host's threads and the sender's, with the counters.
 
-Every row that `put` was given is counted once more when it is settled: acknowledged, sent (fire and forget), rejected or
-dropped. So `recorded_total == buffered + in_flight + settled`. Knows nothing of sockets or messages.
+Every row that was put in is counted once more when it is settled: acknowledged, sent (fire and forget), rejected or dropped. So
+`recorded_total == buffered + in_flight + settled`. Knows nothing of sockets or messages.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+from perfmon.producer.columns import Block
 from perfmon.producer.rows import Row
 
 #: Slice of a host's wait for room, after which it looks again whether the producer was closed.
@@ -25,6 +27,7 @@ class ProducerStats:
     `acknowledged_total` rows are on disk (`duplicates_total` of them had been before); `sent_total` were handed to the
     socket by a fire-and-forget producer, which never learns more; `rejected_total` were refused for what they are;
     `dropped_total` found no room, or no pipeline before the end. `last_error` is the newest reason for any loss or delay.
+    `buffered_bytes` is what the buffered rows take, about.
     """
 
     recorded_total: int
@@ -36,17 +39,26 @@ class ProducerStats:
     resent_total: int
     in_flight: int
     buffered: int
+    buffered_bytes: int
     last_error: str | None
 
 
-class Buffer:
-    """Rows in the order they were recorded; at most `max_rows` of them wait."""
+class Taken(NamedTuple):
+    """What is to become one message: rows, or a block of them. `ticket` is what `settle` is told."""
 
-    def __init__(self, max_rows: int, *, block: bool) -> None:
-        if max_rows < 1:
-            raise ValueError("max_buffered is at least 1")
+    ticket: int
+    items: list[Row] | Block
+
+
+class Buffer:
+    """Rows and blocks of them in the order they were recorded; at most `max_rows` single rows and `max_bytes` of all wait."""
+
+    def __init__(self, max_rows: int, max_bytes: int, *, block: bool) -> None:
+        if max_rows < 1 or max_bytes < 1:
+            raise ValueError("max_buffered and max_buffered_bytes are at least 1")
         self._max_rows = max_rows
-        self._block = block
+        self._max_bytes = max_bytes
+        self.blocking = block
         self.reset()
 
     def reset(self) -> None:
@@ -54,43 +66,164 @@ class Buffer:
         # Reentrant: a signal handler may record a call while its own thread is inside put().
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._arrived = threading.Event()
-        self._rows: deque[Row] = deque()
-        self._in_flight = 0
-        self._closed = False
-        self._recorded = self._acknowledged = self._duplicates = self._sent = 0
-        self._dropped = self._rejected = self._resent = 0
+        self._bell = threading.Lock()  # held while nobody rang
+        self._bell.acquire()
+        self._asleep = False
+        self.attended = False  # whether a sender was started for it
+        self._items: deque[Row | Block] = deque()
+        self._blocks = 0
+        self._block_rows = 0
+        self._bytes = 0
+        self._tickets: dict[int, int] = {}  # first row's ordinal → rows not settled yet
+        self._listeners: list[Callable[[], None]] = []
+        self.closed = False
+        self._entered = 0  # rows that came into the queue; `_entered - waiting` of them left it
+        self._turned_away = 0
+        self._acknowledged = self._duplicates = self._sent = self._dropped = self._rejected = self._resent = 0
         self.last_error: str | None = None
+
+    # --- the host's side ------------------------------------------------------------------------------------------
 
     def put(self, row: Row) -> bool:
         """Take a row, and drop the oldest or wait for room when full; False when it was dropped because of the end."""
+        size = row[10]
         with self._lock:
-            self._recorded += 1
-            if len(self._rows) >= self._max_rows and not self._closed:
-                self._make_room()
-            if self._closed:
-                self._dropped += 1
-                return False
-            self._rows.append(row)
-        if not self._arrived.is_set():
-            self._arrived.set()
+            items = self._items
+            if (
+                self._bytes + size > self._max_bytes or len(items) - self._blocks >= self._max_rows or self.closed
+            ) and not self._make_room(size, 1):
+                return self._turn_away(1)
+            items.append(row)
+            self._entered += 1
+            self._bytes += size
+            if self._asleep:
+                self._wake()
         return True
 
-    def take(self, limit: int) -> list[Row]:
-        """Up to `limit` of the oldest rows; they are in flight until settled."""
+    def put_block(self, block: Block) -> bool:
+        """`put` for many rows at once."""
         with self._lock:
-            rows = [self._rows.popleft() for _ in range(min(limit, len(self._rows)))]
-            self._in_flight += len(rows)
-            self._changed.notify_all()
-            return rows
+            if not self._make_room(block.size_bytes, 0):
+                return self._turn_away(block.rows)
+            self._items.append(block)
+            self._entered += block.rows
+            self._blocks += 1
+            self._block_rows += block.rows
+            self._bytes += block.size_bytes
+            if self._asleep:
+                self._wake()
+        return True
+
+    def has_room(self, size_bytes: int, rows: int) -> bool:
+        """Whether so much would be taken at once: nothing dropped, nobody waiting."""
+        with self._lock:
+            return self.closed or self._fits(size_bytes, rows)
+
+    def refuse(self, rows: int, reason: str) -> None:
+        """Count rows that were recorded and can't be taken."""
+        with self._lock:
+            self._turned_away += rows
+            self._rejected += rows
+            self.last_error = reason
+
+    @property
+    def mark(self) -> int:
+        """How far recording is, for `settled`."""
+        return self._entered
+
+    def settled(self, mark: int) -> bool:
+        """Whether all that was recorded up to a mark is settled."""
+        with self._lock:
+            return self._settled_up_to() >= mark
+
+    def wait_settled(self, timeout_s: float) -> bool:
+        """Whether all that was recorded before this call was settled within the time."""
+        deadline = time.monotonic() + timeout_s
+        with self._lock:
+            mark = self._entered
+            while self._settled_up_to() < mark:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(min(left, WAIT_SLICE_S))
+            return True
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call this, on whatever thread, whenever rows were taken or settled; it must not block."""
+        with self._lock:
+            self._listeners.append(listener)
+
+    def unlisten(self, listener: Callable[[], None]) -> None:
+        """Stop calling it; a forked child has forgotten it already."""
+        with self._lock:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+    def stats(self) -> ProducerStats:
+        """All counters at one moment."""
+        with self._lock:
+            return ProducerStats(
+                recorded_total=self._entered + self._turned_away,
+                acknowledged_total=self._acknowledged,
+                duplicates_total=self._duplicates,
+                sent_total=self._sent,
+                dropped_total=self._dropped,
+                rejected_total=self._rejected,
+                resent_total=self._resent,
+                in_flight=sum(self._tickets.values()),
+                buffered=self.waiting,
+                buffered_bytes=self._bytes,
+                last_error=self.last_error,
+            )
+
+    # --- the sender's side ----------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait to be taken."""
+        return len(self._items) - self._blocks + self._block_rows
+
+    def full_message(self, rows: int, size_bytes: int) -> bool:
+        """Whether so much waits, or a block: more would not go into the same message."""
+        return self._blocks > 0 or len(self._items) >= rows or self._bytes >= size_bytes
+
+    def take(self, max_rows: int, max_bytes: int) -> Taken | None:
+        """The oldest block, or the oldest rows up to these (one at least); they are in flight until settled."""
+        with self._lock:
+            if not self._items:
+                return None
+            ticket = self._entered - self.waiting
+            first = self._pop()
+            if isinstance(first, Block):
+                self._tickets[ticket] = first.rows
+                self._notify()
+                return Taken(ticket, first)
+            rows, size, items = [first], first[10], self._items
+            while items and len(rows) < max_rows and type(items[0]) is not Block and size < max_bytes:
+                row = items.popleft()
+                rows.append(row)  # type: ignore[arg-type] # no block, see above
+                size += row[10]  # type: ignore[misc] # likewise
+            self._bytes -= size - first[10]
+            self._tickets[ticket] = len(rows)
+            self._notify()
+            return Taken(ticket, rows)
 
     def wait_for_rows(self) -> None:
-        """Return when a row arrived or the end began; may return early."""
-        self._arrived.wait()
-        self._arrived.clear()
+        """Return when rows wait or the end began; may return early."""
+        with self._lock:
+            if self._items or self.closed:
+                return
+            self._asleep = True
+        self._bell.acquire()
 
     def settle(
-        self, *, acknowledged: int = 0, duplicates: int = 0, sent: int = 0, rejected: int = 0, dropped: int = 0
+        self,
+        ticket: int,
+        *,
+        acknowledged: int = 0,
+        duplicates: int = 0,
+        sent: int = 0,
+        rejected: int = 0,
     ) -> None:
         """What became of rows in flight; `duplicates` are among the acknowledged."""
         with self._lock:
@@ -98,78 +231,86 @@ class Buffer:
             self._duplicates += duplicates
             self._sent += sent
             self._rejected += rejected
-            self._dropped += dropped
-            self._in_flight -= acknowledged + sent + rejected + dropped
-            self._changed.notify_all()
+            left = self._tickets.get(ticket, 0) - acknowledged - sent - rejected
+            if left > 0:
+                self._tickets[ticket] = left
+            else:
+                self._tickets.pop(ticket, None)
+            self._notify()
 
-    def resent(self, reason: str) -> None:
-        """One more message goes out again."""
+    def resent(self, messages: int, reason: str) -> None:
+        """So many more messages go out again."""
         with self._lock:
-            self._resent += 1
+            self._resent += messages
             self.last_error = reason
 
     def reject_in_flight(self, reason: str) -> None:
         """Give up what is under way."""
         with self._lock:
             self.last_error = reason
-            self.settle(rejected=self._in_flight)
-
-    def wait_settled(self, timeout_s: float) -> bool:
-        """Whether all that was recorded before this call was settled within the time."""
-        deadline = time.monotonic() + timeout_s
-        with self._lock:
-            target = self._recorded
-            while self._settled() < target:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return False
-                self._changed.wait(min(left, WAIT_SLICE_S))
-            return True
+            self._rejected += sum(self._tickets.values())
+            self._tickets.clear()
+            self._notify()
 
     def close(self) -> None:
         """Take no more rows, and wake all who wait."""
         with self._lock:
-            self._closed = True
-            self._changed.notify_all()
-        self._arrived.set()
+            self.closed = True
+            self._notify()
+            if self._asleep:
+                self._wake()
 
     def drop_rest(self) -> None:
         """The end came: what still waits or is in flight counts as dropped."""
         with self._lock:
-            self._dropped += len(self._rows) + self._in_flight
-            self._rows.clear()
-            self._in_flight = 0
-            self._changed.notify_all()
+            self._dropped += self.waiting + sum(self._tickets.values())
+            self._items.clear()
+            self._tickets.clear()
+            self._blocks = self._block_rows = self._bytes = 0
+            self._notify()
 
-    @property
-    def closed(self) -> bool:
-        """Whether the end began."""
-        return self._closed
+    # --- within the lock ------------------------------------------------------------------------------------------
 
-    def stats(self) -> ProducerStats:
-        """All counters at one moment."""
-        with self._lock:
-            return ProducerStats(
-                recorded_total=self._recorded,
-                acknowledged_total=self._acknowledged,
-                duplicates_total=self._duplicates,
-                sent_total=self._sent,
-                dropped_total=self._dropped,
-                rejected_total=self._rejected,
-                resent_total=self._resent,
-                in_flight=self._in_flight,
-                buffered=len(self._rows),
-                last_error=self.last_error,
-            )
-
-    def _make_room(self) -> None:
-        if not self._block:
-            self._rows.popleft()
-            self._dropped += 1
+    def _make_room(self, size_bytes: int, rows: int) -> bool:
+        """Have room, at the cost of the oldest or of time; False when the end came."""
+        while not self.closed and not self._fits(size_bytes, rows):
+            if self.blocking:
+                self._changed.wait(WAIT_SLICE_S)
+                continue
+            dropped = self._pop()
+            self._dropped += dropped.rows if isinstance(dropped, Block) else 1
             self.last_error = "buffer_full"
-            return
-        while len(self._rows) >= self._max_rows and not self._closed:
-            self._changed.wait(WAIT_SLICE_S)
+        return not self.closed
 
-    def _settled(self) -> int:
-        return self._acknowledged + self._sent + self._rejected + self._dropped
+    def _turn_away(self, rows: int) -> bool:
+        self._turned_away += rows
+        self._dropped += rows
+        return False
+
+    def _fits(self, size_bytes: int, rows: int) -> bool:
+        if not self._items:
+            return True  # whatever its size, or it would never go
+        return self._bytes + size_bytes <= self._max_bytes and len(self._items) - self._blocks + rows <= self._max_rows
+
+    def _pop(self) -> Row | Block:
+        item = self._items.popleft()
+        if isinstance(item, Block):
+            self._blocks -= 1
+            self._block_rows -= item.rows
+            self._bytes -= item.size_bytes
+        else:
+            self._bytes -= item[10]
+        return item
+
+    def _settled_up_to(self) -> int:
+        """How many of the first rows are settled."""
+        return next(iter(self._tickets)) if self._tickets else self._entered - self.waiting
+
+    def _wake(self) -> None:
+        self._asleep = False
+        self._bell.release()
+
+    def _notify(self) -> None:
+        self._changed.notify_all()
+        for listener in self._listeners:
+            listener()

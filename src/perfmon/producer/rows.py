@@ -1,4 +1,4 @@
-"""From what `record` was given to the rows of a message. Pure; ingest is who judges values.
+"""From what `record` was given to the maps of a `rows` message. Pure; ingest is who judges values.
 
 Here only what would make a message unsendable is put right or refused: lone surrogates (a file name in an error message),
 numbers that are not Python's own (numpy's), names without end.
@@ -6,52 +6,49 @@ numbers that are not Python's own (numpy's), names without end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from perfmon.wire import MAX_CALL_ID_BYTES, MAX_ERROR_CHARS, MAX_NAME_BYTES, encode_rows
 
-#: (server, tool, duration_ms, success, error, cpu, memory, disk_io, ts_ms, call_id); a plain tuple because it is made on
-#: the host's own path.
-Row = tuple[Any, Any, Any, Any, Any, Any, Any, Any, Any, Any]
+#: (server, tool, duration_ms, success, error, cpu, memory, disk_io, ts_ms, call_id, size in bytes); a plain tuple because it
+#: is made on the host's own path.
+Row = tuple[Any, Any, Any, Any, Any, Any, Any, Any, Any, Any, int]
+
+#: What a row takes in memory besides its texts, about: the tuple and its numbers.
+ROW_BYTES: Final = 256
 
 #: What packing raises for a row that cannot travel.
 UNPACKABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
 
 
-class Message(NamedTuple):
-    """One frame and how many rows it carries; `rejected` rows could not be put into it, `reason` says why the first could
-    not.
-    """
-
-    frame: bytes
-    rows: int
-    rejected: int
-    reason: str | None
-
-
-def build_message(rows: Sequence[Row], *, producer: str | None, seq: int | None) -> Message:
-    """A `rows` message of all rows that can travel."""
+def build_rows(rows: Sequence[Row]) -> tuple[list[dict[str, Any]], str | None]:
+    """The rows that can travel, as maps, and why the first of the others cannot."""
     maps = [to_map(row) for row in rows]
     if None not in maps:
+        found = [one for one in maps if one is not None]
         try:
-            return Message(encode_rows(maps, producer=producer, seq=seq), len(maps), 0, None)  # type: ignore[arg-type] # no None
+            "".join(_texts(found)).encode()
+            encode_rows(found)
         except UNPACKABLE:
             pass  # one row is to blame; find it
+        else:
+            return found, None
     kept: list[dict[str, Any]] = []
     reason: str | None = None
-    for row, found in zip(rows, maps, strict=True):
-        cleaned, why = _clean(found) if found is not None else (None, _oversize(row))
+    for row, found_map in zip(rows, maps, strict=True):
+        cleaned, why = _clean(found_map) if found_map is not None else (None, _oversize(row))
         if cleaned is None:
             reason = reason or why
         else:
             kept.append(cleaned)
-    return Message(encode_rows(kept, producer=producer, seq=seq), len(kept), len(rows) - len(kept), reason)
+    return kept, reason
 
 
 def to_map(row: Row) -> dict[str, Any] | None:
     """The row with the seed's field names; None when a name or the call id is longer than any that is accepted."""
-    server, tool, duration_ms, success, error, cpu, memory, disk_io, ts_ms, call_id = row
+    server, tool, duration_ms, success, error, cpu, memory, disk_io, ts_ms, call_id, _ = row
     if _oversize(row) is not None:
         return None
     found: dict[str, Any] = {
@@ -84,6 +81,12 @@ def error_text(error: object) -> str:
     return error_text(_text_of(error))
 
 
+def size_bytes(server: object, tool: object, error: str | None, call_id: object) -> int:
+    """What a row takes in memory, about."""
+    texts = (text for text in (server, tool, error, call_id) if isinstance(text, str))
+    return ROW_BYTES + sum(map(sys.getsizeof, texts))
+
+
 def problem(server: object, tool: object, duration_ms: object) -> str | None:
     """Why ingest would refuse a call so named and timed; None when it would not. For producers that want to know at once."""
     for what, name in (("server", server), ("tool", tool)):
@@ -94,6 +97,10 @@ def problem(server: object, tool: object, duration_ms: object) -> str | None:
     if isinstance(duration_ms, bool) or not isinstance(duration_ms, int | float) or not 0 <= duration_ms < float("inf"):
         return f"duration_ms is a number of milliseconds from 0 on, got {duration_ms!r:.80}"
     return None
+
+
+def _texts(maps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    return (value for found in maps for value in found.values() if isinstance(value, str))
 
 
 def _text_of(value: object) -> str:

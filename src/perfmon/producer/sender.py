@@ -1,44 +1,37 @@
-"""The thread that owns the socket: takes rows from the buffer, sends, waits for answers, reconnects.
+"""The thread that owns the connection: takes rows from the buffer, sends, hears answers, connects anew.
 
 Acts on what `delivery` decides. Everything of ZeroMQ is a local of the thread, so that a forked child, in which the thread
-does not exist, has nothing of its parent's to close or to send. If this thread's own code fails, the message under way is
-given up and counted, and it goes on.
+does not exist, has nothing of its parent's to close or to send. If this thread's own code fails, what is under way is given
+up and counted, and it goes on.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
 import zmq
 
 from perfmon.producer.buffer import Buffer
-from perfmon.producer.delivery import Delivery, Phase, Verdict
-from perfmon.wire import WireError, unpack_envelope
-from perfmon.wire.limits import MAX_FRAME_BYTES
+from perfmon.producer.connection import PUSH_LINGER_MS, Connection, connected
+from perfmon.producer.delivery import Delivery, Verdict
+from perfmon.producer.messages import build_message
+from perfmon.wire import CREDIT_PROBE_S, WireError, unpack_envelope
 
-#: Rows of one message: about 12 MB at the very most, so below the frame limit whatever the rows hold.
-MAX_MESSAGE_ROWS: Final = 1_000
+#: Rows of one message at the most.
+MAX_MESSAGE_ROWS: Final = 5_000
+#: What is recorded within so long of the last message goes into one, unless it fills it sooner.
+LINGER_S: Final = 0.005
+#: How long after a message it goes on looking for rows that often.
+BUSY_S: Final = 0.1
 #: How often a thread that waits for its peer looks whether it should end.
 POLL_SLICE_MS: Final = 100
 #: How often it looks for a pipeline where there was none.
 LOOK_AGAIN_S: Final = 0.5
-#: Pauses between attempts to connect to a pipeline that is down.
-RECONNECT_MS: Final = 100
-RECONNECT_MAX_MS: Final = 2_000
-#: A dead peer on TCP is noticed after this; on ipc the kernel tells.
-HEARTBEAT_MS: Final = 2_000
-HEARTBEAT_TIMEOUT_MS: Final = 6_000
-#: How long a closing fire-and-forget socket may take to get its last messages out.
-PUSH_LINGER_MS: Final = 1_000
 #: What a thread may take beyond its deadline to close its socket.
 JOIN_MARGIN_S: Final = 0.5
 #: Pause after a failure of our own code.
@@ -51,12 +44,19 @@ class Sender:
     """Delivers what is in the buffer until told to stop."""
 
     def __init__(
-        self, buffer: Buffer, endpoint: Callable[[], str | None], new_producer_id: Callable[[], str], *, acks: bool
+        self,
+        buffer: Buffer,
+        endpoint: Callable[[], str | None],
+        new_producer_id: Callable[[], str],
+        *,
+        acks: bool,
+        probe_s: float = CREDIT_PROBE_S,
     ) -> None:
         self._buffer = buffer
         self._endpoint = endpoint
         self._new_producer_id = new_producer_id
         self._acks = acks
+        self._probe_s = probe_s
         self.reset()
 
     def start_afresh(self) -> None:
@@ -71,6 +71,7 @@ class Sender:
         self._stopping = threading.Event()
         self._stop_by_s = float("inf")
         self._grace_s: float | None = None
+        self._taken_s = self._loaded_s = 0.0
         self.producer_id = self._new_producer_id()
 
     @property
@@ -109,7 +110,7 @@ class Sender:
         self._buffer.drop_rest()
 
     def _run(self) -> None:
-        delivery = Delivery(self.producer_id if self._acks else None)
+        delivery = Delivery(self.producer_id if self._acks else None, probe_s=self._probe_s)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             while not self._ended(delivery):
@@ -117,14 +118,14 @@ class Sender:
                     self._deliver(context, delivery)
                 except Exception as error:  # noqa: BLE001 - the top of the loop: a host never sees our bug
                     _log.exception("delivery failed")
-                    delivery.give_up("internal")
+                    delivery.give_up()
                     self._buffer.reject_in_flight(f"internal: {type(error).__name__}")
                     self._stopping.wait(FAILURE_PAUSE_S)
         finally:
             context.term()
 
     def _deliver(self, context: zmq.Context[Any], delivery: Delivery) -> None:
-        """One socket's life: until the end, or until it should be replaced."""
+        """One connection's life: until the end, or until it is to be replaced."""
         endpoint = self._endpoint()
         if endpoint is None:
             self._buffer.last_error = "no_pipeline"
@@ -133,64 +134,78 @@ class Sender:
             if self._stopping.is_set():
                 time.sleep(POLL_SLICE_MS / 1000)
             return
-        with self._socket(context, endpoint) as socket:
-            taken_s = time.monotonic()
-            while not self._ended(delivery):
-                if delivery.phase is Phase.IDLE:
-                    self._load(delivery)
-                    taken_s = time.monotonic()
-                elif delivery.phase is Phase.WAITING:
-                    if not self._listen(socket, delivery):
-                        return  # a new socket: whatever state the old one was in is gone with it
-                elif self._send(socket, delivery):
-                    taken_s = time.monotonic()
-                else:
-                    self._no_taker_since(taken_s)
+        with connected(context, endpoint, acks=self._acks) as connection:
+            self._taken_s = time.monotonic()
+            again = delivery.connected(self._taken_s)
+            if again:
+                self._buffer.resent(again, "no_answer")
+            while not self._ended(delivery) and not connection.lost():
+                self._hear_all(connection, delivery)
+                now_s = time.monotonic()
+                if delivery.overdue(now_s):
+                    return  # a new connection: whatever state the old one was in is gone with it
+                if not self._send(connection, delivery, now_s):
+                    self._wait(connection, delivery, now_s)
 
-    def _load(self, delivery: Delivery) -> None:
-        rows = self._buffer.take(MAX_MESSAGE_ROWS)
-        if rows:
-            self._settle(delivery.load(rows, time.monotonic()))
-        elif not self._buffer.closed:
-            self._buffer.wait_for_rows()
-
-    def _send(self, socket: zmq.Socket[bytes], delivery: Delivery) -> bool:
-        """Whether there is a peer; the message is sent if its time has come."""
-        wait_ms = delivery.wait_s(time.monotonic()) * 1000
-        if wait_ms > 0:
-            self._hear(socket, delivery, min(wait_ms, POLL_SLICE_MS))  # a late answer may still settle it
-            return True
-        if not socket.poll(POLL_SLICE_MS, zmq.POLLOUT):
-            self._buffer.last_error = "no_pipeline"
+    def _send(self, connection: Connection, delivery: Delivery, now_s: float) -> bool:
+        """Whether a message went out, or is settled because nothing of it can travel."""
+        if not connection.takes():
             return False
-        try:
-            socket.send(delivery.frame, zmq.NOBLOCK)
-        except zmq.Again:
+        if delivery.next_frame(now_s) is None and not self._load(delivery, now_s):
             return False
-        self._settle(delivery.sent(time.monotonic()))
+        frame = delivery.next_frame(now_s)
+        if frame is None:
+            return False
+        if not connection.send(frame):
+            return False
+        self._taken_s = now_s
+        self._settle(delivery.sent(now_s))
         return True
 
-    def _listen(self, socket: zmq.Socket[bytes], delivery: Delivery) -> bool:
-        """Wait a while for the answer; False when it is overdue."""
-        self._hear(socket, delivery, min(delivery.wait_s(time.monotonic()) * 1000, POLL_SLICE_MS))
-        if not delivery.timed_out(time.monotonic()):
-            return True
-        self._buffer.resent("no_answer")
-        return False
+    def _load(self, delivery: Delivery, now_s: float) -> bool:
+        """Whether a message was made of what waits."""
+        size_bytes = delivery.appetite_bytes(now_s)
+        full = self._buffer.full_message(MAX_MESSAGE_ROWS, size_bytes)
+        if not size_bytes or not (full or self._stopping.is_set() or now_s >= self._loaded_s + LINGER_S):
+            return False
+        taken = self._buffer.take(MAX_MESSAGE_ROWS, size_bytes)
+        if taken is None:
+            return False
+        self._loaded_s = now_s
+        self._settle(delivery.add(taken.ticket, build_message(taken.items), now_s), taken.ticket)
+        return True
 
-    def _hear(self, socket: zmq.Socket[bytes], delivery: Delivery, wait_ms: float) -> None:
-        if not socket.poll(max(1, int(wait_ms)), zmq.POLLIN):
-            return
-        frame = socket.recv_multipart(zmq.NOBLOCK)[-1]
-        with contextlib.suppress(WireError):
-            _, kind, body = unpack_envelope(frame)
-            self._settle(delivery.answered(kind, body, time.monotonic()))
+    def _wait(self, connection: Connection, delivery: Delivery, now_s: float) -> None:
+        """Until something may have changed."""
+        rows_wait = self._buffer.waiting > 0
+        if delivery.idle and not rows_wait:
+            self._buffer.wait_for_rows()
+            self._taken_s = time.monotonic()
+        elif not connection.takes():
+            self._buffer.last_error = "no_pipeline"
+            connection.wait(POLL_SLICE_MS, for_room=True)
+            if not connection.takes():
+                self._no_taker_since(self._taken_s)
+        elif rows_wait and delivery.appetite_bytes(now_s):
+            connection.wait(1000 * (self._loaded_s + LINGER_S - now_s))
+        else:
+            # Nobody rings while this thread is awake, so it looks for rows itself, less often when answers take long.
+            look_ms = 1000 * LINGER_S if not rows_wait and now_s - self._taken_s < BUSY_S else POLL_SLICE_MS
+            connection.wait(min(look_ms, 1000 * delivery.wait_s(now_s)))
 
-    def _settle(self, verdict: Verdict) -> None:
+    def _hear_all(self, connection: Connection, delivery: Delivery) -> None:
+        for frame in connection.frames():
+            with contextlib.suppress(WireError):
+                _, kind, body = unpack_envelope(frame)
+                self._settle(delivery.answered(kind, body, time.monotonic()))
+
+    def _settle(self, verdict: Verdict, ticket: int | None = None) -> None:
+        ticket = verdict.ticket if verdict.ticket is not None else ticket
         if verdict.reason is not None:
             self._buffer.last_error = verdict.reason
-        if verdict.done or verdict.rejected:
+        if ticket is not None:
             self._buffer.settle(
+                ticket,
                 acknowledged=verdict.acknowledged,
                 duplicates=verdict.duplicates,
                 sent=verdict.sent,
@@ -201,35 +216,9 @@ class Sender:
         """Whether all is delivered after the end began, or the time for it is up."""
         if not self._stopping.is_set():
             return False
-        nothing_left = delivery.phase is Phase.IDLE and not self._buffer.stats().buffered
+        nothing_left = delivery.idle and not self._buffer.waiting
         return nothing_left or time.monotonic() >= self._stop_by_s
 
     def _no_taker_since(self, since_s: float) -> None:
         if self._stopping.is_set() and self._grace_s is not None and time.monotonic() - since_s >= self._grace_s:
             self._stop_by_s = 0.0
-
-    @contextmanager
-    def _socket(self, context: zmq.Context[Any], endpoint: str) -> Iterator[zmq.Socket[bytes]]:
-        socket: zmq.Socket[bytes] = context.socket(zmq.DEALER if self._acks else zmq.PUSH)
-        socket.setsockopt(zmq.LINGER, 0 if self._acks else PUSH_LINGER_MS)
-        socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing queues for a peer that is not there
-        socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
-        socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-        try:
-            socket.connect(endpoint)
-            yield socket
-        finally:
-            socket.close()
-
-
-def is_safe_to_connect(runtime: Path) -> bool:
-    """Whether the sockets' directory exists and is ours alone: anyone may make a name in /tmp, and would get our metrics."""
-    try:
-        found = runtime.lstat()
-        parent = runtime.parent.lstat()
-    except OSError:
-        return False
-    return all(stat.S_ISDIR(one.st_mode) and one.st_uid == os.getuid() for one in (found, parent))

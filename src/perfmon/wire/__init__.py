@@ -32,12 +32,15 @@ from perfmon.wire.limits import (
 )
 from perfmon.wire.messages import (
     ack_reply,
+    batch_columns,
+    column_bytes,
     credit_message,
     encode_batch,
     encode_rows,
     error_reply,
     ok_reply,
     request,
+    write_message,
 )
 
 __all__ = [
@@ -60,6 +63,8 @@ __all__ = [
     "UnsupportedVersion",
     "WireError",
     "ack_reply",
+    "batch_columns",
+    "column_bytes",
     "credit_message",
     "encode_batch",
     "encode_rows",
@@ -69,4 +74,5 @@ __all__ = [
     "request",
     "unpack",
     "unpack_envelope",
+    "write_message",
 ]

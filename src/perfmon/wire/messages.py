@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from perfmon.wire.envelope import PROTOCOL_MAJOR, pack
@@ -18,7 +18,7 @@ def encode_rows(rows: Sequence[Mapping[str, Any]], *, producer: str | None = Non
     """A `rows` message: maps with mcpServer, toolName, duration (ms), success and optionally error, resource
     {cpu %, memory MB, diskIO KB}, timestamp (ISO-8601 or epoch ms) and callId.
     """
-    return pack(_write_envelope(Kind.ROWS, producer, seq) | {"rows": list(rows)})
+    return write_message(Kind.ROWS, {"rows": list(rows)}, producer=producer, seq=seq)
 
 
 def encode_batch(
@@ -41,21 +41,73 @@ def encode_batch(
     `dictionary` lists the (mcpServer, toolName) pairs that `series` indexes; `ts` is epoch ms UTC, `duration` ms; NaN
     in a measured column means not measured. All columns have the same length.
     """
-    body = _write_envelope(Kind.BATCH, producer, seq)
-    body["n"] = len(series)
-    body["dictionary"] = [list(pair) for pair in dictionary]
-    body["series"] = _column("H" if len(dictionary) <= 65_536 else "I", series)
-    body["ts"] = _column("q", ts)
-    body["duration"] = _column("d", duration)
-    body["ok"] = bytes(1 if flag else 0 for flag in ok)
+    columns = batch_columns(
+        dictionary,
+        series=series,
+        ts=ts,
+        duration=duration,
+        ok=ok,
+        cpu=cpu,
+        memory=memory,
+        disk_io=disk_io,
+        errors=errors,
+        call_ids=call_ids,
+    )
+    return write_message(Kind.BATCH, columns, producer=producer, seq=seq)
+
+
+def batch_columns(
+    dictionary: Sequence[tuple[str, str]],
+    *,
+    series: Sequence[int],
+    ts: Sequence[int],
+    duration: Sequence[float],
+    ok: Sequence[bool],
+    cpu: Sequence[float] | None = None,
+    memory: Sequence[float] | None = None,
+    disk_io: Sequence[float] | None = None,
+    errors: Mapping[int, str] | None = None,
+    call_ids: Mapping[int, str] | None = None,
+) -> dict[str, Any]:
+    """The fields of a `batch` message besides its envelope; see `encode_batch`.
+
+    Raises: TypeError, ValueError, OverflowError for values that no column of their type holds.
+    """
+    body: dict[str, Any] = {
+        "n": len(series),
+        "dictionary": [list(pair) for pair in dictionary],
+        "series": column_bytes("H" if len(dictionary) <= 65_536 else "I", series),
+        "ts": column_bytes("q", ts),
+        "duration": column_bytes("d", duration),
+        "ok": bytes(map(bool, ok)),
+    }
     for name, values in (("cpu", cpu), ("memory", memory), ("diskIO", disk_io)):
         if values is not None:
-            body[name] = _column("d", values)
+            body[name] = column_bytes("d", values)
     if errors:
         body["errors"] = dict(errors)
     if call_ids:
         body["callIds"] = dict(call_ids)
-    return pack(body)
+    return body
+
+
+def column_bytes(typecode: str, values: Iterable[Any]) -> bytes:
+    """A little-endian column of one of the typecodes of the `array` module.
+
+    Raises: TypeError, OverflowError for values that it does not hold.
+    """
+    column = array(typecode, values)
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column.tobytes()
+
+
+def write_message(kind: Kind, fields: Mapping[str, Any], *, producer: str | None, seq: int | None) -> bytes:
+    """A `rows` or `batch` message of ready fields.
+
+    Raises: UnicodeEncodeError, TypeError, ValueError, OverflowError for what msgpack can't hold.
+    """
+    return pack(_write_envelope(kind, producer, seq) | dict(fields))
 
 
 def request(request_id: str, method: str, params: Mapping[str, Any] | None = None) -> bytes:
@@ -132,10 +184,3 @@ def _write_envelope(kind: Kind, producer: str | None, seq: int | None) -> dict[s
     if seq is not None:
         body["seq"] = seq
     return body
-
-
-def _column(typecode: str, values: Sequence[Any]) -> bytes:
-    column = array(typecode, values)
-    if sys.byteorder == "big":
-        column.byteswap()
-    return column.tobytes()

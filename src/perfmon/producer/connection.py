@@ -1,0 +1,108 @@
+"""One connection to ingest, as the sender's thread holds it: a socket, and word of when the other end went away.
+
+ZeroMQ connects again by itself, and what it had sent is lost then without a sign; so the thread listens for the loss, and sends
+what was not acknowledged on a connection of its own making.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import zmq
+
+from perfmon.wire.limits import MAX_FRAME_BYTES
+
+#: Pauses between attempts to connect to a pipeline that is down.
+RECONNECT_MS: Final = 100
+RECONNECT_MAX_MS: Final = 2_000
+#: A dead peer on TCP is noticed after this; on ipc the kernel tells.
+HEARTBEAT_MS: Final = 2_000
+HEARTBEAT_TIMEOUT_MS: Final = 6_000
+#: Messages that a fire-and-forget socket may hold, of a megabyte at the very most and of an eighth as a rule.
+PUSH_HWM: Final = 32
+#: How long a closing fire-and-forget socket may take to get its last messages out.
+PUSH_LINGER_MS: Final = 1_000
+
+
+class Connection:
+    """A DEALER that is told when its peer is gone, or a PUSH that need not know."""
+
+    def __init__(self, socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes] | None) -> None:
+        self._socket = socket
+        self._monitor = monitor
+
+    def takes(self) -> bool:
+        """Whether there is a peer, and room for a message."""
+        return bool(_events(self._socket) & zmq.POLLOUT)
+
+    def send(self, frame: bytes) -> bool:
+        """Whether the socket took it."""
+        try:
+            self._socket.send(frame, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def frames(self) -> Iterator[bytes]:
+        """What has come in."""
+        while self._monitor is not None and _events(self._socket) & zmq.POLLIN:
+            yield self._socket.recv_multipart(zmq.NOBLOCK)[-1]
+
+    def lost(self) -> bool:
+        """Whether the peer went away."""
+        return self._monitor is not None and bool(_events(self._monitor) & zmq.POLLIN)
+
+    def wait(self, wait_ms: float, *, for_room: bool = False) -> None:
+        """Until something comes in, the peer goes away, or there is room; at most so long."""
+        poller = zmq.Poller()
+        wanted = 0 if self._monitor is None else zmq.POLLIN
+        poller.register(self._socket, wanted | zmq.POLLOUT if for_room else wanted)
+        if self._monitor is not None:
+            poller.register(self._monitor, zmq.POLLIN)
+        poller.poll(max(1, int(wait_ms)))
+
+
+@contextmanager
+def connected(context: zmq.Context[Any], endpoint: str, *, acks: bool) -> Iterator[Connection]:
+    """A connection that is being made; messages go out once `takes` says so."""
+    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER if acks else zmq.PUSH)
+    monitor: zmq.Socket[bytes] | None = None
+    try:
+        socket.setsockopt(zmq.LINGER, 0 if acks else PUSH_LINGER_MS)
+        socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing queues for a peer that is not there
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+        socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        if not acks:
+            socket.setsockopt(zmq.SNDHWM, PUSH_HWM)
+        if acks:
+            monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        socket.connect(endpoint)
+        yield Connection(socket, monitor)
+    finally:
+        if monitor is not None:
+            socket.disable_monitor()
+            monitor.close(linger=0)
+        socket.close()
+
+
+def _events(socket: zmq.Socket[bytes]) -> int:
+    events = socket.getsockopt(zmq.EVENTS)
+    return events if isinstance(events, int) else 0
+
+
+def is_safe_to_connect(runtime: Path) -> bool:
+    """Whether the sockets' directory exists and is ours alone: anyone may make a name in /tmp, and would get our metrics."""
+    try:
+        found = runtime.lstat()
+        parent = runtime.parent.lstat()
+    except OSError:
+        return False
+    return all(stat.S_ISDIR(one.st_mode) and one.st_uid == os.getuid() for one in (found, parent))
