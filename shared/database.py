@@ -30,6 +30,8 @@ _OF_THE_MOMENT: Final = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_READONLY,
 }
+#: Errors of the moment by their main code, of the file by what they add: it is shorter than it says, or its file system knows.
+_OF_THE_FILE: Final = {sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 
 
 class UntrustedDatabase(RuntimeError):
@@ -79,7 +81,8 @@ def open_readonly(path: Path) -> sqlite3.Connection:
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether an error speaks of the file (damaged, not ours) and not of the moment (disk full, locked)."""
     code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, sqlite3.DatabaseError) and (code is None or code & 0xFF not in _OF_THE_MOMENT)
+    of_the_file = code is None or code & 0xFF not in _OF_THE_MOMENT or code in _OF_THE_FILE
+    return isinstance(error, sqlite3.DatabaseError) and of_the_file
 
 
 def is_full(error: BaseException | None) -> bool:

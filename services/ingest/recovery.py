@@ -67,7 +67,7 @@ def recover(
 
 
 def _give_up_what_is_damaged(journal: JournalWriter, tree: MetricTree) -> None:
-    """Leave a journal that lost its end or can't be read for a new one, so that consumers, which may have what it lost, begin anew
+    """Leave a journal that lost its end or can't be read for a new one: consumers, which may have what it lost, begin anew
     with what the files have.
     """
     # Before anything is cut: files beyond the checkpoint are all that is left of entries that can't be read.

@@ -114,7 +114,8 @@ class MetricTree:
             return stock
 
     def cut(self, path: str, size: int) -> int:
-        """Cut a file to a size; the size it has then: smaller when the file was shorter (to its last whole line) or missing.
+        """Cut a file to a size; the size it has then: smaller when the file was shorter, ended in no whole line there (its end
+        became NULs, say) or was missing.
 
         Raises: OSError.
         """
@@ -122,10 +123,9 @@ class MetricTree:
         if descriptor is None:
             return 0
         try:
-            if os.fstat(descriptor).st_size < size:
-                return repaired_size(descriptor)
-            os.ftruncate(descriptor, size)
-            return size
+            if os.fstat(descriptor).st_size > size:
+                os.ftruncate(descriptor, size)
+            return repaired_size(descriptor)
         finally:
             os.close(descriptor)
 

@@ -8,6 +8,7 @@ segments is unlinking files.
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -55,6 +56,22 @@ def unlink_segment(path: Path) -> None:
     """Remove a segment and its companions."""
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def renew_segment(path: Path) -> None:
+    """Put copies in the place of a segment and its log. Consumers keep the index of a log that was cut since, in which SQLite
+    would go on looking for what is gone; the copies get an index of their own.
+
+    Raises: OSError; the segment is then as it was.
+    """
+    for suffix in ("", "-wal"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            copy = part.with_name(f".{part.name}.renewed")
+            shutil.copyfile(part, copy, follow_symlinks=False)
+            copy.chmod(0o600)
+            copy.replace(part)
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:

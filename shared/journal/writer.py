@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,7 +17,16 @@ from typing import Final, NamedTuple
 import structlog
 
 from shared.database import UntrustedDatabase, is_damage, open_database, set_aside
-from shared.journal.segment import SCHEMA, VERSION, SegmentInfo, list_segments, segment_path, unlink_segment
+from shared.journal.segment import (
+    SCHEMA,
+    VERSION,
+    SegmentInfo,
+    list_segments,
+    renew_segment,
+    segment_path,
+    unlink_segment,
+)
+from shared.journal.witness import Witness
 from shared.store.atomic import sync_directory
 
 #: A head beyond this is no head of ours: a million entries a second reach it in 100,000 years.
@@ -66,8 +76,19 @@ class JournalWriter:
         self.checkpoint_seq = 0
         #: True until `adopt`: the journal was started just now, and the view must take stock anew.
         self.fresh = False
+        self._witness = Witness(journal)
         self._written = 0
         self._db = self._open_newest()
+
+    @property
+    def distrusted(self) -> str | None:
+        """Why the journal must be given up although it opens: it lacks entries that were committed, or was found damaged."""
+        if self._witness.epoch != self.epoch:
+            return None
+        lost = self._witness.lost(self.epoch, self.head)
+        if lost:
+            return f"{lost} committed entries after {self.head} are gone"
+        return "it was found damaged" if self._witness.damaged else None
 
     @property
     def oldest(self) -> int:
@@ -99,10 +120,11 @@ class JournalWriter:
     ) -> int:
         """Commit encoded batches durably, all or none; the sequence of the last one.
 
-        Raises: sqlite3.Error (disk full, I/O error): nothing of it was stored.
+        Raises: sqlite3.Error (disk full, I/O error): nothing of it was stored. If it speaks of damage, the next start gives the
+        journal up: end the process.
         """
         head, size = self.head, 0
-        with _Transaction(self._db):
+        with self._watched(), _Transaction(self._db):
             for body in bodies:
                 head += 1
                 size += len(body)
@@ -110,6 +132,7 @@ class JournalWriter:
             self._db.executemany("INSERT OR REPLACE INTO producers VALUES (?, ?, ?, ?)", producers)
             self._db.executemany("INSERT OR IGNORE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", new_files)
         self.head = head
+        self._witness.note(self.epoch, head)
         self._written += size
         return head
 
@@ -201,6 +224,16 @@ class JournalWriter:
     def close(self) -> None:
         """Close the newest segment."""
         self._db.close()
+        self._witness.close()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if is_damage(error):
+                self._witness.note(self.epoch, self.head, damaged=True)
+            raise
 
     def _open_newest(self) -> sqlite3.Connection:
         for info in reversed(list_segments(self.directory)):
@@ -218,6 +251,16 @@ class JournalWriter:
         return self._begin_anew()
 
     def _open_segment(self, info: SegmentInfo) -> sqlite3.Connection | None:
+        try:
+            return self._try_segment(info)
+        except (UntrustedDatabase, sqlite3.DatabaseError) as error:
+            if not _is_shorter_than_known(error):
+                raise
+            self._log.error("journal_log_cut", segment=info.path.name)
+            renew_segment(info.path)
+            return self._try_segment(info)
+
+    def _try_segment(self, info: SegmentInfo) -> sqlite3.Connection | None:
         db = open_database(info.path, SCHEMA, VERSION)
         try:
             if self._take_over(db, info):
@@ -242,6 +285,8 @@ class JournalWriter:
         return True
 
     def _begin_anew(self) -> sqlite3.Connection:
+        if self._witness.head:
+            self._log.error("journal_lost", epoch=self._witness.epoch, head=self._witness.head)
         for info in list_segments(self.directory):
             set_aside(info.path)
         epoch, path = secrets.token_hex(8), segment_path(self.directory, 1)
@@ -257,6 +302,7 @@ class JournalWriter:
             db.executemany("INSERT INTO meta VALUES (?, ?)", values)
         sync_directory(self.directory)
         self.epoch, self.head, self.checkpoint_seq, self.fresh, self._written = epoch, 0, 0, True, 0
+        self._witness.note(epoch, 0)
         return db
 
     def _successor(self) -> sqlite3.Connection:
@@ -283,6 +329,11 @@ class JournalWriter:
 
     def _set_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+
+def _is_shorter_than_known(error: BaseException | None) -> bool:
+    found = error.__cause__ if isinstance(error, UntrustedDatabase) else error
+    return getattr(found, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_SHORT_READ
 
 
 class _Transaction:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shared.database import open_database
-from shared.journal import JournalReader, LostPlace, list_segments
+from shared.journal import JournalReader, LostPlace, list_segments, witness
 from shared.journal.reader import PAGE_BYTES, PAGE_ENTRIES
 from shared.journal.segment import SCHEMA, VERSION, segment_path
 from shared.journal.writer import MAX_PRODUCERS, JournalWriter, ProducerPlace, RegisteredFile
@@ -133,7 +133,7 @@ def test_only_whole_segments_below_the_sequence_are_dropped(path: Path) -> None:
     assert [info.first_seq for info in list_segments(path)] == [3, 4, 5]
     assert journal.drop_before(1_000) == 2
     assert [info.first_seq for info in list_segments(path)] == [5]
-    assert {name.name.partition(".db")[0] for name in path.iterdir()} == {"segment-0000000000000005"}
+    assert {name.name.partition(".db")[0] for name in path.glob("segment-*")} == {"segment-0000000000000005"}
     journal.close()
 
 
@@ -329,3 +329,66 @@ def test_segments_are_private(path: Path, journal: JournalWriter) -> None:
         assert {file.stat().st_mode & 0o777 for file in path.iterdir()} == {0o600}
     finally:
         os.umask(old)
+
+
+# --- the witness ----------------------------------------------------------------------------------------------------
+
+
+def test_a_journal_that_lacks_its_last_commits_is_distrusted(path: Path) -> None:
+    journal = writer_on(path)
+    journal.commit([b"1"], 1)
+    before = wal_of(path).stat().st_size
+    journal.commit([b"2", b"3"], 2)
+    os.truncate(wal_of(path), before)
+    again = writer_on(path)
+    assert again.head == 1
+    assert again.distrusted == "2 committed entries after 1 are gone"
+    again.start_over("it lost its end")
+    assert again.distrusted is None
+    assert writer_on(path).distrusted is None
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 64])
+def test_a_witness_that_is_none_says_nothing(content: bytes, path: Path) -> None:
+    writer_on(path).commit([b"1"], 1)
+    (path / witness.FILE_NAME).write_bytes(content)
+    again = writer_on(path)
+    assert again.distrusted is None
+    again.commit([b"2"], 2)
+    assert writer_on(path).distrusted is None
+
+
+def test_a_witness_of_an_older_moment_says_nothing(path: Path) -> None:
+    journal = writer_on(path)
+    journal.commit([b"1"], 1)
+    older = (path / witness.FILE_NAME).read_bytes()
+    journal.commit([b"2"], 2)
+    (path / witness.FILE_NAME).write_bytes(older)
+    assert writer_on(path).distrusted is None
+
+
+def test_a_link_in_the_place_of_the_witness_is_not_followed(path: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    path.mkdir(exist_ok=True)
+    (path / witness.FILE_NAME).symlink_to(victim)
+    writer_on(path).commit([b"1"], 1)
+    assert victim.read_bytes() == b"precious"
+
+
+def test_damage_that_a_commit_meets_is_remembered(path: Path) -> None:
+    journal = writer_on(path)
+    journal.commit([b"1"], 1)
+    other = sqlite3.connect(list_segments(path)[0].path)
+    other.execute("INSERT INTO entries VALUES (2, 0, x'00')")
+    other.commit()
+    other.close()
+    with pytest.raises(sqlite3.IntegrityError):
+        journal.commit([b"2"], 2)
+    journal.close()
+    assert writer_on(path).distrusted == "it was found damaged"
+
+
+def wal_of(path: Path) -> Path:
+    newest = list_segments(path)[-1].path
+    return newest.with_name(newest.name + "-wal")
