@@ -16,7 +16,7 @@ import pytest
 
 from perfmon.paths import DataDirectory
 from perfmon.rpc import RpcClient
-from perfmon.wire import encode_rows
+from perfmon.wire import PROTOCOL_MAJOR, PROTOCOL_MINOR, encode_rows
 from shared.runtime.service import EXIT_CONFIGURATION
 from tests.kit import ServiceProcess, Writer, eventually, row, service_environment, stored
 from tests.kit.processes import CHECKOUT
@@ -31,7 +31,7 @@ def test_ping_says_who_answers_and_where_it_stands(ingest: ServiceProcess, data_
     assert ping["service"] == "ingest"
     assert ping["pid"] == ingest.pid
     assert ping["ready"] is True
-    assert ping["protocol"] == [1, 0]
+    assert ping["protocol"] == [PROTOCOL_MAJOR, PROTOCOL_MINOR]
     assert ping["dataDirectory"] == str(data_directory.root)
     assert (len(ping["epoch"]), ping["seq"]) == (16, 0)
 

@@ -17,7 +17,7 @@ import zmq
 
 from perfmon.paths import DataDirectory
 from perfmon.rpc import AsyncRpcClient, RpcClient, RpcError, Unavailable, new_request_id
-from perfmon.wire import ok_reply, pack, request, unpack
+from perfmon.wire import PROTOCOL_MAJOR, PROTOCOL_MINOR, ok_reply, pack, request, unpack
 from shared.consumer import StateNotSaved
 from shared.rpc import MAX_WAITING, MUTATION_MEMORY, Refusal
 from shared.runtime.service import Service
@@ -102,7 +102,7 @@ def test_a_question_is_answered(client: RpcClient) -> None:
 
 def test_ping_is_answered_by_every_service(client: RpcClient, data_directory: DataDirectory) -> None:
     ping = client.call("ping")
-    assert (ping["service"], ping["ready"], ping["protocol"]) == ("aggregator", False, [1, 0])
+    assert (ping["service"], ping["ready"], ping["protocol"]) == ("aggregator", False, [PROTOCOL_MAJOR, PROTOCOL_MINOR])
     assert ping["dataDirectory"] == str(data_directory.root)
 
 
