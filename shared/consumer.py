@@ -21,7 +21,7 @@ from perfmon.rpc import RpcError, new_request_id
 from perfmon.wire import Kind, WireError, request, unpack_envelope
 from perfmon.wire.limits import MAX_ENTRY_BYTES
 from shared.batch import Batch
-from shared.database import is_full
+from shared.database import is_damage, is_full
 from shared.decoding import Body, decode_entries
 from shared.journal import JournalReader, LostPlace
 from shared.parking import ParkingLot
@@ -46,6 +46,8 @@ CATCH_UP_TURN_S: Final = 0.25
 PROGRESS_S: Final = 1.0
 #: Pause before the journal is read again after it could not be.
 JOURNAL_RETRY_S: Final = 0.2
+#: Damage that lasts so long is none of a segment that is just being made.
+DAMAGE_LASTS_S: Final = 2.0
 
 
 class Position(NamedTuple):
@@ -140,6 +142,7 @@ class Consumer:
         self._rebuilding = False
         self._rebuild_failure: Exception | None = None
         self._retry_at = 0.0
+        self._damaged_since: float | None = None
         self._pending_report: Position | None = None
         self._ingest = self._connect_ingest()
         self._stream = self._connect_stream()
@@ -268,6 +271,7 @@ class Consumer:
             self._log.warning("journal_not_readable", reason=str(error))
             self._reader.close()
             self._retry_at = time.monotonic() + JOURNAL_RETRY_S
+            self._note_damage(error)
         finally:
             self._catching_up = False
         if self._behind and not self._rebuilding and time.monotonic() >= self._retry_at:
@@ -291,12 +295,33 @@ class Consumer:
                 self._rebuild("lost place")
                 return False
             if not page:
-                return True
+                return not self._stands_beyond_the_head()
+            self._damaged_since = None
             self.head = max(self.head, page[-1].seq)
             if not self._take([Waiting(*raw) for raw in page], live=False):
                 return False  # an entry that failed made us load an older place: read from there
             if time.monotonic() >= until:
                 return False
+
+    def _stands_beyond_the_head(self) -> bool:
+        """Our state, or the journal, is not what it was: what comes next would be taken for what we have."""
+        head = self._reader.head()
+        if head is None or head >= self.position.seq:
+            return False
+        self._log.error("place_beyond_the_head", head=head, seq=self.position.seq)
+        self._rebuild("beyond the head")
+        return True
+
+    def _note_damage(self, error: Exception) -> None:
+        """An entry on the way to the head can't be read and never will be: the files have what is in it."""
+        if not (isinstance(error, sqlite3.Error) and is_damage(error)):
+            return
+        now = time.monotonic()
+        self._damaged_since = self._damaged_since or now
+        if now - self._damaged_since >= DAMAGE_LASTS_S and not self._rebuilding:
+            self._damaged_since = None
+            self._log.error("journal_damaged", after=self.position.seq, reason=str(error))
+            self._rebuild("damaged journal")
 
     def _start_epoch(self, epoch: str) -> None:
         if not self.position.epoch and self._nothing_stored_before():

@@ -27,6 +27,7 @@ from services.ingest.queries import Queries
 from services.ingest.recovery import MAX_PENDING_BYTES, recover
 from services.ingest.store import Store
 from services.ingest.view import BLOCK_ROWS, View, new_registrations
+from shared.database import is_damage
 from shared.journal.writer import JournalWriter, ProducerPlace, RegisteredFile
 from shared.parking import ParkingLot
 from shared.rpc import router
@@ -184,6 +185,8 @@ class Ingest:
         except (sqlite3.Error, OSError) as error:
             answers = self._core.failed(plan, self._journal.epoch, *self._refused("journal", error))
             self._answer(answers)
+            if isinstance(error, sqlite3.Error) and is_damage(error):
+                raise  # the next start gives the journal up; this process could only go on refusing
             return
         # Whoever waits is told first: it is on disk, and the stream wakes three processes that want the same cores.
         self._answer(self._core.committed(plan, self._journal.epoch, self._journal.head))

@@ -52,6 +52,17 @@ class JournalReader:
         """Whether the store was empty when this epoch began, so that the journal from 1 on tells everything."""
         return self._meta("origin") == "empty"
 
+    def head(self) -> int | None:
+        """The last sequence there is; None when there is no segment.
+
+        Raises: sqlite3.Error.
+        """
+        segments = list_segments(self._journal)
+        if not segments:
+            return None
+        row = self._open(segments[-1].path).execute("SELECT max(seq) FROM entries").fetchone()
+        return segments[-1].first_seq - 1 if row[0] is None else int(row[0])
+
     def page(self, after: int) -> list[RawEntry]:
         """The next entries after sequence `after`, at least one unless there is none; in order, without gaps.
 

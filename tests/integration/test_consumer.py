@@ -294,3 +294,41 @@ def test_queries_are_answered_while_it_waits_for_a_journal(count: Start, data_di
     assert ping["ready"] is False
     assert ping["epoch"] == ""
     assert consumer.terminate() == 0
+
+
+def test_a_place_beyond_the_journals_head_is_no_place(
+    ingest: ServiceProcess, start: Start, writer: Writer, count: Start, data_directory: DataDirectory
+) -> None:
+    write(writer, 1, 2)
+    consumer = count()
+    has(consumer, 1, 2)
+    assert consumer.terminate() == 0
+    database = sqlite3.connect(data_directory.state / "counting.db")
+    database.execute("UPDATE place SET seq = seq + 64")  # a bit flipped
+    database.commit()
+    database.close()
+    consumer = count()
+    write(writer, 3)
+    has(consumer, 1, 2, 3)
+    assert consumer.call("reasons") == ["beyond the head"]
+
+
+def test_entries_that_cannot_be_read_any_more_are_taken_from_the_files(
+    start: Start, writer: Writer, count: Start, data_directory: DataDirectory
+) -> None:
+    ingest = start("ingest", environment={"PERFMON_SEGMENT_MB": "1"})
+    assert count().terminate() == 0
+    values = [float(value) for value in range(30)]
+    for value in values:
+        many = [row(duration=value, success=False, error="e" * 900) for _ in range(80)]
+        assert writer.write(*many)["stored"] == 80
+    ingest.call("flush")
+    oldest = list_segments(data_directory.journal)[0].path
+    content = bytearray(oldest.read_bytes())
+    for at in range(8 * 4_096, len(content), 4_096):
+        content[at : at + 64] = b"\xff" * 64
+    oldest.write_bytes(content)
+    consumer = count(ready=False)
+    eventually(lambda: consumer.call("ping")["ready"], "it gets past the damage")
+    has(consumer, *(value for value in values for _ in range(80)))
+    assert consumer.call("reasons") == ["damaged journal"]
