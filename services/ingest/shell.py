@@ -15,10 +15,11 @@ from typing import Any, Final
 
 import zmq
 
-from perfmon.wire import MAX_FRAME_BYTES, PROTOCOL_MAJOR, Kind, WireError, ack_reply, error_reply, pack
+from perfmon.wire import MAX_FRAME_BYTES, PROTOCOL_MAJOR, Kind, WireError, ack_reply, credit_message, error_reply, pack
 from services.ingest.appender import INLINE_ROWS, Appender
 from services.ingest.call_id_files import CallIdFiles
 from services.ingest.checkpoints import Checkpoints
+from services.ingest.core.credit import Credit
 from services.ingest.core.frames import read
 from services.ingest.core.ingest import Answer, IngestCore, Message, Plan
 from services.ingest.disk import Disk
@@ -43,9 +44,11 @@ TURN_FRAMES: Final = 1_024
 #: Frames of one message: identity, a REQ's request id and delimiter, the message. ZeroMQ bounds a frame, not their number.
 MAX_FRAMES: Final = 4
 #: Messages a socket may hold for us; beyond it producers wait (ROUTER, PULL) by back-pressure.
-RECEIVE_HWM: Final = 1_000
-#: Batches a slow subscriber may have waiting before it loses some and reads the journal.
-STREAM_HWM: Final = 200
+RECEIVE_HWM: Final = 64
+#: Entries that a slow subscriber may have waiting before it loses some and reads the journal, and the largest of them: what is
+#: larger is only announced. So a stopped consumer holds 64 MiB here at the most.
+STREAM_HWM: Final = 64
+STREAM_ENTRY_BYTES: Final = 1024 * 1024 + 64 * 1024
 #: How often the head is published, and the files are looked after.
 HEARTBEAT_S: Final = 1.0
 #: How often the index files are written when something changed.
@@ -75,6 +78,7 @@ class Ingest:
         self._call_ids = CallIdFiles(data.state / "call-ids")
         self._parking = ParkingLot(data.state / "ingest")
         self._disk = Disk()
+        self._credit = Credit()
         self._appender = Appender(self._view, service.call_soon, self._appended)
         self._messages: list[Message] = []
         self._received_bytes = 0
@@ -98,6 +102,9 @@ class Ingest:
             self._checkpoints.note_call_ids(hour, digests)
         Queries(service, store, self._core, self._checkpoints, self._appender.finish)
         service.stats["entries_total"] = lambda: self.entries_total
+        service.stats["pendingBytes"] = lambda: self._view.pending_bytes
+        service.stats["creditGrantedBytes"] = lambda: self._credit.granted_bytes
+        service.stats["credit_stops_total"] = lambda: self._credit.stopped_total
         service.stats["push_messages_total"] = lambda: self.push_messages_total
         self._stream = self._bind(zmq.PUB, "stream")
         self._push = self._bind(zmq.PULL, "ingest.push")
@@ -188,9 +195,10 @@ class Ingest:
             if isinstance(error, sqlite3.Error) and is_damage(error):
                 raise  # the next start gives the journal up; this process could only go on refusing
             return
+        self._take_over(plan, bodies, registered)
         # Whoever waits is told first: it is on disk, and the stream wakes three processes that want the same cores.
-        self._answer(self._core.committed(plan, self._journal.epoch, self._journal.head))
-        self._pass_on(plan, bodies, registered)
+        self._answer(self._core.committed(plan, self._journal.epoch, self._journal.head, self._credit_of))
+        self._pass_on(plan, bodies)
 
     def _answer(self, answers: list[Answer]) -> None:
         for answer in answers:
@@ -205,15 +213,29 @@ class Ingest:
         self._journal.commit(bodies, plan.now_ms, producers=places, new_files=new_files)
         self._disk.written("journal")
 
-    def _pass_on(self, plan: Plan, bodies: list[bytes], registered: list[list[RegisteredFile]]) -> None:
-        """What was committed goes to the stream, the files and the call ids."""
-        seq = self._journal.head - len(bodies)
-        for batch, body, files in zip(plan.entries, bodies, registered, strict=True):
-            seq += 1
-            self._publish(Kind.ENTRY, body, seq=seq, committedMs=plan.now_ms)
+    def _take_over(self, plan: Plan, bodies: list[bytes], registered: list[list[RegisteredFile]]) -> None:
+        """What was committed waits for its files."""
+        first = self._journal.head - len(bodies) + 1
+        for seq, (batch, files) in enumerate(zip(plan.entries, registered, strict=True), first):
             self._view.add(seq, batch, files)
         self.entries_total += len(bodies)
         self._checkpoints.note_committed(sum(map(len, bodies)))
+
+    def _credit_of(self, sender: list[bytes]) -> int:
+        return self._credit.window(sender[0], _monotonic_ms(), self._view.pending_bytes)
+
+    def _give_credit(self) -> None:
+        """Tell producers that were stopped that there is room again."""
+        for identity, credit in self._credit.room(_monotonic_ms(), self._view.pending_bytes):
+            self._send([identity], credit_message(credit))
+
+    def _pass_on(self, plan: Plan, bodies: list[bytes]) -> None:
+        """What was committed goes to the stream and the call ids."""
+        for seq, body in enumerate(bodies, self._journal.head - len(bodies) + 1):
+            if len(body) <= STREAM_ENTRY_BYTES:
+                self._publish(Kind.ENTRY, body, seq=seq, committedMs=plan.now_ms)
+            else:
+                self._publish_head()
         self._checkpoints.note_call_ids(plan.now_ms // HOUR_MS, plan.digests)
         try:
             self._journal.rotate_if_full()
@@ -223,6 +245,9 @@ class Ingest:
     def _publish(self, kind: Kind, *body: bytes, **fields: Any) -> None:
         header = {"v": PROTOCOL_MAJOR, "kind": kind, "epoch": self._journal.epoch, **fields}
         self._stream.send_multipart([pack(header), *body], zmq.NOBLOCK)
+
+    def _publish_head(self) -> None:
+        self._publish(Kind.HEAD, seq=self._journal.head, viewSeq=self._view.seq)
 
     def _refusal(self) -> tuple[str, str] | None:
         if self._view.pending_bytes > MAX_PENDING_BYTES:
@@ -269,6 +294,7 @@ class Ingest:
         try:
             self._write.send_multipart([*envelope, frame], zmq.NOBLOCK)
         except zmq.ZMQError:
+            self._credit.gone(envelope[0])
             # The producer is gone or takes nothing; it sends again, and is told then.
             self._core.refuse("acknowledgement_undeliverable")
 
@@ -291,12 +317,13 @@ class Ingest:
             self._refused("files", error)
             return
         self._disk.written("files")
+        self._give_credit()
         self._index_changed = self._index_changed or self._view.seq != self._indexed_seq
         if self._view.pending_rows >= BLOCK_ROWS:
             self.service.call_soon(self._look_after_files)
 
     def _heartbeat(self) -> None:
-        self._publish(Kind.HEAD, seq=self._journal.head, viewSeq=self._view.seq)
+        self._publish_head()
         self._ask_for_space()
         for hour in self._core.call_ids.expire(now_ms() // HOUR_MS):
             self._call_ids.remove(hour)
@@ -338,3 +365,7 @@ class Ingest:
             socket.setsockopt(zmq.RCVHWM, RECEIVE_HWM)
         socket.bind(self.service.data.endpoint(name))
         return socket
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

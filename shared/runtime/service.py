@@ -8,6 +8,7 @@ intake, drain, flush, close) and exits 0. Knows nothing of what a service does.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket as stdlib_socket
@@ -42,6 +43,9 @@ LOCK_LOG_S: Final = 10.0
 BACKGROUND_NICENESS: Final = 5
 #: Services that are waited for with every call.
 FOREGROUND: Final = frozenset({"ingest", "gateway"})
+
+#: Allocations between two looks for reference cycles.
+GC_ALLOCATIONS: Final = 20_000
 
 #: Exit code for a data directory or setting that nothing but a person can mend.
 EXIT_CONFIGURATION: Final = 78
@@ -221,12 +225,20 @@ def main(name: str, build: Callable[[Service], None]) -> int:
         service.stop()
     try:
         build(service)
+        _collect_seldom()
         code = service.run()
     finally:
         lock.release()
     sys.stderr.flush()
     # Worker threads may still hold a query; the state is on disk, so nothing is worth waiting for.
     os._exit(code)
+
+
+def _collect_seldom() -> None:
+    """Look for reference cycles rarely, and never among what was made at the start: our messages have none."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_ALLOCATIONS, 20, 20)
 
 
 def _wait_for_lock(data: DataDirectory, name: str, stopping: threading.Event) -> ServiceLock | None:

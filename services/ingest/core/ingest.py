@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -24,9 +24,9 @@ from shared.batch import Batch, concatenate
 from shared.settings import Settings
 from shared.timespan import HOUR_MS
 
-#: Rows and bytes of one journal entry; messages are joined up to these, a larger message is an entry of its own.
-ENTRY_ROWS: Final = 65_536
-ENTRY_BYTES: Final = 8 * 1024 * 1024
+#: Bytes of one journal entry; messages are joined up to these, a larger message is an entry of its own. Not more, since entries
+#: wait in the stream for slow subscribers.
+ENTRY_BYTES: Final = 1024 * 1024
 #: Producers that are remembered.
 MAX_PRODUCERS: Final = 10_000
 
@@ -97,8 +97,12 @@ class IngestCore:
         self._fill_entries(plan, parts)
         return plan
 
-    def committed(self, plan: Plan, epoch: str, last_seq: int) -> list[Answer]:
-        """The plan is on disk, its last entry as `last_seq`: remember it; the acknowledgements."""
+    def committed(
+        self, plan: Plan, epoch: str, last_seq: int, credit_of: Callable[[Any], int | None] = lambda _: None
+    ) -> list[Answer]:
+        """The plan is on disk, its last entry as `last_seq`: remember it; the acknowledgements, each with the credit that
+        `credit_of` gives its sender.
+        """
         self.producers.commit()
         self.producers.prune(MAX_PRODUCERS)
         self.call_ids.add(plan.now_ms // HOUR_MS, plan.digests)
@@ -107,8 +111,9 @@ class IngestCore:
         for outcome in plan.outcomes:
             self._count(outcome, plan.now_ms)
             entry = first + outcome.entry if outcome.entry >= 0 else 0
-            answers.append(self._answer(outcome, epoch, entry))
-        return [answer for answer in answers if answer.sender is not None]
+            if outcome.sender is not None:
+                answers.append(self._answer(outcome, epoch, entry, credit_of(outcome.sender)))
+        return answers
 
     def failed(self, plan: Plan, epoch: str, code: str, message: str) -> list[Answer]:
         """The disk refused the plan: forget it; the refusals."""
@@ -176,7 +181,7 @@ class IngestCore:
         rows = size = 0
         for outcome, batch in parts:
             batch_bytes = batch.size_bytes()
-            if group and (rows + len(batch) > ENTRY_ROWS or size + batch_bytes > ENTRY_BYTES):
+            if group and size + batch_bytes > ENTRY_BYTES:
                 plan.entries.append(self.placement.place(concatenate(group)))
                 group, rows, size = [], 0, 0
             outcome.entry, outcome.first_row = len(plan.entries), rows
@@ -195,7 +200,7 @@ class IngestCore:
         if outcome.stored:
             self.last_metric_ms = now_ms
 
-    def _answer(self, outcome: Outcome, epoch: str, entry: int) -> Answer:
+    def _answer(self, outcome: Outcome, epoch: str, entry: int, credit: int | None = None) -> Answer:
         place = None if outcome.producer is None else self.producers.place(outcome.producer)
         frame = ack_reply(
             producer=outcome.producer,
@@ -209,6 +214,7 @@ class IngestCore:
             entry=entry,
             first_row=outcome.first_row,
             error=outcome.error,
+            credit=credit,
         )
         return Answer(outcome.sender, frame)
 

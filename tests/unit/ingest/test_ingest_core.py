@@ -8,7 +8,7 @@ import pytest
 
 from perfmon.wire import Kind, encode_batch, unpack_envelope
 from perfmon.wire.limits import MAX_ENTRY_BYTES, MAX_FRAME_BYTES
-from services.ingest.core.ingest import ENTRY_ROWS, Answer, IngestCore, Message, Plan
+from services.ingest.core.ingest import ENTRY_BYTES, Answer, IngestCore, Message, Plan
 from services.ingest.core.placement import OVERFLOW
 from shared.batch import Series, decode
 from shared.settings import Settings
@@ -56,8 +56,9 @@ def test_rows_beyond_an_entry_go_to_the_next_one() -> None:
         frame = encode_batch([("f", "r")], series=[0] * n, ts=[NOW] * n, duration=[1.0] * n, ok=[True] * n)
         return Message("a", Kind.BATCH, unpack_envelope(frame).body)
 
-    answers = commit(core(), batch(ENTRY_ROWS - 1), batch(1), batch(1), batch(100_000), batch(1), last_seq=4)
-    assert [(ack["entry"], ack["firstRow"]) for ack in answers] == [(1, 0), (1, ENTRY_ROWS - 1), (2, 0), (3, 0), (4, 0)]
+    half = ENTRY_BYTES // 100
+    answers = commit(core(), batch(half), batch(half), batch(half), batch(100_000), batch(1), last_seq=4)
+    assert [(ack["entry"], ack["firstRow"]) for ack in answers] == [(1, 0), (1, half), (2, 0), (3, 0), (4, 0)]
 
 
 def test_an_entry_of_the_longest_messages_can_be_read_again() -> None:
