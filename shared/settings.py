@@ -1,23 +1,28 @@
 """Every setting of the pipeline: its default, its limits and what it means.
 
 Read from the environment (`PERFMON_<NAME>`), then from the data directory's `config/settings.json`, which may have come with
-someone's clone and therefore holds figures alone: nothing here runs a command, names a URL or opens a port off loopback.
+someone's clone and therefore holds figures alone: nothing there runs a command, names a URL or opens a port off loopback. What
+does (`OWN_ALONE`) is taken from the environment or from `settings.json` in the user's own config directory.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import stat
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from perfmon.paths import DataDirectory, UnsafeDirectory
+from perfmon.paths import DataDirectory, UnsafeDirectory, user_config_directory
 from perfmon.plain_file import read_plain
 
 PREFIX = "PERFMON_"
 #: Every setting there is fits into a few KB.
 MAX_FILE_BYTES: Final = 1024 * 1024
+#: Settings that open a port: never read from a data directory.
+OWN_ALONE: Final = frozenset({"ingest_tcp"})
 
 
 class SettingsError(ValueError):
@@ -62,15 +67,20 @@ class Settings(BaseModel):
     call_id_hours: int = Field(48, ge=1, le=24 * 30, description="Hours in which a repeated callId is stored once.")
     max_call_ids: int = Field(2_000_000, ge=1000, le=100_000_000, description="Call ids that are remembered.")
     http_port: int = Field(7077, ge=1, le=65535, description="Preferred port of the HTTP gateway on 127.0.0.1.")
+    ingest_tcp: str = Field(
+        "off",
+        pattern=r"^(off|tcp://(\*|[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[1-9][0-9]{0,4})$",
+        description="Where producers off the machine connect, such as tcp://0.0.0.0:7078; needs `perfmon keys init`.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Level of the services' logs.")
 
 
 def load_settings(data: DataDirectory) -> Settings:
-    """The settings of a data directory; the environment wins over its settings.json.
+    """The settings of a data directory; the environment wins over its settings.json, and that over the user's own.
 
     Raises: SettingsError.
     """
-    merged: dict[str, Any] = _from_file(data)
+    merged = {**_own(user_config_directory() / "settings.json"), **_from_file(data)}
     for name in Settings.model_fields:
         text = os.environ.get(PREFIX + name.upper())
         if text is not None:
@@ -85,6 +95,22 @@ def load_settings(data: DataDirectory) -> Settings:
 
 def _from_file(data: DataDirectory) -> dict[str, Any]:
     path = data.config / "settings.json"
+    found = _object_in(path)
+    for name in OWN_ALONE & found.keys():
+        raise SettingsError(
+            f"setting {name} opens a port: set {PREFIX}{name.upper()}, or {name} in your own settings.json"
+        )
+    return found
+
+
+def _own(path: Path) -> dict[str, Any]:
+    found = _object_in(path)
+    if found and (path.stat().st_uid != os.getuid() or stat.S_IMODE(path.stat().st_mode) & 0o022):
+        raise SettingsError(f"{path} can be written by others")
+    return found
+
+
+def _object_in(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(read_plain(path, MAX_FILE_BYTES))
     except FileNotFoundError:

@@ -26,6 +26,7 @@ from services.ingest.disk import Disk
 from services.ingest.progress import Progress
 from services.ingest.queries import Queries
 from services.ingest.recovery import MAX_PENDING_BYTES, recover
+from services.ingest.remote import Remote
 from services.ingest.store import Store
 from services.ingest.view import BLOCK_ROWS, View, new_registrations
 from shared.database import is_damage
@@ -61,7 +62,9 @@ STOP_TURNS: Final = 100
 
 def build(service: Service) -> None:
     """Recover, then bind: whoever gets an answer from ingest gets it from a whole one."""
+    remote = Remote(service)
     Ingest(service).start()
+    remote.start()
 
 
 class Ingest:

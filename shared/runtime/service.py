@@ -93,6 +93,11 @@ class Service:
         self._poller.register(source, zmq.POLLIN)
         self._callbacks[source] = callback
 
+    def unwatch(self, source: zmq.Socket[Any] | int) -> None:
+        """Leave off watching; before the socket is closed."""
+        self._poller.unregister(source)
+        self._callbacks.pop(source, None)
+
     def every(self, interval_s: float, callback: Callable[[], None]) -> None:
         """Call back about every `interval_s` seconds, first after one interval."""
         self._timers.append([time.monotonic() + interval_s, interval_s, callback])
@@ -143,7 +148,9 @@ class Service:
 
     def _turn(self) -> None:
         for source, _ in self._poller.poll(self._timeout_ms()):
-            self._callbacks[source]()
+            callback = self._callbacks.get(source)
+            if callback is not None:  # one before it may have left off watching it
+                callback()
         for _ in range(len(self._soon)):  # what they add comes after another look at the sockets
             self._soon.popleft()()
         now = time.monotonic()
@@ -227,6 +234,9 @@ def main(name: str, build: Callable[[Service], None]) -> int:
         build(service)
         _collect_seldom()
         code = service.run()
+    except SettingsError as error:
+        structlog.get_logger().error("cannot_start", reason=str(error))
+        code = EXIT_CONFIGURATION
     finally:
         lock.release()
     sys.stderr.flush()
