@@ -16,6 +16,10 @@ from typing import Any, Final
 #: How long a connection waits for another's lock.
 BUSY_TIMEOUT_MS: Final = 5_000
 
+#: SQLite's own page size, and how far its log grows before it is written into the file.
+PAGE_BYTES: Final = 4_096
+WAL_BYTES: Final = 4 * 1024 * 1024
+
 #: What SQLite keeps next to a database. It follows links there, so a planted one would lead its writes away.
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 #: Failures that say nothing about the file: the disk is full, somebody holds a lock, no descriptors are left.
@@ -38,17 +42,17 @@ class UntrustedDatabase(RuntimeError):
     """A file that is not a database of ours: other tables, triggers, views, a newer version, a link, damaged, or not SQLite."""
 
 
-def open_database(path: Path, schema: str, version: int) -> sqlite3.Connection:
+def open_database(path: Path, schema: str, version: int, *, page_bytes: int = PAGE_BYTES) -> sqlite3.Connection:
     """A connection (for any thread, one at a time: guard it with a lock) in autocommit mode
     (write `BEGIN IMMEDIATE` … `COMMIT`) to a database with exactly the tables of
-    `schema` (CREATE TABLE IF NOT EXISTS statements), created 0600 when it does not exist.
+    `schema` (CREATE TABLE IF NOT EXISTS statements), created 0600, with pages of `page_bytes`, when it does not exist.
 
     Raises: UntrustedDatabase (set it aside), sqlite3.Error or OSError (nothing is wrong with the file: try again later).
     """
     _claim(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        _configure(connection)
+        _configure(connection, page_bytes)
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found > version:
             raise UntrustedDatabase(f"{path.name} is of version {found}, this program knows {version}")
@@ -115,11 +119,14 @@ def _claim(path: Path) -> None:
     os.close(descriptor)
 
 
-def _configure(connection: sqlite3.Connection) -> None:
+def _configure(connection: sqlite3.Connection, page_bytes: int) -> None:
+    # Of a file that exists it changes nothing.
+    connection.execute(f"PRAGMA page_size = {page_bytes:d}")
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // page_bytes:d}")
 
 
 def _check_schema(connection: sqlite3.Connection, schema: str, path: Path) -> None:

@@ -18,6 +18,7 @@ import structlog
 
 from shared.database import UntrustedDatabase, is_damage, open_database, set_aside
 from shared.journal.segment import (
+    PAGE_BYTES,
     SCHEMA,
     VERSION,
     SegmentInfo,
@@ -261,7 +262,7 @@ class JournalWriter:
             return self._try_segment(info)
 
     def _try_segment(self, info: SegmentInfo) -> sqlite3.Connection | None:
-        db = open_database(info.path, SCHEMA, VERSION)
+        db = open_database(info.path, SCHEMA, VERSION, page_bytes=PAGE_BYTES)
         try:
             if self._take_over(db, info):
                 return db
@@ -291,11 +292,11 @@ class JournalWriter:
             set_aside(info.path)
         epoch, path = secrets.token_hex(8), segment_path(self.directory, 1)
         try:
-            db = open_database(path, SCHEMA, VERSION)
+            db = open_database(path, SCHEMA, VERSION, page_bytes=PAGE_BYTES)
         except UntrustedDatabase:
             # Not a segment, but in its place: a link, a folder.
             set_aside(path)
-            db = open_database(path, SCHEMA, VERSION)
+            db = open_database(path, SCHEMA, VERSION, page_bytes=PAGE_BYTES)
         with _Transaction(db):
             origin = "empty" if self._store_empty else "existing"
             values = [("epoch", epoch), ("checkpoint_seq", "0"), ("origin", origin), ("adopted", "no")]
@@ -308,7 +309,7 @@ class JournalWriter:
     def _successor(self) -> sqlite3.Connection:
         path = segment_path(self.directory, self.head + 1)
         unlink_segment(path)
-        db = open_database(path, SCHEMA, VERSION)
+        db = open_database(path, SCHEMA, VERSION, page_bytes=PAGE_BYTES)
         try:
             keep = "SELECT * FROM producers ORDER BY at_ms DESC LIMIT ?"
             with _Transaction(db):
