@@ -134,6 +134,11 @@ def _kept(batch: Batch, good: Bool | None) -> Batch:
 
 
 def _redacted(batch: Batch) -> Batch:
+    # An outage says the same thing many times.
+    known: dict[str, str] = {}
     for row, message in batch.errors.items():
-        batch.errors[row] = redact(message)
+        redacted = known.get(message)
+        if redacted is None:
+            redacted = known[message] = redact(message)
+        batch.errors[row] = redacted
     return batch

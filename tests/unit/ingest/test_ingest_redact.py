@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from perfmon.wire import MAX_ERROR_CHARS
+from services.ingest.core import redact as redaction
 from services.ingest.core.redact import MAX_SCANNED_CHARS, redact
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
@@ -107,3 +113,58 @@ def test_a_secret_that_the_cut_runs_through_is_not_shown_in_part() -> None:
 
 def test_lone_surrogates_are_replaced() -> None:
     assert redact("a\udc80b\ud800") == "a?b?"
+
+
+_PIECES = st.sampled_from(
+    [
+        *(
+            "-----BEGIN RSA PRIVATE KEY-----",
+            "-----BEGIN",
+            "eyJhbGciOiJIUzI1NiJ9",
+            ".eyJzdWIiOiIxMjM0",
+            "dozjgNryP4J3jVm",
+        ),
+        *(
+            "Authorization",
+            "AUTHORİZATION",
+            "bearer",
+            "BaSıC",
+            "baſic",
+            "dXNlcjpwYXNz",
+            "postgres://",
+            "admin:s3cr3t@db",
+        ),
+        *("password", "PAſſWORD", "api_\N{KELVIN SIGN}ey", "api-key", "ACCESSKEY", "sess", "ion_id", "credential", "s"),
+        *(
+            "AKIAIOSFODNN7EXAMPLE",
+            "ASIA",
+            "ghp_",
+            "gho_abcdefghijklmnopqrstuv",
+            "github_pat_",
+            "a" * 20,
+            "xoxb-",
+            "12345-abcde",
+        ),
+        *("sk-", "sk_live_", "rk_test_", "AIza", "b" * 30, "bob", "@", "example.com", "4111", "1111111111111", "٤١١١"),
+        *(" ", ":", "=", '"', "'", "-", "_", ".", "\n", "\u2003", "é", "word"),
+    ]
+)
+
+
+@given(st.lists(_PIECES, max_size=12).map("".join))
+@settings(max_examples=400, deadline=None)
+def test_a_message_passed_over_at_a_glance_has_nothing_that_a_pattern_matches(message: str) -> None:
+    if redact(message) == message:
+        for pattern, replacement in redaction._PATTERNS:
+            assert pattern.sub(replacement, message) == message
+        assert redaction._CARD.sub(redaction._card, message) == message
+
+
+def test_the_glance_takes_every_letter_for_the_one_that_the_patterns_take_it_for() -> None:
+    letters = re.compile("[a-z]", re.IGNORECASE)
+    for point in range(0x80, sys.maxunicode + 1):
+        character = chr(point)
+        if letters.match(character):
+            [folded] = character.translate(redaction._FOLD).lower()
+            assert re.match(folded, character, re.IGNORECASE)
+            assert folded.isascii()
