@@ -39,6 +39,7 @@ demo: setup $(DEMO_SERVERS)/.made
 	@$(BIN)/python -m bench.demo --servers $(DEMO_SERVERS)
 
 PUBLIC_NODE := .demo/node
+NODE_PRODUCER := .demo/node-producer
 NODE_SERVER := @modelcontextprotocol/server-everything@2026.8.31
 
 # The public servers need versions of their own, so they get an environment of their own.
@@ -58,7 +59,7 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-unit: setup $(DEMO_SERVERS)/.made $(PUBLIC_NODE)/.made
+unit: setup $(DEMO_SERVERS)/.made $(PUBLIC_NODE)/.made $(NODE_PRODUCER)/.made
 	PERFMON_PUBLIC_SERVERS=.demo $(PYTEST) -n $(WORKERS) -m "not chaos" tests
 
 # A Node server where there is npm; its test skips itself where there is none.
@@ -66,6 +67,14 @@ $(PUBLIC_NODE)/.made: Makefile | setup
 	@mkdir -p $(PUBLIC_NODE)
 	@if command -v npm >/dev/null; then \
 		npm install --silent --no-audit --no-fund --prefix $(PUBLIC_NODE) $(NODE_SERVER); fi
+	@touch $@
+
+# What the Node producer of the contract tests needs, likewise.
+$(NODE_PRODUCER)/.made: tests/contract/producer/node/package.json | setup
+	@mkdir -p $(NODE_PRODUCER)
+	@cp tests/contract/producer/node/package.json $(NODE_PRODUCER)/
+	@if command -v npm >/dev/null; then \
+		npm install --silent --no-audit --no-fund --ignore-scripts --no-package-lock --prefix $(NODE_PRODUCER); fi
 	@touch $@
 
 # A short run must not replace the figures of a full one.

@@ -13,7 +13,7 @@ from typing import Any
 
 import zmq
 
-from perfmon.wire import ack_reply, credit_message, unpack_envelope
+from perfmon.wire import INITIAL_CREDIT_BYTES, ack_reply, credit_message, unpack_envelope
 
 Body = dict[str, Any]
 
@@ -21,7 +21,9 @@ Body = dict[str, Any]
 class FakeIngest:
     """Answers on a thread. `script` decides per message: "ack", "silent", or an error code; "ack" when it is empty.
 
-    credit: what acknowledgements grant, None: nothing, as an ingest of protocol 1.0. holds: keep answers until `release`.
+    credit: what acknowledgements grant, None: nothing, as an ingest of protocol 1.0. holds: keep answers until `release`; a
+    producer that waits for too long connects anew, so each connection is looked at for itself. excesses: messages that went
+    beyond the window of their connection, as (bytes that were out, window).
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -34,6 +36,8 @@ class FakeIngest:
         self.credit: int | None = None
         self.holds = False
         self.held: list[tuple[list[bytes], Body, int]] = []
+        self.excesses: list[tuple[int, int]] = []
+        self._windows: dict[bytes, int] = {}
         self._known: set[tuple[str, int]] = set()
         self._peers: set[bytes] = set()
         self._orders: queue.SimpleQueue[Callable[[zmq.Socket[bytes]], None]] = queue.SimpleQueue()
@@ -59,9 +63,13 @@ class FakeIngest:
         with self._changed:
             assert self._changed.wait_for(condition, timeout_s), (len(self.stored), len(self.messages), len(self.held))
 
-    def held_bytes(self) -> int:
-        """What is out: received and not acknowledged."""
-        return sum(size for _, _, size in list(self.held))
+    def out(self) -> list[int]:
+        """The sizes of the messages that are out on the newest connection: received and not acknowledged."""
+        held = list(self.held)
+        return [size for envelope, _, size in held if envelope[0] == held[-1][0][0]]
+
+    def highest_seq(self) -> int:
+        return max((body["seq"] for body in list(self.messages)), default=0)
 
     def release(self, messages: int) -> None:
         """Answer so many of the held messages, oldest first."""
@@ -79,6 +87,7 @@ class FakeIngest:
 
         def tell(router: zmq.Socket[bytes]) -> None:
             for peer in self._peers:
+                self._windows[peer] = credit
                 router.send_multipart([peer, credit_message(credit)])
 
         self._order(tell)
@@ -120,12 +129,17 @@ class FakeIngest:
         self.sizes.append(size)
         if self.holds:
             self.held.append((envelope, body, size))
+            out, window = self.out(), self._windows.get(envelope[0], INITIAL_CREDIT_BYTES)
+            if sum(out) > window and len(out) > 1:
+                self.excesses.append((sum(out), window))
         else:
             self._reply(router, envelope, body)
 
     def _reply(self, router: zmq.Socket[bytes], envelope: list[bytes], body: Body) -> None:
         reply = self._decide(body, self.script.pop(0) if self.script else "ack")
         if reply is not None:
+            if self.credit is not None:
+                self._windows[envelope[0]] = self.credit
             router.send_multipart([*envelope, reply])
 
     def _decide(self, body: Body, what: str) -> bytes | None:
