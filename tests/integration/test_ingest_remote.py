@@ -13,6 +13,7 @@ import zmq
 
 from perfmon.keys import ClientKeys
 from perfmon.paths import DataDirectory
+from perfmon.pipeline.check_remote import check_remote
 from perfmon.rpc import RpcError
 from perfmon.wire import encode_batch, encode_rows, pack, request
 from tests.kit import ServiceProcess, Writer, eventually, row, stored
@@ -295,3 +296,26 @@ def test_without_the_setting_nothing_listens(start: Callable[..., ServiceProcess
     assert ingest.stats()["remote"] == {"endpoint": "off", "gatePid": None, "starts_total": 0}
     with pytest.raises(RpcError):
         gate_stats(ingest.data)
+
+
+def test_the_doctor_tells_of_the_port_and_of_who_was_denied(
+    ingest: ServiceProcess, endpoint: str, data_directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(ring_of(data_directory).folder.parents[1]))
+    monkeypatch.setenv("PERFMON_INGEST_TCP", endpoint)
+    with dealer(endpoint) as plain:
+        plain.send(b"")
+        denied(data_directory, "handshake_not_finished")
+    [found] = check_remote(data_directory)
+    assert found.verdict == "ok"
+    assert f"{endpoint}: 1 listed, " in found.found
+    assert "handshake_not_finished" in found.found
+    ingest.terminate()
+    [found] = check_remote(data_directory)
+    assert (found.verdict, found.found) == ("problem", f"{endpoint} is set; nothing runs")
+    (ring_of(data_directory).folder / "server.json").unlink()
+    [found] = check_remote(data_directory)
+    assert found.verdict == "problem"
+    assert "perfmon keys init" in found.found
+    monkeypatch.delenv("PERFMON_INGEST_TCP")
+    assert list(check_remote(data_directory)) == []

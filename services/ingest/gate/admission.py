@@ -14,8 +14,8 @@ from perfmon.wire import Kind, WireError, error_reply, unpack_envelope
 #: Frames before the message: identity, and a REQ's request id and delimiter.
 MAX_ENVELOPE_FRAMES: Final = 3
 #: The requests that are let through.
-METHODS: Final = frozenset({"ping"})
-_WRITES: Final = frozenset({Kind.ROWS, Kind.BATCH})
+METHODS: Final = ("ping",)
+_WRITES: Final = (Kind.ROWS, Kind.BATCH)
 
 
 class Turned(NamedTuple):

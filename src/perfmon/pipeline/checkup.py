@@ -11,6 +11,7 @@ from perfmon.paths import DataDirectory
 from perfmon.pipeline import check_files as files
 from perfmon.pipeline import check_processes as processes
 from perfmon.pipeline.ask import ping_all
+from perfmon.pipeline.check_remote import check_remote
 from perfmon.pipeline.report import Check
 
 
@@ -26,6 +27,7 @@ def examine(data: DataDirectory) -> Iterator[Check]:
     yield processes.check_services(data, answers)
     yield processes.check_versions(answers)
     yield processes.check_http(data, answers)
+    yield from check_remote(data)
     yield files.check_clock(data)
     yield files.check_journal(data)
     yield files.check_kernel_cache()
