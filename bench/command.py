@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -26,16 +27,17 @@ NAMES: Final = {
     "ingest": "metrics a second until everywhere, cost by process, disk, memory",
     "stages": "the cost a metric of each stage, in one process",
     "ingest-latency": "how long a message waits for its acknowledgement at a fixed rate",
+    "survival": "kill -9 right after the last acknowledgement: what is found again",
     "producer": "what a call costs the program that records it",
     "latency": "one metric, one tool call: how long a caller waits",
     "footprint": "memory and CPU of an idle pipeline",
     "startup": "how long until it answers",
 }
 #: Benchmarks whose `run` takes all options; the others' takes the number of runs alone.
-_WITH_OPTIONS: Final = frozenset({"ingest", "stages", "ingest-latency"})
+_WITH_OPTIONS: Final = frozenset({"ingest", "stages", "ingest-latency", "survival"})
 #: Exit codes: a figure failed its threshold, or a benchmark could not be run; a word on the command line was wrong.
 EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
+EXIT_TERMINATED: Final = 128 + signal.SIGTERM
 
 
 def main(words: Sequence[str] | None = None, *, program: str = "python -m bench") -> int:
@@ -46,11 +48,15 @@ def main(words: Sequence[str] | None = None, *, program: str = "python -m bench"
     options = _options(parser, asked)
     names = _names(parser, asked.names)
     _choose_place(asked.dir)
+    # A pipeline that was started must be stopped, however we are ended.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         results = [result for name in names for result in _run(name, options)]
     except (NotInstalled, NoRoom, GeneratorFailed, PipelineError) as error:
         sys.stderr.write(f"{program}: {error}\n")
         return EXIT_FAILED
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return _settle(results, asked, words)
 
 

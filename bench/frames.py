@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from bench.bytes_in_place import at_every_byte
 from bench.load import Columns, columns, series_names
 from perfmon.wire import Kind, pack
 from perfmon.wire.envelope import PROTOCOL_MAJOR
@@ -68,15 +69,14 @@ class RowsFrame:
         body.raw(pack("rows"), _ARRAY32, struct.pack(">I", self.rows))
         ends = [_row(body, found, row) for row in range(self.rows)]
         self._bytes, self._seq_at = body.done(), body.seq_at
-        places = np.asarray(ends, np.int64)[:, None] - 8 + np.arange(8)
-        self._view = np.frombuffer(self._bytes, np.uint8)
-        self._places = places.ravel()
+        self._places = np.asarray(ends, np.int64) - 8
+        self._numbers = at_every_byte(self._bytes, ">i8")
         self._age_ms = found.age_ms
 
     def at(self, seq: int, now_ms: int) -> bytearray:
         """The frame, its bytes valid until the next call."""
         struct.pack_into(">Q", self._bytes, self._seq_at, seq)
-        self._view[self._places] = (now_ms - self._age_ms).astype(">i8").view(np.uint8)
+        self._numbers[self._places] = now_ms - self._age_ms
         return self._bytes
 
 

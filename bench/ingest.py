@@ -19,7 +19,7 @@ from bench.figures import Result
 from bench.generator import Config
 from bench.load import SERVERS, TOOLS
 from bench.options import Options
-from bench.processes import PeakMemory, Pipeline, cpu_s
+from bench.processes import ON_THE_WAY, PeakMemory, Pipeline, cpu_s
 from bench.running import metric_files, pipeline, rolled_up, stats, wait_caught_up
 from bench.versus import Peer, peers, ratios
 from perfmon.paths import CONSUMERS, DataDirectory
@@ -49,7 +49,7 @@ class Run:
     speed: dict[str, float]
     cost: dict[str, float]
     disk: dict[str, float]
-    memory: dict[str, float]
+    memory: dict[str, dict[str, float]]
 
 
 def run(options: Options) -> list[Result]:
@@ -62,16 +62,18 @@ def run(options: Options) -> list[Result]:
     for _ in range(options.runs):
         for mode in chosen:
             found[mode].append(_once(mode, options))
+        for rows in dict.fromkeys(mode.rows for mode in chosen):
             for peer in against:
-                peer.measure(mode.rows, mode.shape, options)
+                peer.measure(rows, options)
     tables = _tables(options)
     for mode, made in found.items():
-        for name, table in tables.items():
-            table.add_runs(mode.what, [asdict(one)[name] for one in made])
-    return [
-        *tables.values(),
-        *ratios(against, {mode.what: [one.speed for one in made] for mode, made in found.items()}),
-    ]
+        tables["speed"].add_runs(mode.what, [one.speed for one in made])
+        tables["cost"].add_runs(mode.what, [one.cost for one in made])
+        tables["disk"].add_runs(mode.what, [one.disk for one in made])
+        for process in made[0].memory:
+            tables["memory"].add_runs(f"{mode.what}: {process}", [one.memory[process] for one in made])
+    speeds = {(mode.what, mode.rows): [one.speed for one in made] for mode, made in found.items()}
+    return [*tables.values(), *ratios(against, speeds, options.runs)]
 
 
 def modes(batch: int) -> Iterator[Mode]:
@@ -146,13 +148,13 @@ def _disk(jsonl_bytes: int, written_bytes: int, metrics: float) -> dict[str, flo
     }
 
 
-def _memory(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    shown = {f"{name} {kind.partition('_')[0]}": found[name][kind] for name in _SHOWN for kind in ("rss_mb", "pss_mb")}
-    ours = sum(figures["pss_mb"] for name, figures in found.items() if name != "generator")
-    return shown | {"pipeline pss": ours}
-
-
-_SHOWN: Final = ("ingest", *CONSUMERS, "generator")
+def _memory(found: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """The processes on a metric's way, and the sum over the whole pipeline."""
+    pipeline_mb = {
+        kind: sum(figures[kind] for name, figures in found.items() if name != "generator")
+        for kind in ("rss_mb", "pss_mb")
+    }
+    return {name: dict(found[name]) for name in (*ON_THE_WAY, "generator")} | {"whole pipeline": pipeline_mb}
 
 
 def _tables(options: Options) -> dict[str, Result]:

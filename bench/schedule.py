@@ -31,7 +31,7 @@ class Schedule:
         """How many messages are due by then, those of that very moment too."""
         if elapsed_s < 0:
             return 0
-        due = int(elapsed_s * self.per_s) + 1
+        due = int(elapsed_s * self.per_s) + 2  # one too many, should the product be rounded down
         while due > 0 and self.due_s(due - 1) > elapsed_s:
             due -= 1
         return min(self.total, due)

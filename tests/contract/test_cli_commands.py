@@ -17,7 +17,7 @@ from perfmon.connect.entries import hook_group
 from perfmon.http_access import load_or_create
 from perfmon.paths import SERVICES, DataDirectory
 
-COMMANDS = ("up", "down", "status", "doctor", "init", "run", "mcp")
+COMMANDS = ("up", "down", "status", "doctor", "init", "run", "mcp", "bench")
 
 
 def run(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -105,7 +105,10 @@ def test_the_wheel_installs_one_name_and_carries_the_application(wheel: Path) ->
     assert {top for top in tops if not top.endswith(".dist-info")} == {"perfmon"}
     for wanted in ("supervisord.conf", "shared/__init__.py", *(f"services/{name}/__main__.py" for name in SERVICES)):
         assert f"perfmon/app/{wanted}" in names
-    assert not [name for name in names if "__pycache__" in name or name.startswith("perfmon/app/tests")]
+    for wanted in ("__main__.py", "command.py", "generator.py", "thresholds.json"):
+        assert f"perfmon/app/bench/{wanted}" in names
+    left_out = ("perfmon/app/tests", "perfmon/app/bench/demo")
+    assert not [name for name in names if "__pycache__" in name or name.startswith(left_out)]
 
 
 def test_the_users_own_packages_stay_the_users(installed: Path, decoys: Path, tmp_path: Path) -> None:
@@ -166,3 +169,15 @@ def test_the_installed_stdio_gateway_answers_among_decoys(
     _, err = client.communicate(timeout=60)
     assert client.returncode == 0, err
     assert len(answers[1]["result"]["tools"]) == 8
+
+
+def test_the_installed_benchmarks_run_among_decoys(installed: Path, decoys: Path, tmp_path: Path) -> None:
+    (decoys / "bench").mkdir()
+    (decoys / "bench" / "__init__.py").write_text("raise RuntimeError('the users bench')\n")
+    figures = tmp_path / "figures.json"
+    words = ["bench", "ingest-latency", "--quick", "--only", "idle", "--json", str(figures), "--dir", str(tmp_path)]
+    told = run(decoys, tmp_path, str(installed / "perfmon"), *words)
+    assert told.returncode == 0, told.stdout + told.stderr
+    (figure,) = json.loads(figures.read_text())["results"][0]["figures"]
+    assert figure["values"]["lost"] == 0
+    assert not list(tmp_path.glob("perfmon-bench-*"))
