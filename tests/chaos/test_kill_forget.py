@@ -36,7 +36,7 @@ def test_killed_while_a_day_is_forgotten(name: str, tell: Tell) -> None:
         doomed = story.spawn("FORGET", name, fatal, {}).wait_ready()
         story.load.wait_for(SOME)
         with pytest.raises(RpcError):
-            doomed.call("forget", {"day": yesterday}, timeout_s=10)
+            doomed.call("forget", {"day": yesterday}, timeout_s=0.5)  # who is dead does not answer
         story.died(doomed, name)
         # Nobody was told that it is forgotten: each of the day's metrics until now may be there or not.
         perhaps_gone = of_day(story, yesterday)
