@@ -6,11 +6,12 @@ lone surrogates, so that one bad name costs its row and not its message.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from perfmon.wire.limits import MAX_FRAME_BYTES, MAX_ROWS
+from perfmon.wire.limits import MAX_CONTAINERS, MAX_FRAME_BYTES, MAX_ROWS
 
 #: Adding a field raises the minor, changing a meaning the major. Newer majors are refused politely.
 PROTOCOL_MAJOR: Final = 1
@@ -56,6 +57,8 @@ def unpack(frame: bytes | memoryview, *, max_bytes: int = MAX_FRAME_BYTES) -> An
     """
     if len(frame) > max_bytes:
         raise MalformedFrame("frame_too_large", f"a frame holds at most {max_bytes} bytes, got {len(frame)}")
+    # A container takes a byte at least, so most frames need not be counted through.
+    count = _counter(MAX_CONTAINERS) if len(frame) > MAX_CONTAINERS else None
     try:
         return msgpack.unpackb(
             frame,
@@ -65,9 +68,27 @@ def unpack(frame: bytes | memoryview, *, max_bytes: int = MAX_FRAME_BYTES) -> An
             max_array_len=8 * MAX_ROWS,
             max_map_len=MAX_ROWS,
             max_ext_len=0,
+            list_hook=count,
+            object_hook=count,
         )
+    except MalformedFrame:
+        raise
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise MalformedFrame("not_msgpack", f"not one msgpack object: {type(error).__name__}") from error
+
+
+def _counter(limit: int) -> Callable[[Any], Any]:
+    """A function that lets so many containers pass."""
+    left = limit
+
+    def count(container: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise MalformedFrame("frame_too_large", f"a frame holds at most {limit} maps and lists")
+        return container
+
+    return count
 
 
 def unpack_envelope(frame: bytes | memoryview) -> Envelope:

@@ -8,6 +8,8 @@ MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 MAX_ENTRY_BYTES: Final = 4 * MAX_FRAME_BYTES
 #: Rows in one message: 100,000 full rows are about 4.5 MB as a record batch.
 MAX_ROWS: Final = 100_000
+#: Maps and lists in one frame; rows have two each. An empty one takes a byte there and up to 230 bytes here.
+MAX_CONTAINERS: Final = 4 * MAX_ROWS
 #: A server's or a tool's name, UTF-8 bytes. Longer names are refused, names over 200 bytes get a hashed file name.
 MAX_NAME_BYTES: Final = 1_024
 #: A producer's identity.

@@ -25,6 +25,7 @@ from perfmon.wire import (
     unpack,
     unpack_envelope,
 )
+from perfmon.wire.limits import MAX_CONTAINERS
 
 _scalars = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=9)
@@ -117,6 +118,18 @@ def test_an_envelope_names_its_version_and_kind(message: object, reason: str) ->
         unpack_envelope(pack(message))
     assert refused.value.reason == reason
     assert isinstance(refused.value, UnsupportedVersion) == (reason == "unsupported_version")
+
+
+@pytest.mark.parametrize("empty", [b"\x80", b"\x90"])
+def test_a_frame_of_countless_empty_containers_is_refused_before_they_fill_the_memory(empty: bytes) -> None:
+    def nested(many: int) -> bytes:
+        part = MAX_CONTAINERS // 4 - 1
+        return b"\x9f" + (b"\xdd" + part.to_bytes(4, "big") + empty * part) * many + b"\xc0" * (15 - many)
+
+    assert len(unpack(nested(3))) == 15
+    with pytest.raises(MalformedFrame, match="at most 400000 maps and lists") as refused:
+        unpack(nested(5))
+    assert refused.value.reason == "frame_too_large"
 
 
 def test_a_newer_version_is_told_which_one_this_end_speaks() -> None:
