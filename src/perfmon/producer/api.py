@@ -17,11 +17,12 @@ from typing import Any, Final, Literal, Self
 
 from perfmon.paths import resolve_data_directory
 from perfmon.producer import endings, rows
-from perfmon.producer.buffer import Buffer, ProducerStats
+from perfmon.producer.buffer import Buffer
 from perfmon.producer.columns import BLOCK_BYTES, of_columns
 from perfmon.producer.connection import is_safe_to_connect
 from perfmon.producer.rows import ROW_BYTES
 from perfmon.producer.sender import Sender
+from perfmon.producer.stats import ProducerStats
 from perfmon.producer.waiting import becomes_true
 from perfmon.wire import CREDIT_PROBE_S
 

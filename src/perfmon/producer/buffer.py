@@ -10,37 +10,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from perfmon.producer.columns import Block
 from perfmon.producer.rows import Row
+from perfmon.producer.stats import ProducerStats
 
 #: Slice of a host's wait for room, after which it looks again whether the producer was closed.
 WAIT_SLICE_S: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class ProducerStats:
-    """Rows by what became of them, except `resent_total`, which counts messages.
-
-    `acknowledged_total` rows are on disk (`duplicates_total` of them had been before); `sent_total` were handed to the
-    socket by a fire-and-forget producer, which never learns more; `rejected_total` were refused for what they are;
-    `dropped_total` found no room, or no pipeline before the end. `last_error` is the newest reason for any loss or delay.
-    `buffered_bytes` is what the buffered rows take, about.
-    """
-
-    recorded_total: int
-    acknowledged_total: int
-    duplicates_total: int
-    sent_total: int
-    dropped_total: int
-    rejected_total: int
-    resent_total: int
-    in_flight: int
-    buffered: int
-    buffered_bytes: int
-    last_error: str | None
 
 
 class Taken(NamedTuple):
@@ -184,8 +161,12 @@ class Buffer:
         return len(self._items) - self._blocks + self._block_rows
 
     def full_message(self, rows: int, size_bytes: int) -> bool:
-        """Whether so much waits, or a block: more would not go into the same message."""
-        return self._blocks > 0 or len(self._items) >= rows or self._bytes >= size_bytes
+        """Whether waiting for more is no use: so much waits, or a block, or half of what may wait."""
+        return (
+            self._blocks > 0
+            or len(self._items) >= min(rows, (self._max_rows + 1) // 2)
+            or self._bytes >= min(size_bytes, self._max_bytes // 2)
+        )
 
     def take(self, max_rows: int, max_bytes: int) -> Taken | None:
         """The oldest block, or the oldest rows up to these (one at least); they are in flight until settled."""

@@ -84,8 +84,10 @@ def of_columns(
     pairs = [[str(server), str(tool)] for server, tool in dictionary]
     columns = {
         "series": _bytes_of(series, "H" if width == 2 else "I", ("H",) if width == 2 else ("I",)),
-        "ok": bytes(map(bool, _listed(ok))),
-        "ts": column_bytes("q", [ts_ms] * n) if isinstance(ts_ms, int) else _bytes_of(ts_ms, *_COLUMNS["ts"]),
+        "ok": _flags(ok),
+        "ts": ts_ms.to_bytes(8, "little", signed=True) * n
+        if isinstance(ts_ms, int)
+        else _bytes_of(ts_ms, *_COLUMNS["ts"]),
         "duration": _bytes_of(duration_ms, *_COLUMNS["duration"]),
     }
     columns |= {name: _measured_bytes(values, name) for name, values in resources.items() if values is not None}
@@ -208,6 +210,16 @@ def _bytes_of(values: Any, typecode: str, formats: Sequence[str]) -> bytes:
         if view.ndim == 1 and view.format in formats and sys.byteorder == "little":
             return view.tobytes()
     return column_bytes(typecode, _listed(values))
+
+
+def _flags(values: Any) -> bytes:
+    if _is_buffer(values):
+        view = memoryview(values)
+        if view.ndim == 1 and view.format in ("B", "?"):
+            data = view.tobytes()
+            if not data.strip(b"\0\1"):
+                return data
+    return bytes(map(bool, _listed(values)))
 
 
 def _listed(values: Any) -> Sequence[Any]:

@@ -25,7 +25,7 @@ from perfmon.wire import CREDIT_PROBE_S, WireError, unpack_envelope
 #: Rows of one message at the most.
 MAX_MESSAGE_ROWS: Final = 5_000
 #: What is recorded within so long of the last message goes into one, unless it fills it sooner.
-LINGER_S: Final = 0.005
+LINGER_S: Final = 0.02
 #: How long after a message it goes on looking for rows that often.
 BUSY_S: Final = 0.1
 #: How often a thread that waits for its peer looks whether it should end.

@@ -1,0 +1,28 @@
+"""The counters that a producer exports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerStats:
+    """Rows by what became of them, except `resent_total`, which counts messages.
+
+    `acknowledged_total` rows are on disk (`duplicates_total` of them had been before); `sent_total` were handed to the
+    socket by a fire-and-forget producer, which never learns more; `rejected_total` were refused for what they are;
+    `dropped_total` found no room, or no pipeline before the end. `last_error` is the newest reason for any loss or delay.
+    `buffered_bytes` is what the buffered rows take, about.
+    """
+
+    recorded_total: int
+    acknowledged_total: int
+    duplicates_total: int
+    sent_total: int
+    dropped_total: int
+    rejected_total: int
+    resent_total: int
+    in_flight: int
+    buffered: int
+    buffered_bytes: int
+    last_error: str | None
