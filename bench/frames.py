@@ -28,6 +28,7 @@ class Frame(Protocol):
     """A message of `rows` metrics; `at` gives its bytes, valid until the next call."""
 
     rows: int
+    size_bytes: int
 
     def at(self, seq: int, now_ms: int) -> bytearray:
         """The frame with this sequence and timestamps that end at `now_ms`."""
@@ -49,6 +50,7 @@ class BatchFrame:
         body.field("ok", found.ok.tobytes())
         body.field("diskIO", found.disk_io.astype("<f8").tobytes())
         self._bytes, self._seq_at = body.done(), body.seq_at
+        self.size_bytes = len(self._bytes)
         self._ts = np.frombuffer(self._bytes, "<i8", self.rows, ts_end - 8 * self.rows)
         self._age_ms = found.age_ms
 
@@ -69,6 +71,7 @@ class RowsFrame:
         body.raw(pack("rows"), _ARRAY32, struct.pack(">I", self.rows))
         ends = [_row(body, found, row) for row in range(self.rows)]
         self._bytes, self._seq_at = body.done(), body.seq_at
+        self.size_bytes = len(self._bytes)
         self._places = np.asarray(ends, np.int64) - 8
         self._numbers = at_every_byte(self._bytes, ">i8")
         self._age_ms = found.age_ms

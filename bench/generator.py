@@ -1,8 +1,8 @@
 """The load generator, a process of its own: `python -m bench.generator CONFIG`, orders as JSON lines on stdin, answers on stdout.
 
-Encodes its ring of messages first and says `ready`. `closed`: as fast as acknowledgements come, with so many bytes on their way
-(as a producer with credit). `open`: at a fixed rate, whatever the answers do; each answer's wait counts from when its message was
-due. It ends when its stdin does.
+Encodes its ring of messages first and says `ready`. `closed`: as fast as acknowledgements come, with so many bytes on their way.
+`open`: at a fixed rate, whatever the answers do; each answer's wait counts from when its message was due, also if that had
+to wait for credit. Both keep within the credit that ingest gives, as every producer does. It ends when its stdin does.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ import zmq
 
 from bench.frames import Frame, ring
 from bench.schedule import Schedule
-from perfmon.wire import unpack
+from perfmon.producer.window import Window
+from perfmon.wire import Kind, unpack
 
-#: Messages that may be on their way, whatever their size: below ZeroMQ's own limit, so that acknowledgements always fit.
-MAX_MESSAGES: Final = 1_000
+#: Messages that may be on their way, whatever their size (docs/protocol.md, "Credit").
+MAX_MESSAGES: Final = 256
 #: How long any acknowledgement may take before the run counts as failed.
 ANSWER_LIMIT_S: Final = 60.0
+#: How long to wait for an acknowledgement or for credit before it is looked again whether a message may be sent.
+LOOK_AGAIN_S: Final = 0.5
 #: prctl's number for how late a sleep may end; the kernel's default is 50 µs.
 _PR_SET_TIMERSLACK: Final = 29
 
@@ -49,12 +52,14 @@ class Refused(RuntimeError):
 
 
 class Generator:
-    """One producer on the acknowledged socket."""
+    """One producer on the acknowledged socket, within the window that ingest gives it."""
 
     def __init__(self, config: Config, frames: Sequence[Frame]) -> None:
         self._config = config
         self._frames = frames
         self._seq = 0
+        self._window = Window()
+        self._waiting: deque[int] = deque()
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._socket = context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -64,25 +69,14 @@ class Generator:
 
     def closed(self, seconds: float) -> dict[str, float]:
         """Send for so long, then wait for what is on its way."""
-        socket, window = self._socket, self._config.window_bytes
-        waiting: deque[int] = deque()
-        in_flight = stored = messages = 0
-        cpu, started = time.process_time(), time.perf_counter()
+        stored, cpu, started = 0, time.process_time(), time.perf_counter()
         until = started + seconds
-        while True:
-            while (not waiting or in_flight < window) and len(waiting) < MAX_MESSAGES and time.perf_counter() < until:
-                frame = self._next()
-                socket.send(frame)
-                waiting.append(len(frame))
-                in_flight += len(frame)
-                messages += 1
-            if not waiting:
-                break
-            for acknowledged in self._acknowledgements():
-                stored += acknowledged
-                in_flight -= waiting.popleft()
+        while time.perf_counter() < until or self._waiting:
+            while time.perf_counter() < until and self._may_send():
+                self._send()
+            stored += sum(self._acknowledgements())
         elapsed = time.perf_counter() - started
-        return {"seconds": elapsed, "stored": stored, "messages": messages, "cpu_s": time.process_time() - cpu}
+        return {"seconds": elapsed, "stored": stored, "cpu_s": time.process_time() - cpu}
 
     def open(self, per_s: float, seconds: float) -> dict[str, Any]:
         """Send so many messages a second; the waits of all, in order."""
@@ -91,8 +85,8 @@ class Generator:
         cpu, started = time.process_time(), time.perf_counter()
         while len(waits) < schedule.total:
             due = schedule.due_by(time.perf_counter() - started)
-            while sent < due:
-                self._socket.send(self._next())
+            while sent < due and self._may_send():
+                self._send()
                 sent += 1
             for acknowledged in self._arrived():
                 # Acknowledgements come in order, so the n-th belongs to the message that was due n-th.
@@ -101,29 +95,46 @@ class Generator:
             left_s = schedule.due_s(sent) - (time.perf_counter() - started)
             if left_s < -ANSWER_LIMIT_S:
                 raise Refused(f"no acknowledgement within {ANSWER_LIMIT_S:g} s")
-            self._sleep(left_s if sent < schedule.total else left_s + ANSWER_LIMIT_S)
+            blocked = sent < due or sent == schedule.total
+            self._sleep(LOOK_AGAIN_S if blocked else left_s)
         elapsed = time.perf_counter() - started
         return {"seconds": elapsed, "stored": stored, "cpu_s": time.process_time() - cpu, "waits_s": waits}
 
-    def _next(self) -> bytearray:
+    def _may_send(self) -> bool:
+        size = self._next().size_bytes
+        within = not self._waiting or self._window.out_bytes + size <= self._config.window_bytes
+        return within and len(self._waiting) < MAX_MESSAGES and self._window.allows(size, time.monotonic())
+
+    def _next(self) -> Frame:
+        return self._frames[self._seq % len(self._frames)]
+
+    def _send(self) -> None:
+        frame = self._next()
         self._seq += 1
-        return self._frames[self._seq % len(self._frames)].at(self._seq, time.time_ns() // 1_000_000)
+        self._socket.send(frame.at(self._seq, time.time_ns() // 1_000_000))
+        self._window.sent(frame.size_bytes, time.monotonic())
+        self._waiting.append(frame.size_bytes)
 
     def _acknowledgements(self) -> Iterator[int]:
-        """What has arrived, at least one."""
-        if not self._socket.poll(int(1000 * ANSWER_LIMIT_S)):
+        """What has arrived; waits for something, unless a message may be sent without."""
+        limit_s = ANSWER_LIMIT_S if self._waiting else self._window.wait_s(time.monotonic())
+        if not self._socket.poll(int(1000 * limit_s)) and self._waiting:
             raise Refused(f"no acknowledgement within {ANSWER_LIMIT_S:g} s")
         yield from self._arrived()
 
     def _arrived(self) -> Iterator[int]:
+        """The rows of each acknowledgement that is there."""
         with suppress(zmq.Again):
             while True:
-                yield self._stored(self._socket.recv(zmq.NOBLOCK))
+                message: dict[str, Any] = unpack(self._socket.recv(zmq.NOBLOCK))
+                self._window.told(message.get("credit"), time.monotonic())
+                if message["kind"] == Kind.ACK:
+                    yield self._stored(message)
 
-    def _stored(self, frame: bytes) -> int:
-        ack: dict[str, Any] = unpack(frame)
+    def _stored(self, ack: dict[str, Any]) -> int:
         if "error" in ack or ack["stored"] != self._config.rows:
             raise Refused(str(ack.get("error") or ack)[:300])
+        self._window.settled(self._waiting.popleft())
         return int(ack["stored"])
 
     def _sleep(self, seconds: float) -> None:

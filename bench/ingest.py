@@ -120,6 +120,7 @@ def _load(data: DataDirectory, mode: Mode, options: Options) -> Run:
                 "lost": float(warmed["stored"] + stored - files.lines),
                 "lost in rollups": float(warmed["stored"] + stored - rolled_up(data)),
                 "gaps refilled": float(sum(stats(data, name)["gaps_total"] for name in CONSUMERS)),
+                "credit stops": float(stats(data, "ingest")["credit_stops_total"]),
             },
             _cost(before.cpu_s, after.cpu_s, after.busy_s - before.busy_s, sender_s, stored),
             _disk(files.size_bytes - jsonl, written, stored),

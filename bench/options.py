@@ -18,7 +18,7 @@ class Options:
     """runs: of each, of which medians are shown. seconds: of sustained load a run. batch: metrics a message of the first mode.
 
     rate: metrics/s of the fixed-rate load. only: words one of which a mode's name must hold (none: all modes). versus: systems
-    that are measured in turn with ours. window_bytes: sent and not yet acknowledged.
+    that are measured in turn with ours. window_bytes: sent and not yet acknowledged, within what ingest allows.
     """
 
     runs: int = 5
