@@ -22,6 +22,9 @@ WAL_BYTES: Final = 4 * 1024 * 1024
 
 #: What SQLite keeps next to a database. It follows links there, so a planted one would lead its writes away.
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
+#: Where the header says which format writes and reads the file (https://sqlite.org/fileformat2.html), and the newest one.
+_VERSIONS_OFFSET: Final = 18
+_WAL_VERSION: Final = 2
 #: Failures that say nothing about the file: the disk is full, somebody holds a lock, no descriptors are left.
 _OF_THE_MOMENT: Final = {
     sqlite3.SQLITE_BUSY,
@@ -65,6 +68,9 @@ def open_database(path: Path, schema: str, version: int, *, page_bytes: int = PA
         if is_damage(error):
             raise UntrustedDatabase(f"{path.name}: {error}") from error
         raise
+    except UnicodeDecodeError as error:  # SQLite names what it does not understand of a damaged schema
+        connection.close()
+        raise UntrustedDatabase(f"{path.name}: its schema is damaged") from error
     except UntrustedDatabase:
         connection.close()
         raise
@@ -116,7 +122,11 @@ def _claim(path: Path) -> None:
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         raise UntrustedDatabase(f"{path.name} is not a file")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    versions = os.pread(descriptor, 2, _VERSIONS_OFFSET)
     os.close(descriptor)
+    if any(version > _WAL_VERSION for version in versions):
+        # SQLite would take it for one of its future formats, which it only reads.
+        raise UntrustedDatabase(f"{path.name} has a damaged header")
 
 
 def _configure(connection: sqlite3.Connection, page_bytes: int) -> None:

@@ -68,6 +68,12 @@ class JournalReader:
 
         Raises: LostPlace when the next entry has been dropped, sqlite3.Error.
         """
+        try:
+            return self._page(after)
+        except UnicodeDecodeError as error:  # SQLite names what it does not understand of a damaged schema
+            raise sqlite3.DatabaseError("the schema is damaged") from error
+
+    def _page(self, after: int) -> list[RawEntry]:
         segments = list_segments(self._journal)
         holding = [info for info in segments if info.first_seq <= after + 1]
         if not holding:
@@ -94,7 +100,7 @@ class JournalReader:
         for info in reversed(list_segments(self._journal)):
             try:
                 row = self._open(info.path).execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-            except sqlite3.Error:
+            except (sqlite3.Error, UnicodeDecodeError):
                 self.close()
                 continue
             if row:

@@ -134,7 +134,7 @@ class _Columns:
         try:
             line = _decoder.decode(raw)
             ts = parse_iso(line.timestamp)
-        except (msgspec.MsgspecError, BadTime, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, BadTime, RecursionError):
             self.unparsable += 1
             return
         if not start_ms <= ts < end_ms:

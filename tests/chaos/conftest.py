@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from perfmon.paths import DataDirectory
+from tests.chaos.faults.fixtures import memory_folder, rng  # noqa: F401 - fixtures
 from tests.chaos.ingest_story import IngestStory, Start
 
 
