@@ -3,9 +3,9 @@
 Its twin is `lines.plain_lines`; both write the same bytes. Importing this module compiles (or loads from numba's cache), which
 costs a second and tens of MB, so `lines.Formatter` does it only once there is a load that pays for it.
 
-Rows are written when all their numbers have at most six decimals and fewer than 16 digits, no error text and no call id: then
-x = k / 10^d with integers below 2^53, so the quotient that a reader computes is the same correctly rounded double. All other
-rows are `odd`: their lines come ready-made.
+A number with at most three decimals is an integer divided by a thousand: if the quotient is the same double, its digits are the
+integer's. Any other has its shortest digits from `shortest`. Rows with an error text, a call id, or a number that Python writes
+with an exponent are `odd`: their lines come ready-made.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
+
+from services.ingest.core.shortest import shortest
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,6 +49,9 @@ _DECIMALS3_BYTES = np.array([len((b".%03d" % n).rstrip(b"0").rstrip(b".")) for n
 #: "dd:" and "ddd" likewise.
 _PAIR_COLON = np.array([int.from_bytes(b"%02d: " % n, "little") for n in range(100)], np.uint32)
 _PAIR_POINT = np.array([int.from_bytes(b"%02d. " % n, "little") for n in range(100)], np.uint32)
+_TEN_TO = np.array([10**n for n in range(19)], np.uint64)
+_ZERO, _TEN = np.uint64(0), np.uint64(10)
+_DIGIT_0, _POINT = np.uint8(ord("0")), np.uint8(ord("."))
 _TRIPLE = np.array([int.from_bytes(b"%03d " % n, "little") for n in range(1_000)], np.uint32)
 
 
@@ -78,6 +83,16 @@ def _code_of_store4(typingctx: Any, target: Any, at: Any, word: Any) -> Any:  # 
     return types.void(target, types.intp, types.uint32), generate
 
 
+def _code_of_bits(typingctx: Any, number: Any) -> Any:  # noqa: ARG001 - numba's signature
+    """The bits of a double as an unsigned integer."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001 - numba's signature
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return types.uint64(types.float64), generate
+
+
+_bits_of: Any = intrinsic(_code_of_bits)
 _copy32: Any = intrinsic(_code_of_copy32)
 _store4: Any = intrinsic(_code_of_store4)
 
@@ -145,20 +160,28 @@ def _put_number(out: Any, at: Any, x: Any) -> Any:
     whole = np.int64(x)
     if x == np.float64(whole):
         return _put_whole(out, at, whole)
-    thousandths = np.int64(np.rint(x * 1000.0))
+    thousandths = np.int64(np.rint(x * 1000.0)) if x < 1e12 else np.int64(0)
     if np.float64(thousandths) / 1000.0 == x:
         at = _put_whole(out, at, thousandths // 1000)
         decimals = thousandths % 1000
         _store4(out, at, _DECIMALS3[decimals])
         return at + np.int64(_DECIMALS3_BYTES[decimals])
-    millionths = np.int64(np.rint(x * 1e6))
-    at = _put_whole(out, at, millionths // 1_000_000)
-    decimals = millionths % 1_000_000
-    _store4(out, at, _DECIMALS3[decimals // 1000])
-    rest = _DECIMALS3_BYTES[decimals % 1000]
-    # Overwrites nothing: ".ddd" shifted by its point is the next three digits.
-    _store4(out, at + 4, _DECIMALS3[decimals % 1000] >> np.uint32(8))
-    return at + 3 + np.int64(rest)
+    digits, exponent = shortest(_bits_of(x))
+    while digits % _TEN == _ZERO:
+        digits //= _TEN
+        exponent += 1
+    decimals = -exponent
+    if decimals < len(_TEN_TO):
+        at = _put_whole(out, at, np.int64(digits // _TEN_TO[decimals]))
+        digits %= _TEN_TO[decimals]
+    else:
+        out[at] = _DIGIT_0
+        at += 1
+    out[at] = _POINT
+    for place in range(at + decimals, at, -1):
+        out[place] = _DIGIT_0 + np.uint8(digits % _TEN)
+        digits //= _TEN
+    return at + 1 + decimals
 
 
 @_inline
@@ -171,18 +194,10 @@ def _put_measured(out: Any, at: Any, x: Any) -> Any:
 
 @_inline
 def _is_plain(x: Any) -> Any:
-    """Whether a number of the column has a short text that the kernel writes: not -0.0, nothing below 1e-4 but 0."""
-    if x != x:  # noqa: PLR0124 - NaN: not measured
-        return True
+    """Whether a number is written without an exponent or a sign (-0.0 has one), or was not measured."""
     if x == 0.0:
         return 1.0 / x > 0.0
-    if not 1e-4 <= x < 1e15:
-        return False
-    if x == np.rint(x):
-        return True
-    if x * 1e3 < 1e15 and np.rint(x * 1e3) / 1e3 == x:
-        return True
-    return x * 1e6 < 1e15 and np.rint(x * 1e6) / 1e6 == x
+    return x != x or 1e-4 <= x < 1e16  # noqa: PLR0124 - NaN: not measured
 
 
 def _readable(kind: Any) -> Any:

@@ -108,6 +108,16 @@ def test_every_part_of_a_time_of_day(compiled: Formatter) -> None:
     assert_twins(compiled, build([("s", "t", at, 1.0, True) for at in times]))
 
 
+def test_doubles_of_every_magnitude_have_the_digits_of_their_repr(compiled: Formatter) -> None:
+    rng = np.random.default_rng(7)
+    anywhere = rng.integers(0, 0x7FEF_FFFF_FFFF_FFFF, 20_000, np.uint64).view(np.float64)
+    common = np.concatenate([rng.lognormal(4, 3, 20_000), rng.random(20_000), rng.random(5_000) * 1e16])
+    powers = 2.0 ** np.arange(-20, 54)
+    neighbours = np.concatenate([np.nextafter(powers, 0), powers, np.nextafter(powers, np.inf)])
+    values = np.concatenate([anywhere, common, neighbours, neighbours / 10, 10.0 ** np.arange(-6, 18)])
+    assert_twins(compiled, build([("s", "t", TS, value, True) for value in values.tolist()]))
+
+
 @pytest.mark.parametrize("length", range(0, 100, 7))
 def test_names_of_every_length(compiled: Formatter, length: int) -> None:
     assert_twins(compiled, build([("s" * (length + 1), "é" * (length + 1), TS, 1.5, True)]))
