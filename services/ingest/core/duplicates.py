@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 #: Sequences below a producer's highest that are told apart; a producer has far fewer messages in flight.
 WINDOW: Final = 1_024
@@ -26,8 +25,7 @@ class Seen(Enum):
     TOO_OLD = "too_old"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """What is stored of one producer: its highest sequence, `seen` bit k for sequence `seq - k`, when it last wrote."""
 
     seq: int
@@ -51,6 +49,8 @@ class Place:
 
     def cumulative(self) -> int:
         """The highest sequence up to which everything in the window is stored."""
+        if self.seen == _MASK:
+            return self.seq
         reach = min(self.seq, WINDOW)
         missing = ~self.seen & ((1 << reach) - 1)
         return self.seq if not missing else self.seq - missing.bit_length()
@@ -116,22 +116,27 @@ def call_digest(call_id: str) -> bytes:
 
 
 class CallIdMemory:
-    """The call ids of the last hours, by the hour of their commit; the oldest hours go first when there are too many."""
+    """The call ids of the last hours, by the hour of their latest commit; the oldest hours go first when there are too many."""
 
     def __init__(self, hours: int, limit: int) -> None:
         self._hours = hours
         self._limit = limit
-        self._by_hour: dict[int, set[bytes]] = {}
+        self._hour_of: dict[bytes, int] = {}
+        # An id that came again in a later hour stands in both, and goes with the later one.
+        self._by_hour: dict[int, list[bytes]] = {}
 
     def __contains__(self, digest: bytes) -> bool:
-        return any(digest in known for known in self._by_hour.values())
+        return digest in self._hour_of
 
     def __len__(self) -> int:
-        return sum(len(known) for known in self._by_hour.values())
+        return len(self._hour_of)
 
     def add(self, hour: int, digests: Iterable[bytes]) -> None:
         """Remember digests as committed in an hour (epoch hours)."""
-        self._by_hour.setdefault(hour, set()).update(digests)
+        fresh = {digest: hour for digest in digests if self._hour_of.get(digest, -1) < hour}
+        self._hour_of.update(fresh)
+        # An hour without one stands here too: it may have a file to be removed.
+        self._by_hour.setdefault(hour, []).extend(fresh)
 
     def expire(self, hour: int) -> Iterator[int]:
         """Forget the hours that are too old at `hour`, and the oldest while there are too many; yields each.
@@ -141,5 +146,7 @@ class CallIdMemory:
         for old in sorted(self._by_hour):
             if old >= hour - self._hours and len(self) <= self._limit:
                 return
-            del self._by_hour[old]
+            for digest in self._by_hour.pop(old):
+                if self._hour_of[digest] == old:
+                    del self._hour_of[digest]
             yield old

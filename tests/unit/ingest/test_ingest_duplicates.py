@@ -87,6 +87,21 @@ def test_a_call_id_is_known_for_at_least_the_hours_promised() -> None:
     assert digest not in memory
 
 
+def test_a_call_id_that_came_again_is_known_from_its_latest_commit_on() -> None:
+    memory = CallIdMemory(48, 1_000)
+    again, once = call_digest("again"), call_digest("once")
+    memory.add(100, [again, once])
+    memory.add(120, [again, again])
+    memory.add(110, [again])
+    assert len(memory) == 2
+    assert list(memory.expire(149)) == [100]
+    assert (again in memory, once in memory) == (True, False)
+    assert list(memory.expire(168)) == [110]
+    assert again in memory
+    assert list(memory.expire(169)) == [120]
+    assert len(memory) == 0
+
+
 def test_with_too_many_call_ids_the_oldest_hour_goes_first() -> None:
     memory = CallIdMemory(48, 3)
     memory.add(10, [call_digest("a"), call_digest("b")])
