@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from perfmon.wire import ack_reply
+from perfmon.wire import MAX_ROWS, ack_reply
 from services.ingest.core.door import MessageRefused, let_in, producer_of
 from services.ingest.core.duplicates import CallIdMemory, ProducerLedger, Seen, call_digest
 from services.ingest.core.frames import Body
@@ -220,5 +220,7 @@ class IngestCore:
 
 
 def _claimed_rows(body: Body) -> int:
+    # A claim that no message can have had is none: nobody looked at the rest of this one.
     rows, n = body.get("rows"), body.get("n")
-    return len(rows) if isinstance(rows, list) else n if type(n) is int and n >= 0 else 0
+    claimed = len(rows) if isinstance(rows, list) else n
+    return claimed if type(claimed) is int and 0 <= claimed <= MAX_ROWS else 0

@@ -200,7 +200,7 @@ def test_series_beyond_the_cap_are_counted_together_under_their_reserved_name() 
     batch.check()
 
 
-@pytest.mark.parametrize("body", [{}, {"rows": 5}, {"n": -4}, {"n": "x"}])
+@pytest.mark.parametrize("body", [{"n": 2**64 - 1}, {"n": 100_001}, {}, {"rows": 5}, {"n": -4}, {"n": "x"}])
 def test_duplicates_of_a_message_without_a_count_are_none(body: dict[str, Any]) -> None:
     at = core()
     commit(at, rows(GOOD, producer="p", seq=1))
