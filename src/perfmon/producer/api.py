@@ -8,6 +8,7 @@ parent recorded.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +16,10 @@ from time import time_ns
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from perfmon.paths import resolve_data_directory
 from perfmon.producer import endings, rows
+from perfmon.producer.address import Locate, locator
 from perfmon.producer.buffer import Buffer
 from perfmon.producer.columns import BLOCK_BYTES, of_columns
-from perfmon.producer.connection import is_safe_to_connect
 from perfmon.producer.rows import ROW_BYTES
 from perfmon.producer.sender import Sender
 from perfmon.producer.stats import ProducerStats
@@ -33,6 +33,8 @@ MAX_BUFFERED_BYTES: Final = 16 * 1024 * 1024
 #: Characters of a producer's name that go into its id.
 MAX_NAME_CHARS: Final = 48
 
+
+_log = logging.getLogger("perfmon.producer")
 
 #: What a batch of ready columns may be made of: a sequence, or an object with the buffer protocol (an array, numpy's too).
 Column = Sequence[Any] | Any
@@ -48,7 +50,8 @@ class Producer:
     max_buffered: rows of `record` that wait at most.
     max_buffered_bytes: what all that waits may take, about: 256 bytes a row and its texts; a batch its columns.
     on_full: "drop_oldest" counts and drops; "block" makes `record` wait for room, for ever if no pipeline comes.
-    endpoint: a ZeroMQ endpoint instead of the data directory's.
+    endpoint: a ZeroMQ endpoint instead of the data directory's; PERFMON_INGEST_ENDPOINT by default.
+    keys: the key file of `perfmon keys add`, needed off the machine; PERFMON_CURVE_KEYS by default. Acknowledged only.
     strict: `record` raises ValueError for a call that would be refused and RuntimeError after `close`.
     probe_s: how long to wait for ingest's word that there is room again before asking by sending one message.
 
@@ -66,14 +69,19 @@ class Producer:
         max_buffered_bytes: int = MAX_BUFFERED_BYTES,
         on_full: Literal["drop_oldest", "block"] = "drop_oldest",
         endpoint: str | None = None,
+        keys: str | os.PathLike[str] | None = None,
         strict: bool = False,
         probe_s: float = CREDIT_PROBE_S,
     ) -> None:
+        if data_dir is not None and (endpoint is not None or keys is not None):
+            raise ValueError("name either a data directory or an endpoint")
         if on_full not in ("drop_oldest", "block"):
             raise ValueError(f"on_full is 'drop_oldest' or 'block', got {on_full!r}")
         self._strict = strict
         self._buffer = Buffer(max_buffered, max_buffered_bytes, block=on_full == "block")
-        locate = _locator(data_dir, endpoint, "ingest.write" if acknowledged else "ingest.push", strict=strict)
+        socket_name = "ingest.write" if acknowledged else "ingest.push"
+        named = endpoint is not None or keys is not None
+        locate = _lenient(lambda: locator(data_dir, endpoint, keys, socket_name), strict=strict or named)
         self._sender = Sender(self._buffer, locate, lambda: _new_id(name), acks=acknowledged, probe_s=probe_s)
         endings.keep(self, self._sender)
 
@@ -252,21 +260,19 @@ class Producer:
             raise RuntimeError("this producer was closed")
 
 
-def _locator(
-    data_dir: str | os.PathLike[str] | None, endpoint: str | None, socket_name: str, *, strict: bool
-) -> Callable[[], str | None]:
-    """A function that says where to connect, or None while there is nowhere."""
-    if endpoint is not None:
-        return lambda: endpoint
+def _lenient(locate: Callable[[], Locate], *, strict: bool) -> Locate:
+    """Where to connect; for a host that wants no exception nowhere, if that cannot be known."""
     try:
-        data = resolve_data_directory(data_dir)
+        return locate()
     except (OSError, RuntimeError):
         # The working directory is gone, or this user has no home: nowhere to send to, now or later.
         if strict:
             raise
-        return lambda: None
-    address = data.endpoint(socket_name)
-    return lambda: address if is_safe_to_connect(data.runtime) else None
+    except ValueError as error:
+        if strict:
+            raise
+        _log.warning("metrics go nowhere: %s", error)  # the environment names what must not be used
+    return lambda: None
 
 
 def _new_id(name: str | None) -> str:

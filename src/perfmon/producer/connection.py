@@ -6,15 +6,13 @@ what was not acknowledged on a connection of its own making.
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import zmq
 
+from perfmon.producer.address import Address
 from perfmon.wire.limits import MAX_FRAME_BYTES
 
 #: Pauses between attempts to connect to a pipeline that is down.
@@ -68,7 +66,7 @@ class Connection:
 
 
 @contextmanager
-def connected(context: zmq.Context[Any], endpoint: str, *, acks: bool) -> Iterator[Connection]:
+def connected(context: zmq.Context[Any], address: Address, *, acks: bool) -> Iterator[Connection]:
     """A connection that is being made; messages go out once `takes` says so."""
     socket: zmq.Socket[bytes] = context.socket(zmq.DEALER if acks else zmq.PUSH)
     monitor: zmq.Socket[bytes] | None = None
@@ -84,7 +82,11 @@ def connected(context: zmq.Context[Any], endpoint: str, *, acks: bool) -> Iterat
             socket.setsockopt(zmq.SNDHWM, PUSH_HWM)
         if acks:
             monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        socket.connect(endpoint)
+        if address.keys is not None:
+            socket.setsockopt(zmq.CURVE_SERVERKEY, address.keys.server_key.encode())
+            socket.setsockopt(zmq.CURVE_PUBLICKEY, address.keys.public_key.encode())
+            socket.setsockopt(zmq.CURVE_SECRETKEY, address.keys.secret_key.encode())
+        socket.connect(address.endpoint)
         yield Connection(socket, monitor)
     finally:
         if monitor is not None:
@@ -96,13 +98,3 @@ def connected(context: zmq.Context[Any], endpoint: str, *, acks: bool) -> Iterat
 def _events(socket: zmq.Socket[bytes]) -> int:
     events = socket.getsockopt(zmq.EVENTS)
     return events if isinstance(events, int) else 0
-
-
-def is_safe_to_connect(runtime: Path) -> bool:
-    """Whether the sockets' directory exists and is ours alone: anyone may make a name in /tmp, and would get our metrics."""
-    try:
-        found = runtime.lstat()
-        parent = runtime.parent.lstat()
-    except OSError:
-        return False
-    return all(stat.S_ISDIR(one.st_mode) and one.st_uid == os.getuid() for one in (found, parent))

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import zmq
 
+from perfmon.producer.address import Locate
 from perfmon.producer.buffer import Buffer
 from perfmon.producer.connection import PUSH_LINGER_MS, Connection, connected
 from perfmon.producer.delivery import Delivery, Verdict
@@ -46,14 +47,14 @@ class Sender:
     def __init__(
         self,
         buffer: Buffer,
-        endpoint: Callable[[], str | None],
+        locate: Locate,
         new_producer_id: Callable[[], str],
         *,
         acks: bool,
         probe_s: float = CREDIT_PROBE_S,
     ) -> None:
         self._buffer = buffer
-        self._endpoint = endpoint
+        self._locate = locate
         self._new_producer_id = new_producer_id
         self._acks = acks
         self._probe_s = probe_s
@@ -126,15 +127,15 @@ class Sender:
 
     def _deliver(self, context: zmq.Context[Any], delivery: Delivery) -> None:
         """One connection's life: until the end, or until it is to be replaced."""
-        endpoint = self._endpoint()
-        if endpoint is None:
+        address = self._locate()
+        if address is None:
             self._buffer.last_error = "no_pipeline"
             self._no_taker_since(0.0)
             self._stopping.wait(LOOK_AGAIN_S)
             if self._stopping.is_set():
                 time.sleep(POLL_SLICE_MS / 1000)
             return
-        with connected(context, endpoint, acks=self._acks) as connection:
+        with connected(context, address, acks=self._acks) as connection:
             self._taken_s = time.monotonic()
             again = delivery.connected(self._taken_s)
             if again:
@@ -182,9 +183,9 @@ class Sender:
             self._buffer.wait_for_rows()
             self._taken_s = time.monotonic()
         elif not connection.takes():
-            self._buffer.last_error = "no_pipeline"
             connection.wait(POLL_SLICE_MS, for_room=True)
             if not connection.takes():
+                self._buffer.last_error = "no_pipeline"
                 self._no_taker_since(self._taken_s)
         elif rows_wait and delivery.appetite_bytes(now_s):
             connection.wait(1000 * (self._loaded_s + LINGER_S - now_s))
