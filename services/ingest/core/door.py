@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from perfmon.wire import MAX_PRODUCER_BYTES, MAX_ROWS, Kind
+from perfmon.wire import MAX_PRODUCER_BYTES, MAX_ROWS, Kind, WireError
 from services.ingest.core.frames import Body, Rows, Written
 from services.ingest.core.redact import redact
 from services.ingest.core.rows import is_call_id, rows_to_batch
@@ -47,7 +47,11 @@ def let_in(kind: str, body: Body, now_ms: int, oldest_ms: int) -> Arrival:
         arrival = _typed(body, now_ms, oldest_ms)
         if arrival is not None:
             return arrival
-        body = body.unpacked()
+        try:
+            body = body.unpacked()
+        except WireError as error:
+            # It was read by type, which is a little more patient (with a key that comes 100,000 times, say).
+            raise MessageRefused("bad_batch", str(error)) from error
     if kind == Kind.ROWS:
         return _rows(body, now_ms, oldest_ms)
     if kind == Kind.BATCH:
@@ -75,8 +79,11 @@ def producer_of(body: Body) -> tuple[str, int] | None:
 
 def _typed(body: Written, now_ms: int, oldest_ms: int) -> Arrival | None:
     """The arrival of a message that has no fault of structure; None when it has one."""
-    message = body.message
-    typed = rows_of(message.rows, now_ms) if isinstance(message, Rows) else columns_of(message)
+    message, sparse = body.message, body.sparse
+    if isinstance(message, Rows):
+        typed = rows_of(message.rows, now_ms)
+    else:
+        typed = None if sparse is None else columns_of(message, sparse)
     if typed is None:
         return None
     batch = typed.batch

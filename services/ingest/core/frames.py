@@ -1,7 +1,7 @@
 """Frames of `rows` and `batch` decoded straight into typed structures: the fast way in.
 
 A frame that fits the types exactly is `Written`; any other, whatever is wrong with it, is unpacked into plain maps, from
-which the door tells what is refused and why. So nothing is refused here but what `unpack_envelope` refuses. msgspec decodes
+which the door tells what is refused and why. So what is refused here is what `unpack_envelope` refuses. msgspec decodes
 into structures that the garbage collector does not track, at a fourth of the cost of maps; the types bound the depth and the
 size of what is built.
 """
@@ -13,7 +13,9 @@ from typing import Annotated, Any, Final, NamedTuple
 from msgspec import Meta, Raw, Struct, field
 from msgspec.msgpack import Decoder
 
-from perfmon.wire import MAX_FRAME_BYTES, MAX_ROWS, PROTOCOL_MAJOR, unpack_envelope
+from perfmon.wire import MAX_FRAME_BYTES, MAX_ROWS, PROTOCOL_MAJOR, Kind, unpack, unpack_envelope
+from services.ingest.core.known import Dictionary, dictionary_of
+from shared.batch import row_map_of
 
 _Version = Annotated[int, Meta(ge=1, le=PROTOCOL_MAJOR)]
 
@@ -67,11 +69,20 @@ class Columns(Struct, forbid_unknown_fields=True, gc=False, tag_field="kind", ta
     seq: int | None = None
 
 
+class Sparse(NamedTuple):
+    """What a `batch` message has beside its columns."""
+
+    dictionary: Dictionary
+    errors: dict[int, str]
+    call_ids: dict[int, str]
+
+
 class Written(NamedTuple):
-    """A well-formed `rows` or `batch` message, with its frame for whoever must look closer."""
+    """A well-formed `rows` or `batch` message, with its frame for whoever must look closer. `sparse`: of a `batch`."""
 
     frame: bytes
     message: Rows | Columns
+    sparse: Sparse | None = None
 
     def get(self, name: str) -> Any:
         """A field of the envelope; None when it has none."""
@@ -85,6 +96,9 @@ class Written(NamedTuple):
 #: The body of a message: as plain maps, or typed.
 Body = dict[Any, Any] | Written
 
+#: A field that is left out, and nil.
+_NOTHING: Final = (b"", b"\xc0")
+
 _DECODER: Final = Decoder(Rows | Columns)
 
 
@@ -96,8 +110,24 @@ def read(frame: bytes) -> tuple[str, Body]:
     if len(frame) <= MAX_FRAME_BYTES:
         try:
             message = _DECODER.decode(frame)
-            return message.__struct_config__.tag, Written(frame, message)
+            sparse = _sparse(message) if isinstance(message, Columns) else None
+            return (Kind.ROWS if sparse is None else Kind.BATCH), Written(frame, message, sparse)
         except (ValueError, RecursionError):
-            pass  # msgspec's errors and Unicode's are ValueErrors; what is wrong, the strict way tells
+            pass  # all errors of msgspec, Unicode, the wire and batches are ValueErrors; what is wrong, the strict way tells
     envelope = unpack_envelope(frame)
     return envelope.kind, envelope.body
+
+
+def _sparse(message: Columns) -> Sparse:
+    """Raises: ValueError when something in it is not what it has to be."""
+    n = message.n
+    return Sparse(
+        dictionary_of(message.dictionary),
+        _row_map(message.errors, "errors", n),
+        _row_map(message.call_ids, "callIds", n),
+    )
+
+
+def _row_map(packed: Raw, name: str, n: int) -> dict[int, str]:
+    raw = bytes(packed)
+    return {} if raw in _NOTHING else row_map_of(unpack(raw), name, n)

@@ -11,8 +11,9 @@ from typing import Final, NamedTuple
 
 from msgspec import Raw
 
-from perfmon.wire import WireError, unpack
+from perfmon.wire import unpack
 from services.ingest.core.validation import series_fault
+from shared import batch
 from shared.batch import Series
 
 #: Series that are remembered, and the longest names among them, together (characters).
@@ -35,6 +36,9 @@ class SeriesMemory:
 
     def __init__(self) -> None:
         self._good: dict[tuple[str, str], Series] = {}
+
+    def __len__(self) -> int:
+        return len(self._good)
 
     def series_of(self, pairs: Collection[tuple[str, str]]) -> tuple[tuple[Series, ...], bool]:
         """The series of (server, tool) pairs of text, and whether all names are fine."""
@@ -67,16 +71,16 @@ class DictionaryMemory:
         self._met: dict[bytes, Dictionary] = {}
         self.size_bytes = 0
 
-    def dictionary_of(self, packed: Raw) -> Dictionary | None:
-        """What a batch's packed `dictionary` says; None when it is no list of pairs of text."""
+    def dictionary_of(self, packed: Raw) -> Dictionary:
+        """What a batch's packed `dictionary` says.
+
+        Raises: BatchError, perfmon.wire.MalformedFrame when it is no list of pairs of text.
+        """
         key = bytes(packed)
         known = self._met.get(key)
         if known is None:
-            pairs = _pairs(key)
-            if pairs is None:
-                return None
-            series, good = self._series.series_of(pairs)
-            known = Dictionary(series, good, len(set(pairs)) == len(pairs))
+            series, good = self._series.series_of(batch.dictionary_of(unpack(key)))
+            known = Dictionary(series, good, len(set(series)) == len(series))
             self._remember(key, known)
         return known
 
@@ -89,19 +93,6 @@ class DictionaryMemory:
             oldest = next(iter(self._met))
             del self._met[oldest]
             self.size_bytes -= len(oldest)
-
-
-def _pairs(packed: bytes) -> list[tuple[str, str]] | None:
-    try:
-        listed = unpack(packed)
-    except WireError:
-        return None
-    if not isinstance(listed, list):
-        return None
-    for pair in listed:
-        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not str:
-            return None
-    return [(server, tool) for server, tool in listed]
 
 
 _SERIES: Final = SeriesMemory()

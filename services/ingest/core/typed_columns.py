@@ -6,37 +6,29 @@ dictionary that was seen before, and finds in one pass whether all codes have a 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-from msgspec import Raw
 from numpy.typing import NDArray
 
-from perfmon.wire import MAX_ROWS, WireError, unpack
-from services.ingest.core.frames import Columns
-from services.ingest.core.known import Dictionary, dictionary_of
+from perfmon.wire import MAX_ROWS
+from services.ingest.core.frames import Columns, Sparse
+from services.ingest.core.known import Dictionary
 from services.ingest.core.rows import is_call_id
 from services.ingest.core.typed_rows import Typed
-from shared.batch import Batch, BatchError, Float64, Series, UInt32, row_map_of
-
-#: A field that is left out, and nil.
-_NOTHING: Final = (b"", b"\xc0")
+from shared.batch import Batch, Float64, Series, UInt32
 
 
-def columns_of(message: Columns) -> Typed | None:
+def columns_of(message: Columns, sparse: Sparse) -> Typed | None:
     """The batch; None when its columns need the strict look. Values are checked later."""
     n = message.n
     if not 0 < n <= MAX_ROWS or not _fit(message, n):
         return None
-    dictionary = dictionary_of(message.dictionary)
-    if dictionary is None:
-        return None
+    dictionary, errors, call_ids = sparse
     wide = len(message.series) == 4 * n
     try:
         series, codes = _occurring(dictionary, np.frombuffer(message.series, "<u4" if wide else "<u2"))
-        errors = _sparse(message.errors, "errors", n)
-        call_ids = _sparse(message.call_ids, "callIds", n)
-    except (IndexError, BatchError, WireError):
+    except IndexError:
         return None
     if not all(map(is_call_id, call_ids.values())):
         return None
@@ -82,8 +74,3 @@ def _occurring(dictionary: Dictionary, codes: NDArray[Any]) -> tuple[tuple[Serie
 
 def _optional(column: bytes | None) -> Float64 | None:
     return None if column is None else np.frombuffer(column, "<f8")
-
-
-def _sparse(packed: Raw, name: str, n: int) -> dict[int, str]:
-    raw = bytes(packed)
-    return {} if raw in _NOTHING else row_map_of(unpack(raw), name, n)

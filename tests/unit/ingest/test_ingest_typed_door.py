@@ -79,7 +79,7 @@ def went_the_fast_way(frame: bytes) -> Arrival:
     """The arrival of a frame that was never unpacked into maps."""
     kind, body = read(frame)
     assert isinstance(body, Written)
-    arrival = let_in(kind, _NotUnpacked(body.frame, body.message), NOW, OLDEST)
+    arrival = let_in(kind, _NotUnpacked(*body), NOW, OLDEST)
     assert_seen_alike(frame)
     return arrival
 
@@ -212,7 +212,15 @@ _TEXTS = st.sampled_from(
         "\x00",
     ]
 )
-_SCALARS = st.none() | st.booleans() | _INTS | _FLOATS | _TEXTS | st.binary(max_size=9)
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | _INTS
+    | _FLOATS
+    | _TEXTS
+    | st.binary(max_size=9)
+    | st.sampled_from([msgpack.ExtType(5, b"x"), msgpack.Timestamp(1, 2)])
+)
 _KEYS = st.sampled_from(["cpu", "memory", "diskIO", "rows", "v", "x", b"cpu", 0, None, 1.5])
 _ANYTHING = st.recursive(
     _SCALARS,
@@ -378,6 +386,14 @@ def test_damaged_frames_get_the_same_verdict_both_ways(sample: bytes, flips: lis
     for at, byte in flips:
         frame[at % len(frame)] = byte
     assert_seen_alike(bytes(frame[: len(frame) + min(cut, 0)]) + bytes(max(cut, 0)) if cut % 4 == 0 else bytes(frame))
+
+
+@pytest.mark.parametrize("field", ["dictionary", "errors", "callIds", "ts", "rows", "later"])
+def test_an_extension_type_is_refused_both_ways_wherever_it_stands(field: str) -> None:
+    for inside in (lambda ext: ext, lambda ext: [ext], lambda ext: [[ext, "x"]], lambda ext: {0: ext}):
+        body = {"v": 1, "kind": "batch", "n": 1, "dictionary": [["a", "b"]], "series": b"\0\0", "ts": bytes(8)}
+        body |= {"duration": bytes(8), "ok": b"\1", field: inside(msgpack.ExtType(5, b"x"))}
+        assert seen(packed(body), strictly=False) == seen(packed(body), strictly=True) == "not_msgpack"
 
 
 @pytest.mark.parametrize("opening", [b"\x91", b"\x81\xa1a", b"\x81\x01"])
