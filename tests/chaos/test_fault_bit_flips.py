@@ -213,7 +213,9 @@ def test_a_damaged_state_database_is_taken_or_set_aside_and_never_ends_a_service
         crashes = run_lives(make, target, attempt)
         copies += 1
         assert crashes <= 1, f"{attempt}: {damage} in {part.name} ends the service {crashes} times"
-        shutil.rmtree(target.root.parent)
+        shutil.rmtree(
+            target.root.parent, ignore_errors=True
+        )  # a connection that is let go of removes its log meanwhile
     assert copies
 
 
