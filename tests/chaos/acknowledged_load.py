@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -63,7 +64,7 @@ class Load:
         moment: Moment = lambda _, now_ms: now_ms,
         seed: int = 1,
     ) -> None:
-        self.series = tuple(series)
+        self._eras: list[tuple[int, tuple[Pair, ...]]] = [(1, tuple(series))]
         self.acknowledged: set[int] = set()
         self.sent_total = 0
         self.resent_total = 0
@@ -121,7 +122,12 @@ class Load:
 
     def pair_of(self, number: int) -> Pair:
         """A sent metric's series."""
-        return self.series[number % len(self.series)]
+        series = self._eras[bisect_right(self._eras, number, key=lambda era: era[0]) - 1][1]
+        return series[number % len(series)]
+
+    def change_series(self, series: Sequence[Pair]) -> None:
+        """From now on the metrics are of these series. The load must be settled."""
+        self._eras.append((self.sent_total + 1, tuple(series)))
 
     # --- the thread -----------------------------------------------------------------------------------------------
 
@@ -167,7 +173,7 @@ class Load:
         numbers = range(self.sent_total + 1, self.sent_total + 1 + rows)
         ts = array("q", [self._moment(number, now_ms) for number in numbers])
         frame_of = rows_frame if self._seq % 8 == 0 else batch_frame
-        sent = Sent(frame_of(numbers, ts, self.series, self._producer, self._seq), numbers[0], rows)
+        sent = Sent(frame_of(numbers, ts, self._eras[-1][1], self._producer, self._seq), numbers[0], rows)
         self._ts.extend(ts)
         self.sent_total += rows
         self._waiting[self._seq] = sent

@@ -16,11 +16,13 @@ from perfmon.paths import CONSUMERS, DataDirectory
 from perfmon.rpc import RpcClient
 from tests.chaos.acknowledged_load import Load
 from tests.chaos.checker import Verdict, check_files
-from tests.chaos.numbered import Pair, succeeds, values_of
+from tests.chaos.numbered import Pair, iso_of, succeeds, values_of
 from tests.kit.waiting import eventually
 
 #: How long the consumers may take to be at the head once no more is sent.
 CATCH_UP_S = 120.0
+#: How long the files of hours may take: they wait until late metrics have settled, a minute at most.
+HOURS_S = 90.0
 #: Sums are compared through a mean, in another order of adding.
 TOLERANCE = 1e-9
 
@@ -48,6 +50,10 @@ class Sum:
         self.total += duration
         self.memory += values_of(number)["memory"] or 0.0
         self.least, self.most = min(self.least, duration), max(self.most, duration)
+
+    def written(self) -> tuple[float, ...]:
+        """What the file of an hour says; the sums of eighths are exact."""
+        return self.count, self.errors, self.total, self.least, self.most
 
     def differs(self, row: dict[str, Any]) -> bool:
         exact = (row["count"], row["errors"], row["min"], row["max"]) == (
@@ -102,6 +108,41 @@ def check_rollups(data: DataDirectory, load: Load, verdict: Verdict) -> None:
                 f"{key}: {told.get(key)} for {expected.get(key)}" for key in wrong or told.keys() - expected.keys()
             ]
             verdict.complain(f"rollups by {unit} do not tell what was acknowledged", *shown)
+
+
+def check_hours(data: DataDirectory, load: Load, verdict: Verdict) -> None:
+    """The files of hours that are over, once they are written: late metrics make the aggregator write them again."""
+    newest = max(load.ts_of(number) for number in load.acknowledged)
+    expected: dict[str, dict[Pair, Sum]] = defaultdict(lambda: defaultdict(Sum))
+    for number in load.acknowledged:
+        ts_ms, pair = load.ts_of(number), load.pair_of(number)
+        if ts_ms // HOUR_MS < newest // HOUR_MS:
+            expected[iso_of(ts_ms)[:13].replace("T", "-")][pair].add(number, pair)
+    true = {hour: {pair: one.written() for pair, one in pairs.items()} for hour, pairs in expected.items()}
+    try:
+        eventually(
+            lambda: _hours(data, true) == true, "the files of hours tell what was acknowledged", timeout_s=HOURS_S
+        )
+    except AssertionError as error:
+        verdict.complain("the files of hours do not tell what was acknowledged", _hours(data, true), true, error)
+
+
+def _hours(data: DataDirectory, names: Collection[str]) -> dict[str, dict[Pair, tuple[float, ...]]]:
+    found = {}
+    for name in names:
+        path = data.hourly / f"{name}.json"
+        rows = json.loads(path.read_text()) if path.exists() else []
+        found[name] = {
+            (row["mcpServer"], row["toolName"]): (
+                row["metrics"]["count"],
+                row["errors"],
+                row["sum"],
+                row["metrics"]["min"],
+                row["metrics"]["max"],
+            )
+            for row in rows
+        }
+    return found
 
 
 def check_windows(data: DataDirectory, load: Load, verdict: Verdict) -> None:

@@ -155,13 +155,13 @@ CONSUMERS: dict[str, Place] = {
         "aggregator", "database:RollupDatabase.save", "after", "with its state saved and nothing noted", (1, 2, 3)
     ),
     "aggregator: saved, no file": _of(
-        "aggregator", "files:AggregateFiles.write", "before", "between its save and the file of an hour", (1, 2)
+        "aggregator", "files:AggregateFiles.write", "before", "between its save and the file of an hour", (1, 1)
     ),
     "aggregator: in a file": _of(
-        "aggregator", "pathlib:Path.replace", "before", "with the file of an hour written beside the old one", (1, 2)
+        "aggregator", "pathlib:Path.replace", "before", "with the file of an hour written beside the old one", (1, 1)
     ),
     "aggregator: file, not noted": _of(
-        "aggregator", "files:AggregateFiles.write", "after", "with the file of an hour written and not noted", (1, 2)
+        "aggregator", "files:AggregateFiles.write", "after", "with the file of an hour written and not noted", (1, 1)
     ),
     "alerter: before its save": _of("alerter", "state:AlerterState.save", "before", "before it saves", (1, 2, 3)),
     "alerter: saved, not shown": _of(

@@ -16,8 +16,6 @@ Start = Callable[..., ServiceProcess]
 KERNELS = {"NUMBA_CACHE_DIR": str(user_cache_directory() / "numba")}
 #: How long a process may take until it comes to the place where it dies.
 PLACE_LIMIT_S = 60.0
-#: How often the stand-ins tell how far they are.
-TELL_EVERY_S = 0.05
 
 
 class SmallPipeline:
@@ -31,7 +29,7 @@ class SmallPipeline:
     def start(self, *names: str) -> None:
         """Start services (all unless named) and wait until they are ready."""
         for name in names or ("ingest", *CONSUMERS):
-            self._running[name] = self._spawn(name, "plain", name, 0)
+            self._running[name] = self.spawn(name, "plain", name, 0)
         for name in names or ("ingest", *CONSUMERS):
             self._running[name].wait_ready()
 
@@ -40,7 +38,7 @@ class SmallPipeline:
 
     def die_at(self, table: str, name: str, service: str, fatal: int) -> None:
         """Start a service that kills itself at a place, and wait until it did."""
-        doomed = self._spawn(service, table, name, fatal)
+        doomed = self.spawn(service, table, name, fatal)
         died_of_it(doomed, name)
 
     def terminate(self) -> None:
@@ -48,7 +46,8 @@ class SmallPipeline:
         for name in reversed(self._running):
             assert self._running[name].terminate() == 0, f"{name}:\n{self._running[name].log_text()[-2000:]}"
 
-    def _spawn(self, service: str, table: str, name: str, fatal: int) -> ServiceProcess:
+    def spawn(self, service: str, table: str, name: str, fatal: int) -> ServiceProcess:
+        """Start a service that kills itself at a place, and do not wait."""
         return self._start(service, ready=False, command=command(table, name, fatal), environment=self._environment)
 
 
