@@ -45,9 +45,16 @@ class _Method(NamedTuple):
     mutation: bool
 
 
-def router(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
-    """A bound ROUTER socket with this product's options. Hold the service's lock first: a second bind steals an ipc path."""
+#: Requests of one connection that may wait.
+RECEIVE_HWM: Final = 1_000
+
+
+def router(context: zmq.Context[Any], endpoint: str, *, receive_hwm: int = RECEIVE_HWM) -> zmq.Socket[bytes]:
+    """A bound ROUTER socket with this product's options; `receive_hwm` messages of each connection may wait in it. Hold the
+    service's lock first: a second bind steals an ipc path.
+    """
     socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+    socket.setsockopt(zmq.RCVHWM, receive_hwm)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
     socket.setsockopt(zmq.SNDTIMEO, 0)

@@ -1,8 +1,7 @@
 """The ingest process: frames in, one group commit, acknowledgements, stream and files out.
 
-Owns the sockets `ingest.push` (PULL, fire and forget), `ingest.write` (ROUTER, acknowledged writes and queries) and `stream`
-(PUB). All that waits on the sockets goes into one transaction. Decisions are in `core`, files in `view`, checkpoints in
-`checkpoints`, what can be asked in `queries`.
+All that waits on the sockets goes into one transaction. Decisions are in `core`; the sockets are `intake`'s and `stream`'s, the
+files `view`'s (written by `appender`), checkpoints in `checkpoints`, what can be asked in `queries`.
 """
 
 from __future__ import annotations
@@ -10,46 +9,30 @@ from __future__ import annotations
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-import zmq
-
-from perfmon.wire import MAX_FRAME_BYTES, PROTOCOL_MAJOR, Kind, WireError, ack_reply, credit_message, error_reply, pack
+from perfmon.wire import ack_reply, credit_message
 from services.ingest.appender import INLINE_ROWS, Appender
 from services.ingest.call_id_files import CallIdFiles
 from services.ingest.checkpoints import Checkpoints
 from services.ingest.core.credit import Credit
-from services.ingest.core.frames import read
 from services.ingest.core.ingest import Answer, IngestCore, Message, Plan
 from services.ingest.disk import Disk
+from services.ingest.intake import Intake
 from services.ingest.progress import Progress
 from services.ingest.queries import Queries
 from services.ingest.recovery import MAX_PENDING_BYTES, recover
 from services.ingest.remote import Remote
 from services.ingest.store import Store
+from services.ingest.stream import Stream
 from services.ingest.view import BLOCK_ROWS, View, new_registrations
 from shared.database import is_damage
 from shared.journal.writer import JournalWriter, ProducerPlace, RegisteredFile
 from shared.parking import ParkingLot
-from shared.rpc import router
 from shared.runtime.service import Service, now_ms
 from shared.store.atomic import write_json
 from shared.timespan import HOUR_MS
 
-#: Messages and bytes that go into one group commit at the most, so that an acknowledgement never waits for long.
-COMMIT_MESSAGES: Final = 512
-COMMIT_BYTES: Final = 8 * 1024 * 1024
-#: Frames taken from one socket in a turn, whatever they are, so that a flood of junk or of queries stops nothing.
-TURN_FRAMES: Final = 1_024
-#: Frames of one message: identity, a REQ's request id and delimiter, the message. ZeroMQ bounds a frame, not their number.
-MAX_FRAMES: Final = 4
-#: Messages a socket may hold for us; beyond it producers wait (ROUTER, PULL) by back-pressure.
-RECEIVE_HWM: Final = 64
-#: Entries that a slow subscriber may have waiting before it loses some and reads the journal, and the largest of them: what is
-#: larger is only announced. So a stopped consumer holds 64 MiB here at the most.
-STREAM_HWM: Final = 64
-STREAM_ENTRY_BYTES: Final = 1024 * 1024 + 64 * 1024
 #: How often the head is published, and the files are looked after.
 HEARTBEAT_S: Final = 1.0
 #: How often the index files are written when something changed.
@@ -82,18 +65,16 @@ class Ingest:
         self._parking = ParkingLot(data.state / "ingest")
         self._disk = Disk()
         self._credit = Credit()
+        self._intake = Intake(service, self._core.refuse, self._credit.gone)
         self._appender = Appender(self._view, service.call_soon, self._appended)
-        self._messages: list[Message] = []
-        self._received_bytes = 0
         self._append_at = 0.0
         self._index_changed = True
         self._indexed_seq = 0
         self.entries_total = 0
-        self.push_messages_total = 0
 
     def start(self) -> None:
         """Recover and serve."""
-        service, data = self.service, self.service.data
+        service = self.service
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         started = time.monotonic()
         recovered = recover(self._journal, self._view, self._core, self._call_ids, self._parking)
@@ -108,12 +89,9 @@ class Ingest:
         service.stats["pendingBytes"] = lambda: self._view.pending_bytes
         service.stats["creditGrantedBytes"] = lambda: self._credit.granted_bytes
         service.stats["credit_stops_total"] = lambda: self._credit.stopped_total
-        service.stats["push_messages_total"] = lambda: self.push_messages_total
-        self._stream = self._bind(zmq.PUB, "stream")
-        self._push = self._bind(zmq.PULL, "ingest.push")
-        self._write = router(service.context, data.endpoint("ingest.write"))
-        service.watch(self._push, self._receive)
-        service.watch(self._write, self._receive)
+        service.stats["push_messages_total"] = lambda: self._intake.push_messages_total
+        self._stream = Stream(service, self._journal)
+        self._intake.bind(self._receive)
         service.every(HEARTBEAT_S, self._heartbeat)
         service.every(min(service.settings.append_interval_s, 1.0) / 4, self._look_after_files)
         service.every(INDEX_S, self._write_index)
@@ -125,64 +103,12 @@ class Ingest:
     # --- the write path -------------------------------------------------------------------------------------------
 
     def _receive(self) -> None:
-        """Take all that waits on both sockets, then commit it at once."""
-        # Half of a commit each at first, so that a flood on one socket never shuts out the other.
-        self._take(self._push, self._on_push_frames, COMMIT_MESSAGES // 2, COMMIT_BYTES // 2)
-        self._take(self._write, self._on_write_frames, COMMIT_MESSAGES, COMMIT_BYTES)
-        if self._messages:
-            self._commit()
+        """Take all that waits and commit it at once."""
+        messages = self._intake.receive()
+        if messages:
+            self._commit(messages)
 
-    def _take(
-        self, socket: zmq.Socket[bytes], take: Callable[[list[bytes]], None], messages: int, size_bytes: int
-    ) -> None:
-        for _ in range(TURN_FRAMES):
-            if len(self._messages) >= messages or self._received_bytes >= size_bytes:
-                return
-            try:
-                frames = socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            take(frames)
-
-    def _on_write_frames(self, frames: list[bytes]) -> None:
-        # DEALER: [identity, message]; REQ: [identity, (request id,) empty, message].
-        envelope, frame = frames[:-1], frames[-1]
-        if len(frames) > MAX_FRAMES:
-            self._core.refuse("too_many_frames")
-            self._send(frames[:1], error_reply("", "too_many_frames", "a message is one frame"))
-            return
-        try:
-            kind, body = read(frame)
-        except WireError as error:
-            self._core.refuse(error.reason)
-            self._send(envelope, error_reply("", error.reason, str(error)))
-            return
-        if kind in (Kind.ROWS, Kind.BATCH):
-            self._enqueue(Message(envelope, kind, body), len(frame))
-        elif kind == Kind.REQUEST:
-            self.service.rpc.answer(self._write, envelope, frame)
-        else:
-            self._core.refuse("unknown_kind")
-            self._send(envelope, error_reply(str(body.get("id") or ""), "unknown_kind", f"unknown kind {kind[:40]!r}"))
-
-    def _on_push_frames(self, frames: list[bytes]) -> None:
-        self.push_messages_total += 1
-        if len(frames) > MAX_FRAMES:
-            self._core.refuse("too_many_frames")
-            return
-        try:
-            kind, body = read(frames[-1])
-        except WireError as error:
-            self._core.refuse(error.reason)
-            return
-        self._enqueue(Message(None, kind, body), len(frames[-1]))
-
-    def _enqueue(self, message: Message, size: int) -> None:
-        self._messages.append(message)
-        self._received_bytes += size
-
-    def _commit(self) -> None:
-        messages, self._messages, self._received_bytes = self._messages, [], 0
+    def _commit(self, messages: list[Message]) -> None:
         refusal = self._refusal()
         if refusal is not None:
             self._refuse_all(messages, *refusal)
@@ -205,7 +131,7 @@ class Ingest:
 
     def _answer(self, answers: list[Answer]) -> None:
         for answer in answers:
-            self._send(answer.sender, answer.frame)
+            self._intake.send(answer.sender, answer.frame)
 
     def _store(self, plan: Plan, bodies: list[bytes], new_files: list[RegisteredFile]) -> None:
         staged = self._core.producers.staged
@@ -230,27 +156,16 @@ class Ingest:
     def _give_credit(self) -> None:
         """Tell producers that were stopped that there is room again."""
         for identity, credit in self._credit.room(_monotonic_ms(), self._view.pending_bytes):
-            self._send([identity], credit_message(credit))
+            self._intake.send([identity], credit_message(credit))
 
     def _pass_on(self, plan: Plan, bodies: list[bytes]) -> None:
         """What was committed goes to the stream and the call ids."""
-        for seq, body in enumerate(bodies, self._journal.head - len(bodies) + 1):
-            if len(body) <= STREAM_ENTRY_BYTES:
-                self._publish(Kind.ENTRY, body, seq=seq, committedMs=plan.now_ms)
-            else:
-                self._publish_head()
+        self._stream.entries(bodies, plan.now_ms, self._view.seq)
         self._checkpoints.note_call_ids(plan.now_ms // HOUR_MS, plan.digests)
         try:
             self._journal.rotate_if_full()
         except (sqlite3.Error, OSError) as error:
             self._refused("journal", error)
-
-    def _publish(self, kind: Kind, *body: bytes, **fields: Any) -> None:
-        header = {"v": PROTOCOL_MAJOR, "kind": kind, "epoch": self._journal.epoch, **fields}
-        self._stream.send_multipart([pack(header), *body], zmq.NOBLOCK)
-
-    def _publish_head(self) -> None:
-        self._publish(Kind.HEAD, seq=self._journal.head, viewSeq=self._view.seq)
 
     def _refusal(self) -> tuple[str, str] | None:
         if self._view.pending_bytes > MAX_PENDING_BYTES:
@@ -282,7 +197,7 @@ class Ingest:
                 first_row=0,
                 error=(code, text),
             )
-            self._send(message.sender, frame)
+            self._intake.send(message.sender, frame)
 
     def _refused(self, where: str, error: Exception) -> tuple[str, str]:
         answer = self._disk.failed(where, error, time.monotonic())
@@ -291,15 +206,7 @@ class Ingest:
 
     def _ask_for_space(self) -> None:
         if self._disk.ask_for_space(time.monotonic()):
-            self._publish(Kind.DISK_FULL)
-
-    def _send(self, envelope: list[bytes], frame: bytes) -> None:
-        try:
-            self._write.send_multipart([*envelope, frame], zmq.NOBLOCK)
-        except zmq.ZMQError:
-            self._credit.gone(envelope[0])
-            # The producer is gone or takes nothing; it sends again, and is told then.
-            self._core.refuse("acknowledgement_undeliverable")
+            self._stream.disk_full()
 
     # --- files and the clock --------------------------------------------------------------------------------------
 
@@ -326,7 +233,7 @@ class Ingest:
             self.service.call_soon(self._look_after_files)
 
     def _heartbeat(self) -> None:
-        self._publish_head()
+        self._stream.head(self._view.seq)
         self._ask_for_space()
         for hour in self._core.call_ids.expire(now_ms() // HOUR_MS):
             self._call_ids.remove(hour)
@@ -344,30 +251,18 @@ class Ingest:
 
     def _stop(self) -> None:
         """Stop intake, drain what has arrived, flush, make a last checkpoint, close."""
-        for socket in (self._write, self._push):
-            socket.unbind(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+        self._intake.unbind()
         for _ in range(STOP_TURNS):
             self._receive()
-            if not (self._write.poll(0) or self._push.poll(0)):
+            if not self._intake.waiting:
                 break
         self._appender.finish()
         self._checkpoints.last()
         self._write_index()
         self._view.close()
         self._journal.close()
-        for socket in (self._write, self._push, self._stream):
-            socket.close(linger=0)
-
-    def _bind(self, kind: int, name: str) -> zmq.Socket[bytes]:
-        socket: zmq.Socket[bytes] = self.service.context.socket(kind)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
-        if kind == zmq.PUB:
-            socket.setsockopt(zmq.SNDHWM, STREAM_HWM)
-        else:
-            socket.setsockopt(zmq.RCVHWM, RECEIVE_HWM)
-        socket.bind(self.service.data.endpoint(name))
-        return socket
+        self._intake.close()
+        self._stream.close()
 
 
 def _monotonic_ms() -> int:

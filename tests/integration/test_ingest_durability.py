@@ -197,7 +197,7 @@ def test_a_full_disk_refuses_writes_and_loses_nothing(small_disk: DataDirectory,
         acknowledged, refusal = write_until_refused(writer, 0)
         assert refusal["error"]["code"] == "disk_full"
         assert (refusal["stored"], refusal["entry"]) == (0, 0)
-        assert len(acknowledged) > 100
+        assert len(acknowledged) > 50
         assert ingest.call("ping")["ready"]
         assert ingest.stats()["diskFull"] is True
         # Again and again, and across a kill: it goes on serving and asking for space; what still fits is stored.
@@ -257,7 +257,7 @@ def test_subscribers_are_asked_for_space_until_there_is_some(small_disk: DataDir
     context.term()
 
 
-@pytest.mark.parametrize("limit", ["200000", "6000000"], ids=["the journal ends", "a metric file ends"])
+@pytest.mark.parametrize("limit", ["800000", "6000000"], ids=["the journal ends", "a metric file ends"])
 def test_a_file_size_limit_tears_and_loses_nothing(limit: str, start: Start, data_directory: DataDirectory) -> None:
     # Writes beyond the limit are short, then fail (SIGXFSZ is ignored by Python).
     environment = {"PERFMON_SEGMENT_MB": "1"}
