@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -175,3 +176,10 @@ def test_rows_of_errors_may_be_decimal_strings_as_javascript_writes_them() -> No
     for key in ("3", "-1", "1.0", "", "٣", True, 1.0):
         with pytest.raises(BatchError):
             from_columns(body | {"errors": {key: "boo"}})
+
+
+@pytest.mark.parametrize("bits", [0x7FF8000000000000, 0x7FF0010101010101, 0xFFF0000000000001])
+def test_every_nan_is_not_measured_signalling_ones_too(bits: int) -> None:
+    batch = build([("s", "t", 1, 1.0, True)] * 20, cpu=[1.0] * 20)
+    column = np.array([bits] * 3 + [0x3FF0000000000000] * 17, "<u8").view("<f8")
+    decode(replace(batch, cpu=column).encode())
