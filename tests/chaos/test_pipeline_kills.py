@@ -8,7 +8,6 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -30,29 +29,16 @@ ROUNDS = rounds(30)
 CHECK_EVERY = 10
 #: supervisord is killed too in every so-manieth round, and in the last.
 SUPERVISORD_EVERY = 5
-RATE = int(os.environ.get("CHAOS_RATE", "3000"))
 #: How long a killed process may take until it answers again.
 BACK_LIMIT_S = 60.0
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Iterator[DataDirectory]:
-    directory = DataDirectory((tmp_path / "data").resolve())
-    ensure_running(directory, started_by="test", wait_ready_s=120)
-    yield directory
-    stop(directory, timeout_s=60)
-
-
-@pytest.fixture
-def load(data: DataDirectory) -> Iterator[Load]:
-    running = Load(data, RATE).start()
-    yield running
-    running.end()
-
-
-def test_kill_9_of_every_process_under_load_loses_and_doubles_nothing(data: DataDirectory, load: Load) -> None:
+def test_kill_9_of_every_process_under_load_loses_and_doubles_nothing(
+    running_pipeline: DataDirectory, pipeline_load: Load
+) -> None:
+    data, load = running_pipeline, pipeline_load
     rng = random.Random(7)
     back: dict[str, list[float]] = defaultdict(list)
     for number in range(1, ROUNDS + 1):
