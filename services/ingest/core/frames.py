@@ -99,6 +99,9 @@ Body = dict[Any, Any] | Written
 #: A field that is left out, and nil.
 _NOTHING: Final = (b"", b"\xc0")
 
+#: Fields that every `batch` message has: v, kind, n, dictionary, series, ts, duration, ok.
+_REQUIRED: Final = 8
+
 _DECODER: Final = Decoder(Rows | Columns)
 
 
@@ -110,7 +113,7 @@ def read(frame: bytes) -> tuple[str, Body]:
     if len(frame) <= MAX_FRAME_BYTES:
         try:
             message = _DECODER.decode(frame)
-            sparse = _sparse(message) if isinstance(message, Columns) else None
+            sparse = _sparse(message, frame) if isinstance(message, Columns) else None
             return (Kind.ROWS if sparse is None else Kind.BATCH), Written(frame, message, sparse)
         except (ValueError, RecursionError):
             pass  # all errors of msgspec, Unicode, the wire and batches are ValueErrors; what is wrong, the strict way tells
@@ -118,14 +121,25 @@ def read(frame: bytes) -> tuple[str, Body]:
     return envelope.kind, envelope.body
 
 
-def _sparse(message: Columns) -> Sparse:
+def _sparse(message: Columns, frame: bytes) -> Sparse:
     """Raises: ValueError when something in it is not what it has to be."""
+    if not _come_once(message, frame):
+        unpack(frame)  # the first of two raw fields may be anything, which only this looks at
     n = message.n
     return Sparse(
         dictionary_of(message.dictionary),
         _row_map(message.errors, "errors", n),
         _row_map(message.call_ids, "callIds", n),
     )
+
+
+def _come_once(message: Columns, frame: bytes) -> bool:
+    """True: no field comes twice. False: one may, or is nil."""
+    optional = (message.cpu, message.memory, message.disk_io, message.producer, message.seq)
+    raw = (bytes(message.errors), bytes(message.call_ids))
+    fields = _REQUIRED + len(optional) - optional.count(None) + len(raw) - raw.count(b"")
+    # The head of a map of up to 15 fields.
+    return frame[0] == 0x80 | fields
 
 
 def _row_map(packed: Raw, name: str, n: int) -> dict[int, str]:

@@ -396,6 +396,27 @@ def test_an_extension_type_is_refused_both_ways_wherever_it_stands(field: str) -
         assert seen(packed(body), strictly=False) == seen(packed(body), strictly=True) == "not_msgpack"
 
 
+@pytest.mark.parametrize("field", ["dictionary", "errors", "callIds"])
+@pytest.mark.parametrize("first", [msgpack.ExtType(5, b"x"), 5, "\udc80", {0: "a", "b": []}], ids=repr)
+def test_a_field_that_comes_twice_is_read_both_ways_alike(field: str, first: object) -> None:
+    body = {
+        "v": 1,
+        "kind": "batch",
+        "n": 1,
+        "dictionary": [["a", "b"]],
+        "series": b"\0\0",
+        "ts": NOW.to_bytes(8, "little"),
+    }
+    body |= {"duration": bytes(8), "ok": b"\1", "errors": {0: "x"}, "callIds": {0: "y"}}
+    assert_seen_alike(packed(Pairs([(field, first), *body.items()])))
+    assert_seen_alike(packed(Pairs([*body.items(), (field, first)])))
+
+
+def test_columns_that_are_nil_are_not_measured_both_ways() -> None:
+    body = unpack_strictly(batch_frame()).body | dict.fromkeys(("cpu", "memory", "diskIO", "errors", "callIds"))
+    assert went_the_fast_way(pack(body)).batch.cpu is None
+
+
 @pytest.mark.parametrize("opening", [b"\x91", b"\x81\xa1a", b"\x81\x01"])
 @pytest.mark.parametrize("depth", [5, 400, 1_000, 1_100, 100_000])
 @pytest.mark.parametrize(
