@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -119,7 +120,7 @@ class Batch:
     def size_bytes(self) -> int:
         """About how many bytes the batch takes encoded and placed, a little more rather than less."""
         text = sum(map(len, self.errors.values())) + sum(map(len, self.call_ids.values()))
-        names = sum(len(series.server) + len(series.tool) for series in self.dictionary)
+        names = sum(map(len, chain.from_iterable(self.dictionary)))
         return 48 * len(self) + 4 * names + 2 * text
 
     def compact(self) -> Batch:
@@ -205,27 +206,16 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
     """One batch of all rows in order, over the union of the dictionaries. Paths are dropped unless all batches have them."""
     if len(batches) == 1:
         return batches[0]
-    union: dict[Series, int] = {}
-    paths: list[str] = []
-    placed = all(batch.paths is not None for batch in batches)
-    codes: list[UInt32] = []
+    dictionary, paths, codes = _united(batches)
     errors: dict[int, str] = {}
     call_ids: dict[int, str] = {}
     offset = 0
     for batch in batches:
-        mapping = np.empty(max(len(batch.dictionary), 1), np.uint32)
-        for code, series in enumerate(batch.dictionary):
-            if series not in union:
-                union[series] = len(union)
-                if placed and batch.paths is not None:
-                    paths.append(batch.paths[code])
-            mapping[code] = union[series]
-        codes.append(mapping[batch.codes])
         errors.update((row + offset, text) for row, text in batch.errors.items())
         call_ids.update((row + offset, text) for row, text in batch.call_ids.items())
         offset += len(batch)
     return Batch(
-        tuple(union),
+        dictionary,
         _joined(codes, np.uint32),
         _joined([b.ts for b in batches], np.int64),
         _joined([b.duration for b in batches], np.float64),
@@ -235,8 +225,31 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
         disk_io=_joined_resource(batches, "disk_io"),
         errors=errors,
         call_ids=call_ids,
-        paths=tuple(paths) if placed else None,
+        paths=paths,
     )
+
+
+def _united(batches: Sequence[Batch]) -> tuple[tuple[Series, ...], tuple[str, ...] | None, list[UInt32]]:
+    """The union of the dictionaries, its paths if all batches have them, and each batch's codes over it."""
+    if not batches:
+        return (), (), []
+    first = batches[0]
+    # Producers send the same dictionary again and again; comparing two that share their series is cheap.
+    same = all(batch.dictionary == first.dictionary and batch.paths == first.paths for batch in batches)
+    if same and len(set(first.dictionary)) == len(first.dictionary):
+        return first.dictionary, first.paths, [batch.codes for batch in batches]
+    union: dict[Series, int] = {}
+    paths: dict[Series, str] = {}
+    placed = all(batch.paths is not None for batch in batches)
+    codes: list[UInt32] = []
+    for batch in batches:
+        # A dictionary without series has no rows; one code keeps its mapping an array of codes.
+        mapping = np.array([union.setdefault(series, len(union)) for series in batch.dictionary] or [0], np.uint32)
+        codes.append(mapping[batch.codes])
+        if placed and batch.paths is not None:
+            for series, path in zip(batch.dictionary, batch.paths, strict=True):
+                paths.setdefault(series, path)
+    return tuple(union), tuple(paths.values()) if placed else None, codes
 
 
 def build(rows: Iterable[tuple[str, str, int, float, bool]], **columns: Sequence[float] | None) -> Batch:
