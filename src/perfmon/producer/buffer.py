@@ -58,6 +58,8 @@ class Buffer:
         self._turned_away = 0
         self._acknowledged = self._duplicates = self._sent = self._dropped = self._rejected = self._resent = 0
         self.last_error: str | None = None
+        self.in_flight_bytes = 0  # this and the next as the sender says
+        self.credit_bytes: int | None = None
 
     # --- the host's side ------------------------------------------------------------------------------------------
 
@@ -150,6 +152,8 @@ class Buffer:
                 in_flight=sum(self._tickets.values()),
                 buffered=self.waiting,
                 buffered_bytes=self._bytes,
+                in_flight_bytes=self.in_flight_bytes,
+                credit_bytes=self.credit_bytes,
                 last_error=self.last_error,
             )
 
@@ -198,25 +202,19 @@ class Buffer:
         self._bell.acquire()
 
     def settle(
-        self,
-        ticket: int,
-        *,
-        acknowledged: int = 0,
-        duplicates: int = 0,
-        sent: int = 0,
-        rejected: int = 0,
+        self, ticket: int, *, acknowledged: int = 0, duplicates: int = 0, sent: int = 0, rejected: int = 0
     ) -> None:
         """What became of rows in flight; `duplicates` are among the acknowledged."""
         with self._lock:
+            if ticket not in self._tickets:
+                return  # the end came first: it counts as dropped
             self._acknowledged += acknowledged
             self._duplicates += duplicates
             self._sent += sent
             self._rejected += rejected
-            left = self._tickets.get(ticket, 0) - acknowledged - sent - rejected
-            if left > 0:
-                self._tickets[ticket] = left
-            else:
-                self._tickets.pop(ticket, None)
+            self._tickets[ticket] -= acknowledged + sent + rejected
+            if self._tickets[ticket] <= 0:
+                del self._tickets[ticket]
             self._notify()
 
     def resent(self, messages: int, reason: str) -> None:

@@ -143,6 +143,7 @@ class Sender:
             while not self._ended(delivery) and not connection.lost():
                 self._hear_all(connection, delivery)
                 now_s = time.monotonic()
+                self._show(delivery, now_s)
                 if delivery.overdue(now_s):
                     return  # a new connection: whatever state the old one was in is gone with it
                 if not self._send(connection, delivery, now_s):
@@ -212,6 +213,10 @@ class Sender:
                 sent=verdict.sent,
                 rejected=verdict.rejected,
             )
+
+    def _show(self, delivery: Delivery, now_s: float) -> None:
+        self._buffer.in_flight_bytes = delivery.frames_bytes
+        self._buffer.credit_bytes = delivery.window.credit(now_s) if self._acks else None
 
     def _ended(self, delivery: Delivery) -> bool:
         """Whether all is delivered after the end began, or the time for it is up."""

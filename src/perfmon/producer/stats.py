@@ -12,7 +12,8 @@ class ProducerStats:
     `acknowledged_total` rows are on disk (`duplicates_total` of them had been before); `sent_total` were handed to the
     socket by a fire-and-forget producer, which never learns more; `rejected_total` were refused for what they are;
     `dropped_total` found no room, or no pipeline before the end. `last_error` is the newest reason for any loss or delay.
-    `buffered_bytes` is what the buffered rows take, about.
+    `buffered_bytes` is what the buffered rows take, about; `in_flight_bytes` are frames that wait to be acknowledged, and
+    `credit_bytes` how many of them ingest allows (None before anything was sent, and for fire and forget).
     """
 
     recorded_total: int
@@ -25,4 +26,6 @@ class ProducerStats:
     in_flight: int
     buffered: int
     buffered_bytes: int
+    in_flight_bytes: int
+    credit_bytes: int | None
     last_error: str | None

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from perfmon import Producer
 from perfmon.producer.buffer import Buffer
@@ -83,6 +85,54 @@ def test_a_message_is_full_when_half_of_what_may_wait_does() -> None:
         assert not buffer.full_message(5_000, 100_000)
     buffer.put(_row(4))
     assert buffer.full_message(5_000, 100_000)
+
+
+_operations = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.integers(1, 400)),
+        st.tuples(st.just("put_block"), st.integers(1, 30)),
+        st.tuples(st.just("take"), st.integers(1, 8)),
+        st.tuples(
+            st.sampled_from(["settle", "reject", "refuse", "reject_all", "close", "drop_rest"]), st.integers(0, 9)
+        ),
+    ),
+    max_size=80,
+)
+
+
+@given(_operations)
+def test_whatever_happens_every_row_is_counted_once_and_the_bounds_hold(operations: list[tuple[str, int]]) -> None:
+    buffer, tickets, recorded = Buffer(10, 1_000, block=False), list[tuple[int, int]](), 0
+    for what, number in operations:
+        if what == "put":
+            buffer.put(_row(0.0, number))
+            recorded += 1
+        elif what == "put_block":
+            buffer.put_block(Block({}, number, number * 49))
+            recorded += number
+        elif what == "take" and (taken := buffer.take(number, 500)) is not None:
+            rows = taken.items.rows if isinstance(taken.items, Block) else len(taken.items)
+            tickets.append((taken.ticket, rows))
+        elif what in ("settle", "reject") and tickets:
+            ticket, rows = tickets.pop(number % len(tickets))
+            buffer.settle(ticket, **{"acknowledged" if what == "settle" else "rejected": rows})
+        elif what == "refuse":
+            buffer.refuse(number, "refused")
+            recorded += number
+        elif what == "reject_all":
+            buffer.reject_in_flight("internal")
+            tickets.clear()
+        elif what == "drop_rest":
+            buffer.drop_rest()
+            tickets.clear()
+        elif what == "close" and number == 0:
+            buffer.close()
+        stats = buffer.stats()
+        settled = stats.acknowledged_total + stats.rejected_total + stats.dropped_total
+        assert stats.recorded_total == recorded == settled + stats.in_flight + stats.buffered
+        assert stats.buffered_bytes <= 1_000 or stats.buffered <= 30  # one block may be larger than all the room
+        assert stats.in_flight == sum(rows for _, rows in tickets)
+        assert buffer.settled(buffer.mark) == (stats.in_flight + stats.buffered == 0)
 
 
 # --- the thread ---------------------------------------------------------------------------------------------------
@@ -167,6 +217,8 @@ def test_without_credit_the_producer_waits_and_the_host_is_slowed_if_it_wants_to
     thread.start()
     assert not through.wait(0.1)
     assert len(ingest.messages) == 1
+    stats = producer.stats()
+    assert (stats.credit_bytes, stats.in_flight_bytes, stats.buffered) == (0, 0, 10)
     ingest.send_credit(100_000)
     assert through.wait(LIMIT_S)
     assert producer.flush(LIMIT_S)
