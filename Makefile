@@ -3,7 +3,7 @@
 # make test    what must pass before a commit
 # make demo    a minute of calls to real public MCP servers with a fault in the middle, and what the monitor says of it
 # make chaos   kill -9 and faults under load, then docs/reliability.md (with CHAOS_ROUNDS=2 short, and the page goes to .chaos)
-# make bench   the figures
+# make bench   the figures; some of them: make bench BENCH="ingest --runs 1 --seconds 10" (docs/benchmarks.md)
 
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -85,7 +85,7 @@ chaos: setup
 	@$(PYTEST) -m chaos tests/chaos; status=$$?; $(BIN)/python -m tests.chaos.report $(RELIABILITY); exit $$status
 
 bench: setup
-	$(BIN)/python -m bench ingest latency footprint startup
+	$(BIN)/python -m bench $(BENCH)
 
 clean:
 	rm -rf $(VENV) .demo .chaos build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
