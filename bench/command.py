@@ -21,6 +21,7 @@ from bench.machine import MEMORY_FILE_SYSTEMS, file_system, machine
 from bench.options import BATCH, BATCHES, QUICK_SECONDS, Options
 from bench.versus import PEERS, NotInstalled
 from perfmon.pipeline import PipelineError
+from perfmon.rpc import RpcError
 
 #: Every benchmark with what it measures; its module has the same name with underscores.
 NAMES: Final = {
@@ -37,6 +38,7 @@ NAMES: Final = {
 _WITH_OPTIONS: Final = frozenset({"ingest", "stages", "ingest-latency", "survival"})
 #: Exit codes: a figure failed its threshold, or a benchmark could not be run; a word on the command line was wrong.
 EXIT_FAILED: Final = 1
+EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
 EXIT_TERMINATED: Final = 128 + signal.SIGTERM
 
 
@@ -51,13 +53,24 @@ def main(words: Sequence[str] | None = None, *, program: str = "python -m bench"
     # A pipeline that was started must be stopped, however we are ended.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
-        results = [result for name in names for result in _run(name, options)]
-    except (NotInstalled, NoRoom, GeneratorFailed, PipelineError) as error:
-        sys.stderr.write(f"{program}: {error}\n")
-        return EXIT_FAILED
+        results, failed = _run_all(names, options, program)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, before)
-    return _settle(results, asked, words)
+    return _settle(results, asked, words) or failed
+
+
+def _run_all(names: Sequence[str], options: Options, program: str) -> tuple[list[Result], int]:
+    """What could be measured, and the exit code; a benchmark that fails does not take the others' figures with it."""
+    results, failed = list[Result](), 0
+    for name in names:
+        try:
+            results += _run(name, options)
+        except (NotInstalled, NoRoom, GeneratorFailed, PipelineError, RpcError, TimeoutError) as error:
+            sys.stderr.write(f"{program}: {name}: {error}\n")
+            failed = EXIT_FAILED
+    return results, failed
 
 
 def _run(name: str, options: Options) -> list[Result]:
@@ -76,7 +89,7 @@ def _settle(results: Sequence[Result], asked: argparse.Namespace, words: Sequenc
         history.show(history.changes(results, history.earlier(folder, machine()["id"])))
     if asked.json:
         write(results, asked.json)
-    if asked.history or not asked.quick:
+    if results and (asked.history or not asked.quick):
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         print(f"kept in {history.append(history.record(results, now, words), folder)}")
     if not asked.check:

@@ -92,3 +92,17 @@ def test_a_system_that_is_not_installed_is_an_error_that_says_what_to_do(
     monkeypatch.setattr(victoria_metrics, "binary", lambda: None)
     assert command.main(["ingest", "--quick", "--vs", "victoria-metrics"]) == 1
     assert "apt-get install victoria-metrics" in capsys.readouterr().err
+
+
+def test_a_benchmark_that_fails_does_not_take_the_others_figures_with_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(options: Options | int) -> Result:
+        if isinstance(options, Options):
+            raise TimeoutError("the aggregator is behind 12")
+        return Result("footprint", "nothing", "nothing", 1)
+
+    monkeypatch.setattr(command, "import_module", lambda _: SimpleNamespace(run=run))
+    assert command.main(["ingest", "footprint", "--quick", "--json", str(tmp_path / "out.json")]) == 1
+    assert "ingest: the aggregator is behind 12" in capsys.readouterr().err
+    assert [result["name"] for result in json.loads((tmp_path / "out.json").read_text())["results"]] == ["footprint"]
