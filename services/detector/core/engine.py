@@ -6,21 +6,21 @@ Owns the set of series and its cap. Knows nothing of events' life (`events`), of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perfmon.wire.limits import OVERFLOW_NAME
 from services.detector.core.kernels import errors, judge
+from services.detector.core.kernels.absorb import FAILURES, sort_calls
 from services.detector.core.metrics import ERROR_RATE_SPIKE, HISTORY_MS, METRICS
 from services.detector.core.state.budget import Budget
-from services.detector.core.state.series import SeriesState
+from services.detector.core.state.series import SeriesState, SortedCalls, Work
 from shared.batch import Batch, Series
 
-#: Happenings taken from a kernel at once; it is called again while there are more.
-_OUT_ROWS: Final = 32
+#: A column that was not measured.
+_NOTHING: Final = np.empty(0)
 
 
 class Happening(NamedTuple):
@@ -56,8 +56,7 @@ class Engine:
         #: Numbers of series that went; their rows in the database go with the next save.
         self.gone: list[int] = []
         self._next_number = 1
-        self._out = np.zeros((_OUT_ROWS, judge.HAPPENING))
-        self._failures_out = np.zeros((_OUT_ROWS, errors.HAPPENING))
+        self._work = Work()
 
     def adopt(self, series: SeriesState) -> None:
         """Put a restored series in its place."""
@@ -69,16 +68,24 @@ class Engine:
     def apply(self, batch: Batch) -> list[Happening]:
         """Fold a batch in; what happened, in order of series, then metric, then time."""
         happenings: list[Happening] = []
-        for key, ts, x, ok in by_series(batch):
+        if not len(batch):
+            return happenings
+        calls, ends = sort_batch(batch)
+        self._work.fit(int(np.diff(ends, prepend=0).max()))
+        first = 0
+        for key, end in zip(batch.dictionary, ends.tolist(), strict=True):
+            if end == first:
+                continue
             # What is counted together has no history of its own to be judged by.
             pooled = OVERFLOW_NAME in key
-            series = None if pooled else self.series.get(key) or self._new(key, int(ts.max()))
+            series = None if pooled else self.series.get(key) or self._new(key, int(calls.ts[first:end].max()))
             if series is None:
-                self.unwatched_calls_total += len(ts)
-                continue
-            series.add(ts, x, ok)
-            happenings += self._judge(series, ts, x, ok)
-            self.newest_ts = max(self.newest_ts, series.newest_ts)
+                self.unwatched_calls_total += end - first
+            else:
+                for row in series.absorb(calls, first, end, self._work):
+                    happenings.append(_happening(series, row))
+                self.newest_ts = max(self.newest_ts, series.newest_ts)
+            first = end
         self.calls_total += len(batch)
         return happenings
 
@@ -99,29 +106,6 @@ class Engine:
         series.dirty = series.dirty or bool(happenings)
         return happenings
 
-    def _judge(
-        self, series: SeriesState, ts: NDArray[np.int64], x: NDArray[np.float64], ok: NDArray[np.uint8]
-    ) -> Iterator[Happening]:
-        hists = series.histograms
-        for metric in range(min(series.metrics, len(x))):
-            base, low, track = hists.base_of(metric), int(hists.lows[metric]), series.tracks[metric]
-            if low < 0:
-                continue
-            kind = METRICS[metric]
-            row = 0
-            while row < len(ts):
-                found, row = judge.judge(
-                    ts, x[metric], base, low, track, kind.margin_ratio, kind.margin_excess, self._out, row
-                )
-                for happening in self._out[:found]:
-                    yield Happening(series, metric, float(happening[0]), happening[1:].copy())
-        rate = float(series.tracks[0][judge.RATE])
-        row = 0
-        while row < len(ts):
-            found, row = errors.judge_failures(ts, ok, series.run, rate, self._failures_out, row)
-            for happening in self._failures_out[:found]:
-                yield Happening(series, -1, float(happening[0]), happening[1:].copy())
-
     def _new(self, key: Series, ts_ms: int) -> SeriesState | None:
         if len(self.series) >= self.max_series and not self._evict(ts_ms):
             return None
@@ -141,25 +125,26 @@ class Engine:
         return True
 
 
-def by_series(
-    batch: Batch,
-) -> Iterator[tuple[Series, NDArray[np.int64], NDArray[np.float64], NDArray[np.uint8]]]:
-    """(series, ts, x[metrics, n], ok) of each series in a batch, rows in order of arrival, arrays writable and aligned."""
+def sort_batch(batch: Batch) -> tuple[SortedCalls, NDArray[np.int64]]:
+    """The calls of a batch by series, each series' in order of arrival, and where those of each code end, i64[codes]."""
     n = len(batch)
-    if not n:
-        return
-    counts = np.bincount(batch.codes, minlength=len(batch.dictionary))
-    # 16-bit keys are sorted by radix.
-    keys = batch.codes.astype(np.uint16) if len(batch.dictionary) <= 65_536 else batch.codes
-    order = np.argsort(keys, kind="stable") if np.count_nonzero(counts) > 1 else np.arange(n)
-    ts, ok = batch.ts[order], batch.ok[order]
-    measured = (batch.cpu, batch.memory, batch.disk_io)
+    measured = [batch.cpu, batch.memory, batch.disk_io]
+    ends = np.cumsum(np.bincount(batch.codes, minlength=len(batch.dictionary)))
+    next_of = np.concatenate(([0], ends[:-1]))
     x = np.empty((len(METRICS) if any(column is not None for column in measured) else 1, n))
-    x[0] = batch.duration[order]
-    for metric in range(1, len(x)):
-        column = measured[metric - 1]
-        x[metric] = np.nan if column is None else column[order]
-    end = 0
-    for code in np.flatnonzero(counts):
-        start, end = end, end + int(counts[code])
-        yield batch.dictionary[code], ts[start:end], x[:, start:end], ok[start:end]
+    calls = SortedCalls(np.empty(n, np.int64), x, np.empty(n, np.uint8))
+    ts, ok, duration = _own(batch.ts), _own(batch.ok), _own(batch.duration)
+    cpu, memory, disk_io = (_NOTHING if column is None else _own(column) for column in measured)
+    sort_calls(_own(batch.codes), next_of, ts, ok, duration, cpu, memory, disk_io, calls.ts, calls.ok, calls.x)
+    return calls, ends
+
+
+def _own(column: NDArray[Any]) -> NDArray[Any]:
+    """The column as kernels take it: what lies in an entry's bytes may be read-only or unaligned."""
+    return column if column.flags.carray else column.copy()
+
+
+def _happening(series: SeriesState, row: NDArray[np.float64]) -> Happening:
+    stage = int(row[0])
+    size, metric = (errors.SIZE, -1) if stage == FAILURES else (judge.SIZE, stage)
+    return Happening(series, metric, float(row[1]), row[2 : 2 + size].copy())

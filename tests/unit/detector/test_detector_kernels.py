@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.detector.core.kernels import bins, errors, fold, judge, query, twins
+from services.detector.core.kernels import absorb, bins, errors, fold, judge, query, twins
 from services.detector.core.kernels.twins_sequential import Failures, Spikes
 
 T0 = 1_760_000_000_000
@@ -48,40 +48,110 @@ def test_quantiles_of_a_histogram_are_nearest_rank_within_two_percent() -> None:
     assert math.isnan(bins.quantile(np.zeros(4), 0, 0.5))
 
 
-@given(some_values, st.integers(0, 40))
-@settings(max_examples=60)
-def test_minutes_and_histograms_are_those_of_the_twin(values: list[float], step_s: int) -> None:
+def test_every_bin_begins_where_the_logarithm_says() -> None:
+    for number in range(1, bins.BINS):
+        first = float(bins.EDGES[number])
+        before = math.nextafter(first, 0.0)
+        for value in (first, before, math.nextafter(first, math.inf), first * 1.01):
+            expected = math.floor(math.log(value) / bins.LN_WIDTH) + bins.ONE
+            if value < bins.LOWEST:
+                expected = 0
+            assert bins.bin_of(value) == min(expected, bins.BINS - 1)
+        assert (bins.bin_of(before), bins.bin_of(first)) == (number - 1, number)
+
+
+def folded(
+    ts: np.ndarray, x: np.ndarray, ok: np.ndarray, minutes: np.ndarray, quarters: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    """Moments, counts and failures of one metric in these minutes and quarter hours, and whether all calls had both."""
+    moments, failures = np.zeros((len(minutes) + 1, 1, fold.MOMENTS)), np.zeros(len(minutes) + 1)
+    counts = np.zeros((len(quarters) + 1, bins.BINS), np.uint32)
+    found = np.zeros((3, len(ts)), np.int64)
+    rows, quarter_rows = (np.append(each, 0) for each in (minutes, quarters))
+    whole = fold.find_rows(ts, rows, len(minutes), quarter_rows, len(quarters), found)
+    fold.fold_metric(ts, x, found, moments, 0, counts, 0, bins.BINS, 0)
+    fold.fold_failures(ok, found, failures)
+    return moments[: len(minutes), 0], counts[: len(quarters)], failures[: len(minutes)], whole
+
+
+@given(some_values, st.integers(0, 40), st.lists(st.integers(0, 7), max_size=40))
+@settings(max_examples=100)
+def test_minutes_and_histograms_are_those_of_the_twin(values: list[float], step_s: int, jumps: list[int]) -> None:
     # Sums of squares of 1e300 overflow in any arithmetic; what matters there is that nothing else is disturbed.
     x = array([v if abs(v) < 1e150 or not math.isfinite(v) else 1e9 for v in values])
     ts = T0 + np.arange(len(x), dtype=np.int64) * step_s * 1000
+    for at, jump in enumerate(jumps[: len(ts)]):  # late ones among them, of the minutes before
+        ts[at] -= jump * 20_000
     minutes, quarters = np.unique(ts // 60_000), np.unique(ts // 900_000)
-    moments, failures = np.zeros((len(minutes) + 1, 1, fold.MOMENTS)), np.zeros(len(minutes) + 1)
-    counts = np.zeros((len(quarters) + 1, bins.BINS), np.uint32)
     ok = (np.arange(len(x)) % 3 != 0).astype(np.uint8)
-    padded = [np.append(a, 0) for a in (minutes, quarters)]
-    starts, lows = np.asarray([0, bins.BINS]), np.zeros(1, np.int64)
-    fold.fold(
-        ts, x[None, :], ok, padded[0], len(minutes), moments, failures, padded[1], len(quarters), counts, starts, lows
-    )
-    expected = twins.fold_moments(ts, x, minutes)
-    assert moments[: len(minutes), 0] == pytest.approx(expected, rel=1e-9, abs=1e-6)
-    assert np.array_equal(counts[: len(quarters)], twins.fold_counts(ts, x, quarters, 0, bins.BINS))
-    assert failures.sum() == (ok == 0).sum()
+    moments, counts, failures, whole = folded(ts, x, ok, minutes, quarters)
+    assert whole
+    assert moments == pytest.approx(twins.fold_moments(ts, x, minutes), rel=1e-9, abs=1e-6)
+    assert np.array_equal(counts, twins.fold_counts(ts, x, quarters, 0, bins.BINS))
+    assert failures.tolist() == [((ts // 60_000 == minute) & (ok == 0)).sum() for minute in minutes]
+
+
+def test_calls_of_two_minutes_in_turn_are_those_of_each_minute_alone() -> None:
+    rng = np.random.default_rng(3)
+    ts = T0 + rng.integers(0, 2, 500) * 60_000 + rng.integers(0, 1_000, 500)
+    x, ok = rng.lognormal(3, 1, 500), (rng.random(500) > 0.1).astype(np.uint8)
+    minutes = np.unique(ts // 60_000)
+    moments, _, failures, _ = folded(ts, x, ok, minutes, np.unique(ts // 900_000))
+    for row, minute in enumerate(minutes):
+        mine = ts // 60_000 == minute
+        assert moments[row] == pytest.approx(twins.fold_moments(ts[mine], x[mine], minutes[row : row + 1])[0])
+        assert failures[row] == (ok[mine] == 0).sum()
 
 
 def test_late_and_lost_calls_go_where_they_belong_or_nowhere() -> None:
     ts = np.asarray([T0 + 120_000, T0, T0 + 60_000, T0 + 600_000, T0 - 60_000])
     x = array([3.0, 1.0, 2.0, 9.0, 8.0])
     minutes = np.asarray([T0 // 60_000, T0 // 60_000 + 1, T0 // 60_000 + 2])
-    moments, failures = np.zeros((3, 1, fold.MOMENTS)), np.zeros(3)
-    counts = np.zeros((1, bins.BINS), np.uint32)
-    none = np.zeros(1, np.int64)
-    starts = np.asarray([0, bins.BINS])
-    fold.fold(ts, x[None, :], np.zeros(5, np.uint8), minutes, 3, moments, failures, none, 0, counts, starts, none)
-    assert moments[:, 0, fold.N].tolist() == [1, 1, 1]
-    assert moments[:, 0, fold.MEAN].tolist() == [1, 2, 3]
+    moments, counts, failures, whole = folded(ts, x, np.zeros(5, np.uint8), minutes, np.empty(0, np.int64))
+    assert not whole
+    assert moments[:, fold.N].tolist() == [1, 1, 1]
+    assert moments[:, fold.MEAN].tolist() == [1, 2, 3]
     assert failures.tolist() == [1, 1, 1]
     assert counts.sum() == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["no", "cpu", "all"])), max_size=60), st.integers(6, 9))
+def test_calls_are_sorted_by_series_as_a_stable_sort_would(calls: list[tuple[int, str]], codes: int) -> None:
+    n = len(calls)
+    code = np.asarray([c[0] for c in calls], np.uint32)
+    ts, ok, column = np.arange(n), (np.arange(n) % 2).astype(np.uint8), np.arange(n, dtype=np.float64)
+    cpu, memory = column * 10, np.empty(0)
+    ts_out, ok_out, x_out = np.empty(n, np.int64), np.empty(n, np.uint8), np.empty((4, n))
+    ends = np.cumsum(np.bincount(code, minlength=codes))
+    next_of = np.concatenate(([0], ends[:-1]))
+    absorb.sort_calls(code, next_of, ts, ok, column, cpu, memory, memory, ts_out, ok_out, x_out)
+    order = np.argsort(code, kind="stable")
+    assert next_of.tolist() == ends.tolist()
+    assert ts_out.tolist() == ts[order].tolist()
+    assert ok_out.tolist() == ok[order].tolist()
+    assert x_out[0].tolist() == column[order].tolist()
+    assert x_out[1].tolist() == cpu[order].tolist()
+    assert np.isnan(x_out[2:]).all()
+
+
+@given(st.lists(st.integers(0, 25), max_size=12))
+def test_the_ring_holds_the_latest_calls_in_order_and_knows_what_went(parts: list[int]) -> None:
+    room, said = 10, -1
+    ts, x, ok = np.zeros(room, np.int64), np.zeros((2, room)), np.zeros(room, np.uint8)
+    filled = following = sent = 0
+    for size in parts:
+        new = np.arange(sent, sent + size)
+        values = new[None, :].astype(np.float64)
+        filled, following, dropped = absorb.keep_calls(
+            new, values, (new % 2).astype(np.uint8), 0, size, ts, x, ok, filled, following
+        )
+        sent, said = sent + size, max(said, dropped)
+    order = np.roll(ts, -following) if filled == room else ts[:filled]
+    assert order.tolist() == list(range(max(0, sent - room), sent))
+    assert said == max(sent - room, 0) - 1
+    assert x[0, :filled].tolist() == ts[:filled].tolist()
+    assert np.isnan(x[1, :filled]).all()
+    assert (ok[:filled] == ts[:filled] % 2).all()
 
 
 @given(some_values, st.floats(-10, 1e6), st.floats(0, 1e5), st.sampled_from([2.0, 2.5, 3.0]))

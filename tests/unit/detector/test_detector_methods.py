@@ -14,7 +14,7 @@ from services.detector.core.answer import BadQuery, answer, parse_query
 from services.detector.core.events import Event
 from services.detector.core.metrics import GAP_CALLS, GAP_MS, SENSITIVITIES
 from services.detector.core.state.budget import Budget
-from services.detector.core.state.series import SeriesState
+from services.detector.core.state.series import SeriesState, SortedCalls, Work
 from shared.batch import Series
 from tests.unit.detector.detector_kit import HOUR, KEY, MINUTE, T0, batch, feed, make_watch, ordinary, times
 
@@ -29,7 +29,8 @@ def series_of(ts: np.ndarray, x: np.ndarray) -> SeriesState:
     series = SeriesState(KEY, 1, Budget())
     for at in range(0, len(ts), 100):
         part = ts[at : at + 100]
-        series.add(part.copy(), x[None, at : at + 100].copy(), np.ones(len(part), np.uint8))
+        calls = SortedCalls(part.copy(), x[None, at : at + 100].copy(), np.ones(len(part), np.uint8))
+        list(series.absorb(calls, 0, len(part), Work(len(part))))
     return series
 
 

@@ -11,7 +11,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def compiled(signature: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Compile the function for exactly this signature, now; the plain function stays at `.py_func`."""
-    decorator: Callable[[Callable[P, R]], Callable[P, R]] = njit(signature, cache=True, error_model="numpy")
+def compiled(signature: str, *, part: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Compile the function for exactly this signature, now; the plain function stays at `.py_func`. A `part` becomes part of the
+    functions that call it: passing it arrays costs more than what it does.
+    """
+    decorator: Callable[[Callable[P, R]], Callable[P, R]] = njit(
+        signature, cache=True, error_model="numpy", forceinline=part
+    )
     return decorator

@@ -110,9 +110,9 @@ def level_reached(run: Row, rate: float) -> float:
     return 0.0
 
 
-@compiled("void(float64, boolean, float64[:])")
-def weigh(t: float, failed: bool, run: Row) -> None:
-    """Move mixture and episode by one call."""
+@compiled("void(boolean, float64[:])")
+def weigh(failed: bool, run: Row) -> None:
+    """Move mixture and episode by one call of an event."""
     usual = run[USUAL]
     times = 2.0
     for k in range(_RATES):
@@ -121,13 +121,6 @@ def weigh(t: float, failed: bool, run: Row) -> None:
         times *= 2.0
     rate = min(8.0 * usual, _MOST)
     moved = run[CUSUM] + math.log(ratio_of(rate, usual, failed))
-    if run[PHASE] == IDLE:
-        if moved <= 0.0:
-            for i in range(CUSUM, STREAK + 1):
-                run[i] = 0.0
-            return
-        if run[CUSUM] == 0.0:
-            run[START] = t
     # The counts of an event last as long as it does.
     run[CUSUM] = min(max(moved, 1e-9), 700.0)
     run[CALLS] += 1.0
@@ -183,22 +176,14 @@ def end_if_silent(run: Row, t: float) -> float:
     return 0.0
 
 
-@compiled("float64(float64, boolean, float64[:], float64)")
-def judge_idle(t: float, failed: bool, run: Row, rate: float) -> float:
-    """One call while no event is under way; OPENED or 0."""
-    if run[CUSUM] == 0.0:
-        for i in range(START, STREAK + 1):
-            run[i] = 0.0
-        run[USUAL] = usual_rate(run)
-    weigh(t, failed, run)
-    run[BLOCK_SEEN] += 1.0
-    if failed:
-        run[BLOCK_FAILED] += 1.0
+@compiled("boolean(float64, float64[:], float64)")
+def opens(t: float, run: Row, rate: float) -> bool:
+    """Whether an event begins with the call that was weighed last; if not, it is learned in time."""
     level = level_reached(run, rate)
     if level == 0.0:
         if run[BLOCK_SEEN] >= _BLOCK and run[CUSUM] < _SUSPICION:
             learn_block(t, run)
-        return 0.0
+        return False
     run[PHASE] = OPEN
     run[LEVEL] = level
     run[LAST] = t
@@ -208,13 +193,71 @@ def judge_idle(t: float, failed: bool, run: Row, rate: float) -> float:
     run[STRENGTH] = strength(run)
     run[NOTED_CALLS] = run[CALLS]
     run[NOTED_FAILURES] = run[FAILURES]
-    return OPENED
+    return True
+
+
+@compiled("int64(int64[::1], uint8[::1], float64[::1], float64, int64)")
+def judge_idle(  # noqa: C901 - one loop in registers; `twins_sequential` says it in parts
+    ts: NDArray[np.int64], ok: NDArray[np.uint8], run: Row, rate: float, start: int
+) -> int:
+    """Judge calls from row `start` on until an event opens; the row after the call that opened it. The ratios are taken once for
+    as long as the usual rate is the same: it is when nothing was learned, and during an episode.
+    """
+    fails, fine = np.empty(_RATES), np.empty(_RATES)
+    following = start
+    while following < len(ts):
+        relearned = run[CUSUM] > 0.0
+        if not relearned:
+            run[USUAL] = usual_rate(run)
+        usual, times = run[USUAL], 2.0
+        for k in range(_RATES):
+            fails[k] = ratio_of(min(times * usual, _MOST), usual, True)
+            fine[k] = ratio_of(min(times * usual, _MOST), usual, False)
+            times *= 2.0
+        rate_of_episode = min(8.0 * usual, _MOST)
+        up, down = math.log(ratio_of(rate_of_episode, usual, True)), math.log(ratio_of(rate_of_episode, usual, False))
+        cusum, calls, failures, streak = run[CUSUM], run[CALLS], run[FAILURES], run[STREAK]
+        if cusum == 0.0:
+            calls, failures, streak, run[START] = 0.0, 0.0, 0.0, 0.0
+        seen, failed_in_block, newest = run[BLOCK_SEEN], run[BLOCK_FAILED], run[NEWEST]
+        t, looks = 0.0, False
+        while following < len(ts) and not looks:
+            t = float(ts[following])
+            failed = ok[following] == 0
+            following += 1
+            if t < newest - _LATE_MS:
+                continue
+            newest = max(newest, t)
+            for k in range(_RATES):
+                run[MIXTURE + k] = min((1.0 + run[MIXTURE + k]) * (fails[k] if failed else fine[k]), _HUGE)
+            moved = cusum + (up if failed else down)
+            seen += 1.0
+            if failed:
+                failed_in_block += 1.0
+            if moved <= 0.0:
+                cusum, calls, failures, streak, run[START] = 0.0, 0.0, 0.0, 0.0, 0.0
+                looks = relearned
+            else:
+                if cusum == 0.0:
+                    run[START] = t
+                cusum = min(max(moved, 1e-9), 700.0)
+                calls += 1.0
+                streak = streak + 1.0 if failed else 0.0
+                if failed:
+                    failures += 1.0
+                looks = failures >= _MIN_FAILURES or (streak == calls and streak >= _MIN_STREAK)
+            looks = looks or (seen >= _BLOCK and cusum < _SUSPICION)
+        run[CUSUM], run[CALLS], run[FAILURES], run[STREAK] = cusum, calls, failures, streak
+        run[BLOCK_SEEN], run[BLOCK_FAILED], run[NEWEST] = seen, failed_in_block, newest
+        if looks and opens(t, run, rate):
+            break
+    return following
 
 
 @compiled("float64(float64, boolean, float64[:], float64)")
 def judge_open(t: float, failed: bool, run: Row, rate: float) -> float:
     """One call of an event under way: OPENED when it rose a level, how it closed, or 0."""
-    weigh(t, failed, run)
+    weigh(failed, run)
     run[STRENGTH] = max(run[STRENGTH], strength(run))
     if t - run[START] >= _ADOPT_MS:
         run[ADOPTED] = 1.0
@@ -235,28 +278,33 @@ def judge_open(t: float, failed: bool, run: Row, rate: float) -> float:
     return 0.0
 
 
-@compiled("UniTuple(int64, 2)(int64[:], uint8[:], float64[:], float64, float64[:, :], int64)")
+@compiled("UniTuple(int64, 2)(int64[::1], uint8[::1], float64[::1], float64, float64[:, :], int64)")
 def judge_failures(
     ts: NDArray[np.int64], ok: NDArray[np.uint8], run: Row, rate: float, out: NDArray[np.float64], start: int
 ) -> tuple[int, int]:
-    """Judge the calls from row `start` on, as `judge.judge` does: (happenings in `out` f64[≥ 2, HAPPENING], next row)."""
+    """Judge the calls from row `start` on, as `judge.judge` does: (happenings in `out` f64[≥ 2, ≥ HAPPENING], next row)."""
     found = 0
-    for i in range(start, len(ts)):
+    following = start
+    while following < len(ts):
         if found + 2 > out.shape[0]:
-            return found, i
-        t = float(ts[i])
-        if t < run[NEWEST] - _LATE_MS:
-            continue
-        run[NEWEST] = max(run[NEWEST], t)
-        kind = end_if_silent(run, t)
+            break
+        kind = 0.0
+        if run[PHASE] == IDLE:
+            following = judge_idle(ts, ok, run, rate, following)
+            kind = OPENED if run[PHASE] == OPEN else 0.0
+        else:
+            t = float(ts[following])
+            if t < run[NEWEST] - _LATE_MS:
+                following += 1
+                continue
+            run[NEWEST] = max(run[NEWEST], t)
+            kind = end_if_silent(run, t)
+            if kind == 0.0:
+                kind = judge_open(t, ok[following] == 0, run, rate)
+                following += 1
         if kind > 0.0:
             out[found, 0] = kind
-            out[found, 1:] = run
+            for i in range(SIZE):
+                out[found, 1 + i] = run[i]
             found += 1
-        failed = ok[i] == 0
-        kind = judge_idle(t, failed, run, rate) if run[PHASE] == IDLE else judge_open(t, failed, run, rate)
-        if kind > 0.0:
-            out[found, 0] = kind
-            out[found, 1:] = run
-            found += 1
-    return found, len(ts)
+    return found, following

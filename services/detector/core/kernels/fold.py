@@ -27,32 +27,6 @@ _MINUTE = 60_000
 _QUARTER = 900_000
 
 
-@compiled("int64(int64[:], float64[:, :], int64, int64, int64, int64, float64[:, :])")
-def scan(
-    ts: NDArray[np.int64],
-    x: NDArray[np.float64],
-    first_minute: int,
-    last_minute: int,
-    first_quarter: int,
-    last_quarter: int,
-    fits: NDArray[np.float64],
-) -> int:
-    """0 when all rows lie in the newest minute and quarter that there are and all values in the bins that there are, so that
-    nothing has to grow; else 1. `fits` f64[metrics of the series, 2]: from and below which values have a bin.
-    """
-    for i in range(len(ts)):
-        minute = ts[i] // _MINUTE
-        quarter = ts[i] // _QUARTER
-        if minute < first_minute or minute > last_minute or quarter < first_quarter or quarter > last_quarter:
-            return 1
-    for j in range(x.shape[0]):
-        for i in range(x.shape[1]):
-            value = x[j, i]
-            if math.isfinite(value) and (j >= fits.shape[0] or value < fits[j, 0] or value >= fits[j, 1]):
-                return 1
-    return 0
-
-
 @compiled("int64(int64[:], int64, int64, int64)")
 def row_of(times: NDArray[np.int64], filled: int, near: int, wanted: int) -> int:
     """The row of a time among `filled` ascending ones, looked for from row `near` on; −1 when there is none."""
@@ -64,58 +38,162 @@ def row_of(times: NDArray[np.int64], filled: int, near: int, wanted: int) -> int
     return at if filled > 0 and times[at] == wanted else -1
 
 
-@compiled("void(float64[:, :, :], int64, int64, float64, int64)")
-def add_moment(moments: NDArray[np.float64], m: int, j: int, value: float, t: int) -> None:
-    """Add a value to a minute's summary (Welford's update)."""
-    n = moments[m, j, 0] + 1.0
-    moments[m, j, 0] = n
-    delta = value - moments[m, j, 1]
-    moments[m, j, 1] += delta / n
-    moments[m, j, 2] += delta * (value - moments[m, j, 1])
-    if n == 1.0 or value < moments[m, j, 3]:
-        moments[m, j, 3] = value
-    if n == 1.0 or value > moments[m, j, 4]:
-        moments[m, j, 4] = value
-        moments[m, j, 5] = float(t)
+@compiled("void(int64[::1], int64, int64[:, ::1])")
+def put_together(ts: NDArray[np.int64], start: int, found: NDArray[np.int64]) -> None:
+    """Of calls from two minutes have those of the one that begins at `start` stand last, each in order of arrival."""
+    at, minute_rows, quarter_rows = found[0], found[1], found[2]
+    row, quarter, other_row, other_quarter, others = -1, -1, -1, -1, 0
+    for i in range(len(ts)):
+        if 0 <= ts[i] - start < _MINUTE:
+            row, quarter = minute_rows[i], quarter_rows[i]
+        else:
+            other_row, other_quarter = minute_rows[i], quarter_rows[i]
+            others += 1
+    here, there = others, 0
+    for i in range(len(ts)):
+        if 0 <= ts[i] - start < _MINUTE:
+            at[here] = i
+            here += 1
+        else:
+            at[there] = i
+            there += 1
+    for k in range(len(ts)):
+        minute_rows[k] = row if k >= others else other_row
+        quarter_rows[k] = quarter if k >= others else other_quarter
+
+
+@compiled("boolean(int64[::1], int64[::1], int64, int64[::1], int64, int64[:, ::1])")
+def find_rows(
+    ts: NDArray[np.int64],
+    minutes: NDArray[np.int64],
+    filled: int,
+    quarters: NDArray[np.int64],
+    rows: int,
+    found: NDArray[np.int64],
+) -> bool:
+    """Where each call goes: its number into found[0], the rows of its minute and quarter hour, −1 for none, into found[1] and
+    found[2], i64[3, ≥ n]. Calls from two minutes, in whatever order they came, stand together. Whether all have both rows.
+    """
+    at, minute_rows, quarter_rows = found[0], found[1], found[2]
+    near, near_q, whole = filled - 1, rows - 1, True
+    # The minute last seen, and another one: their beginning, row and quarter's row.
+    start, row, quarter = -_MINUTE, -1, -1
+    other_start, other_row, other_quarter = start, row, quarter
+    looked_up = 0
+    for i in range(len(ts)):
+        t = ts[i]
+        if not 0 <= t - start < _MINUTE:
+            start, other_start = other_start, start
+            row, other_row = other_row, row
+            quarter, other_quarter = other_quarter, quarter
+            if not 0 <= t - start < _MINUTE:
+                start = t // _MINUTE * _MINUTE
+                row = row_of(minutes, filled, near, t // _MINUTE)
+                quarter = row_of(quarters, rows, near_q, t // _QUARTER)
+                near = row if row >= 0 else near
+                near_q = quarter if quarter >= 0 else near_q
+                whole = whole and row >= 0 and quarter >= 0
+                looked_up += 1
+        at[i] = i
+        minute_rows[i] = row
+        quarter_rows[i] = quarter
+    if looked_up == 2:
+        put_together(ts, start, found)
+    return whole
+
+
+@compiled("boolean(float64[:], float64, float64)")
+def all_fit(values: NDArray[np.float64], first: float, last: float) -> bool:
+    """Whether every finite value lies in first ≤ value < last."""
+    for i in range(len(values)):
+        value = values[i]
+        if math.isfinite(value) and not first <= value < last:
+            return False
+    return True
 
 
 @compiled(
-    "void(int64[:], float64[:, :], uint8[:], int64[:], int64, float64[:, :, :], float64[:],"
-    " int64[:], int64, uint32[:, :], int64[:], int64[:])",
+    "void(float64[::1], int64, float64, float64, float64, float64, float64, float64)",
 )
-def fold(
-    ts: NDArray[np.int64],
-    x: NDArray[np.float64],
-    ok: NDArray[np.uint8],
-    minutes: NDArray[np.int64],
-    filled: int,
-    moments: NDArray[np.float64],
-    failures: NDArray[np.float64],
-    quarters: NDArray[np.int64],
-    rows: int,
-    counts: NDArray[Any],
-    starts: NDArray[np.int64],
-    lows: NDArray[np.int64],
+def merge(
+    moment: NDArray[np.float64],
+    n: int,
+    first: float,
+    total: float,
+    squares: float,
+    least: float,
+    most: float,
+    most_at: float,
 ) -> None:
-    """Add every call to its minute and its quarter hour; calls without a row are passed over, values that are not finite too.
-    O(1) a value.
+    """Add n values to a minute's summary: their sum and sum of squares around `first`, the smallest, the largest and when that
+    was (Chan, Golub, LeVeque 1979, eq. 2.1).
     """
-    near_m = filled - 1
-    near_q = rows - 1
-    metrics = min(x.shape[0], len(lows))
-    for i in range(len(ts)):
-        m = row_of(minutes, filled, near_m, ts[i] // _MINUTE)
-        q = row_of(quarters, rows, near_q, ts[i] // _QUARTER)
-        near_m = m if m >= 0 else near_m
-        near_q = q if q >= 0 else near_q
-        if m >= 0 and ok[i] == 0:
-            failures[m] += 1.0
-        for j in range(metrics):
-            value = x[j, i]
+    if n == 0:
+        return
+    mean = first + total / n
+    spread = max(squares - total * total / n, 0.0)
+    before = moment[N]
+    if before == 0.0:
+        moment[MEAN], moment[M2] = mean, spread
+    else:
+        away = mean - moment[MEAN]
+        moment[MEAN] += away * (n / (before + n))
+        moment[M2] += spread + away * away * (before * n / (before + n))
+    moment[N] = before + n
+    if before == 0.0 or least < moment[LOW]:
+        moment[LOW] = least
+    if before == 0.0 or most > moment[HIGH]:
+        moment[HIGH], moment[AT] = most, most_at
+
+
+@compiled(
+    "void(int64[::1], float64[::1], int64[:, ::1], float64[:, :, ::1], int64, uint32[:, ::1], int64, int64, int64)",
+)
+def fold_metric(
+    ts: NDArray[np.int64],
+    values: NDArray[np.float64],
+    found: NDArray[np.int64],
+    moments: NDArray[np.float64],
+    j: int,
+    counts: NDArray[Any],
+    start: int,
+    end: int,
+    low: int,
+) -> None:
+    """Add metric j of every call to its minute and quarter hour, which are `found`; what is not finite is passed over."""
+    at, minute_rows, quarter_rows = found[0], found[1], found[2]
+    size = end - start
+    k = 0
+    while k < len(ts):
+        # The calls of one minute and quarter that stand together.
+        row, quarter = minute_rows[k], quarter_rows[k]
+        bins = counts[max(quarter, 0), start:end]
+        n, first, total, squares, least, most, most_at = 0, 0.0, 0.0, 0.0, np.inf, -np.inf, 0
+        while k < len(ts) and minute_rows[k] == row and quarter_rows[k] == quarter:
+            i = np.uint64(at[k])
+            k += 1
+            value = values[i]
             if not math.isfinite(value):
                 continue
-            if m >= 0:
-                add_moment(moments, m, j, value, ts[i])
-            place = starts[j] + bin_of(value) - lows[j]
-            if q >= 0 and starts[j] <= place < starts[j + 1]:
-                counts[q, place] += np.uint32(1)
+            place = bin_of(value) - low
+            if quarter >= 0 and 0 <= place < size:
+                bins[np.uint64(place)] += np.uint32(1)
+            if n == 0:
+                first = value
+            n += 1
+            away = value - first
+            total += away
+            squares += away * away
+            least = min(least, value)
+            if value > most:
+                most, most_at = value, ts[i]
+        if row >= 0:
+            merge(moments[row, j], n, first, total, squares, least, most, float(most_at))
+
+
+@compiled("void(uint8[::1], int64[:, ::1], float64[::1])")
+def fold_failures(ok: NDArray[np.uint8], found: NDArray[np.int64], failures: NDArray[np.float64]) -> None:
+    """Count every failed call in its minute."""
+    for k in range(len(ok)):
+        if ok[found[0, k]] == 0 and found[1, k] >= 0:
+            failures[found[1, k]] += 1.0

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.core.kernels.bins import bin_of, middle, rank_bin, upper
+from services.detector.core.kernels.bins import MIDDLES, bin_of, middle, upper
 from services.detector.core.kernels.compiled import compiled
 
 Row = NDArray[np.float64]
@@ -37,6 +37,8 @@ PAIRS, PREVIOUS = (
     41,
     44,
 )  # three places: calls outside that followed another; levels that the call before was outside of
+#: Three places: what a call inside takes from each level's CUSUM, 0 until it is needed.
+CALM: Final = 45
 # What is known of how calls outside come together, fading like the baseline; three places each.
 RUNS, FOLLOWED = 48, 51
 SIZE: Final = 54
@@ -50,6 +52,8 @@ HAPPENING: Final = SIZE + 1
 _LEVELS = 3
 _Z = (2.0, 2.5, 3.0)
 _TAIL = (0.05, 0.01, 0.001)
+#: Ranks taken of the baseline: its lower end, the median, the levels' limits.
+_RANKS = (0.05, 0.5, *(1.0 - tail for tail in _TAIL))
 #: Share of calls outside that the CUSUM of a level listens for, at least.
 _LISTEN = (0.5, 0.2, 0.1)
 #: Alarm limits at one call a minute.
@@ -80,7 +84,7 @@ _FAINT = 0.1
 _GOING_ON = 0.15
 
 
-@compiled("void(float64, float64, float64[:], int64, float64[:])")
+@compiled("void(float64, float64, float64[:], int64, float64[:])", part=True)
 def learn(value: float, weight: float, base: Row, low: int, track: Row) -> None:
     """Add a value to the baseline."""
     place = bin_of(value) - low
@@ -113,28 +117,38 @@ def refresh(t: float, base: Row, low: int, track: Row, ratio: float, excess: flo
     mean = 0.0
     for i in range(len(base)):
         weight += base[i]
-        mean += base[i] * middle(low + i)
+        mean += base[i] * MIDDLES[low + i]
     track[WEIGHT] = weight
     if weight <= 0.0:
         return
     mean /= weight
     spread = 0.0
+    # `rank_bin` of every rank, in one pass.
+    ranked = np.empty(len(_RANKS), np.int64)
+    running, last, reached = 0.0, 0, 0
     for i in range(len(base)):
         if base[i] > 0.0:
-            away = middle(low + i) - mean
+            away = MIDDLES[low + i] - mean
             spread += base[i] * away * away
+            running += base[i]
+            last = i
+            while reached < len(_RANKS) and running >= _RANKS[reached] * weight - 1e-9:
+                ranked[reached] = i
+                reached += 1
+    for k in range(reached, len(_RANKS)):
+        ranked[k] = last
     deviation = math.sqrt(spread / weight)
-    median = middle(low + rank_bin(base, 0.5 * weight))
+    median = middle(low + ranked[1])
     track[MEDIAN] = median
-    track[LOWER] = middle(low + rank_bin(base, 0.05 * weight))
+    track[LOWER] = middle(low + ranked[0])
     margin = max(median * ratio, median + excess)
     for level in range(_LEVELS):
-        tail = upper(low + rank_bin(base, (1.0 - _TAIL[level]) * weight))
-        track[BAND + level] = max(margin, tail, mean + _Z[level] * deviation)
+        track[BAND + level] = max(margin, upper(low + ranked[2 + level]), mean + _Z[level] * deviation)
         track[CHANCE + level] = max(_TAIL[level], 1.0 / (weight + 1.0))
+        track[CALM + level] = 0.0
 
 
-@compiled("boolean(float64[:])")
+@compiled("boolean(float64[:])", part=True)
 def refresh_due(track: Row) -> bool:
     """Whether enough was learned since the bands were taken."""
     if track[WEIGHT] < _MIN_WEIGHT:
@@ -142,17 +156,17 @@ def refresh_due(track: Row) -> bool:
     return bool(track[BAND] == 0.0 or track[SINCE] >= max(8.0, min(track[WEIGHT] / 16.0, 1024.0)))
 
 
-@compiled("void(float64, float64[:])")
+@compiled("void(float64, float64[:])", part=True)
 def begin(t: float, track: Row) -> None:
     """Start to watch a possible event at the first call outside."""
-    for i in range(PHASE, RUNS):
+    for i in range(PHASE, CALM):
         track[i] = 0.0
     track[PHASE] = PENDING
     track[START] = t
     track[LAST] = t
 
 
-@compiled("void(float64[:])")
+@compiled("void(float64[:])", part=True)
 def learn_company(track: Row) -> None:
     """Remember whether calls outside came alone or in a row; of one episode no more than a few, so that one long incident does
     not make the next one ordinary.
@@ -172,18 +186,23 @@ def dismiss(base: Row, low: int, track: Row) -> None:
     track[PHASE] = IDLE
 
 
-@compiled("void(float64, float64[:])")
+@compiled("void(float64, float64[:])", part=True)
 def weigh(value: float, track: Row) -> None:
     """Move every level's CUSUM by one call. A call outside that follows another says less when they are known to come in rows."""
     before = track[PREVIOUS]
     track[PREVIOUS] = 0.0
     for level in range(_LEVELS):
-        chance = track[CHANCE + level]
+        chance, limit = track[CHANCE + level], track[BAND + level]
+        if before <= level and value <= limit:
+            if track[CALM + level] == 0.0:
+                listen = min(max(_LISTEN[level], 5.0 * chance), 0.9)
+                track[CALM + level] = math.log((1.0 - listen) / (1.0 - chance))
+            track[SUM + level] = max(0.0, track[SUM + level] + track[CALM + level])
+            continue
         if before > level:
             known = _COMPANY_PRIOR * chance + track[FOLLOWED + level]
             chance = max(chance, known / (_COMPANY_PRIOR + track[RUNS + level]))
         listen = max(min(max(_LISTEN[level], 5.0 * chance), 0.9), 0.5 + 0.5 * chance if before > level else 0.0)
-        limit = track[BAND + level]
         if value > limit:
             boost = min(math.log(value / limit), _MAX_BOOST) if limit > 0.0 else 0.0
             track[SUM + level] = min(track[SUM + level] + math.log(listen / chance) + boost, 700.0)
@@ -194,13 +213,16 @@ def weigh(value: float, track: Row) -> None:
             track[SUM + level] = max(0.0, track[SUM + level] + math.log((1.0 - listen) / (1.0 - chance)))
 
 
-@compiled("float64(float64[:])")
+@compiled("float64(float64[:])", part=True)
 def level_reached(track: Row) -> float:
     """The least sensitive level at which the evidence suffices, 0 for none."""
-    slack = math.log(max(1.0, track[RATE])) + math.log(1.0 + _DAMPING / max(track[WEIGHT], 1.0))
+    slack = -1.0  # two logarithms, and never below 0: taken only when it matters
     for level in range(_LEVELS - 1, -1, -1):
-        if track[OUTSIDE + level] >= _MIN_OUTSIDE and track[SUM + level] >= _LIMIT[level] + slack:
-            return level + 1.0
+        if track[OUTSIDE + level] >= _MIN_OUTSIDE and track[SUM + level] >= _LIMIT[level]:
+            if slack < 0.0:
+                slack = math.log(max(1.0, track[RATE])) + math.log(1.0 + _DAMPING / max(track[WEIGHT], 1.0))
+            if track[SUM + level] >= _LIMIT[level] + slack:
+                return level + 1.0
     return 0.0
 
 
@@ -212,7 +234,7 @@ def report(kind: float, track: Row, out: NDArray[np.float64], at: int) -> None:
         out[at, 1 + i] = track[i]
 
 
-@compiled("float64(float64, float64[:], int64, float64[:])")
+@compiled("float64(float64, float64[:], int64, float64[:])", part=True)
 def end_if_silent(t: float, base: Row, low: int, track: Row) -> float:
     """Close what nothing was heard of for long; the happening's kind, or 0. The track is idle after it."""
     silent = t - track[LAST]
@@ -225,7 +247,7 @@ def end_if_silent(t: float, base: Row, low: int, track: Row) -> float:
     return 0.0
 
 
-@compiled("void(float64, float64, float64[:], int64, float64[:])")
+@compiled("void(float64, float64, float64[:], int64, float64[:])", part=True)
 def note_outside(t: float, value: float, base: Row, low: int, track: Row) -> None:
     """Keep count of a call outside, and learn it as much as its standing allows."""
     track[TOTAL] += value
@@ -264,7 +286,7 @@ def follow(t: float, outside: bool, track: Row) -> float:
     return 0.0
 
 
-@compiled("float64(float64, float64, float64[:], int64, float64[:])")
+@compiled("float64(float64, float64, float64[:], int64, float64[:])", part=True)
 def judge_one(t: float, value: float, base: Row, low: int, track: Row) -> float:
     """One call against bands that are there; 0 or the happening's kind."""
     outside = value > track[BAND]
@@ -304,8 +326,97 @@ def judge_one(t: float, value: float, base: Row, low: int, track: Row) -> float:
     return 0.0
 
 
+@compiled("float64(float64, float64, float64[:], int64, float64[:], float64, float64)", part=True)
+def judge_any(t: float, value: float, base: Row, low: int, track: Row, ratio: float, excess: float) -> float:
+    """One call of any kind after silence was looked at; 0 or the happening's kind."""
+    if (track[PHASE] == IDLE or track[ADOPTED] > 0.0) and refresh_due(track):
+        refresh(t, base, low, track, ratio, excess)
+    if track[BAND] == 0.0:
+        learn(value, 1.0, base, low, track)
+        return 0.0
+    return judge_one(t, value, base, low, track)
+
+
+@compiled("int64(int64[::1], float64[::1], float64[::1], int64, float64[::1], int64)")
+def pass_quiet(ts: NDArray[np.int64], x: Row, base: Row, low: int, track: Row, start: int) -> int:
+    """Learn calls from row `start` on while nothing is under way, none is outside and no band is due: what `judge_any` would do
+    with them, in registers. The row of the first other call.
+    """
+    band, weight, since, newest = track[BAND], track[WEIGHT], track[SINCE], track[NEWEST]
+    i = start
+    while i < len(ts):
+        # So many calls can come before bands are due: what it takes only grows with the weight.
+        before_due = max(8.0, min(weight / 16.0, 1024.0)) - since if weight >= _MIN_WEIGHT else 1.0
+        if before_due <= 0.0:
+            break
+        stop = min(len(ts), i + math.ceil(before_due))
+        stopped = stop
+        for k in range(i, stop):
+            value = x[k]
+            if not math.isfinite(value):
+                continue
+            t = float(ts[k])
+            if value > band and t >= newest - _LATE_MS:
+                stopped = k
+                break
+            newest = max(newest, t)
+            place = bin_of(value) - low
+            if 0 <= place < len(base):
+                base[np.uint64(place)] += 1.0
+                weight += 1.0
+            since += 1.0
+        i = stopped
+        if stopped < stop:
+            break
+    track[WEIGHT], track[SINCE], track[NEWEST] = weight, since, newest
+    return i
+
+
+@compiled("int64(int64[::1], float64[::1], float64[::1], int64, float64[::1], int64)")
+def pass_inside(ts: NDArray[np.int64], x: Row, base: Row, low: int, track: Row, start: int) -> int:
+    """Likewise while a possible event is watched: the calls inside that neither dismiss it nor follow one outside. The row of the
+    first call that does something else.
+    """
+    if track[PREVIOUS] > 0.0:
+        return start
+    for level in range(_LEVELS):
+        if track[CALM + level] == 0.0 or (
+            track[OUTSIDE + level] >= _MIN_OUTSIDE and track[SUM + level] >= _LIMIT[level]
+        ):
+            return start
+    band, weight, since, newest, last = track[BAND], track[WEIGHT], track[SINCE], track[NEWEST], track[LAST]
+    calls, quiet, fraction = track[CALLS], track[QUIET], track[FRACTION]
+    low_sum, mid_sum, high_sum = track[SUM], track[SUM + 1], track[SUM + 2]
+    i = start
+    while i < len(ts):
+        value, t = x[i], float(ts[i])
+        if math.isfinite(value):
+            if value > band or t < newest - _LATE_MS or t - last >= _GAP_MS:
+                break
+            low_next = max(0.0, low_sum + track[CALM])
+            mid_next = max(0.0, mid_sum + track[CALM + 1])
+            high_next = max(0.0, high_sum + track[CALM + 2])
+            if low_next <= 0.0 and mid_next <= 0.0 and high_next <= 0.0:
+                break
+            low_sum, mid_sum, high_sum = low_next, mid_next, high_next
+            newest = max(newest, t)
+            calls += 1.0
+            quiet += 1.0
+            fraction *= 0.9
+            place = bin_of(value) - low
+            if 0 <= place < len(base):
+                base[np.uint64(place)] += 1.0
+                weight += 1.0
+            since += 1.0
+        i += 1
+    track[WEIGHT], track[SINCE], track[NEWEST] = weight, since, newest
+    track[CALLS], track[QUIET], track[FRACTION] = calls, quiet, fraction
+    track[SUM], track[SUM + 1], track[SUM + 2] = low_sum, mid_sum, high_sum
+    return i
+
+
 @compiled(
-    "UniTuple(int64, 2)(int64[:], float64[:], float64[:], int64, float64[:], float64, float64, float64[:, :], int64)"
+    "UniTuple(int64, 2)(int64[::1], float64[::1], float64[::1], int64, float64[::1], float64, float64, float64[:, :], int64)"
 )
 def judge(
     ts: NDArray[np.int64],
@@ -324,7 +435,16 @@ def judge(
     metric's margins. Values that are not finite are passed over. O(1) a call, amortised.
     """
     found = 0
-    for i in range(start, len(ts)):
+    following = start
+    while following < len(ts):
+        if track[PHASE] == IDLE and track[BAND] > 0.0 and track[REFRESHED_AT] > 0.0:
+            following = pass_quiet(ts, x, base, low, track, following)
+        elif track[PHASE] == PENDING:
+            following = pass_inside(ts, x, base, low, track, following)
+        if following == len(ts):
+            break
+        i = following
+        following += 1
         value = x[i]
         if not math.isfinite(value):
             continue
@@ -341,12 +461,7 @@ def judge(
         if kind > 0.0:
             report(kind, track, out, found)
             found += 1
-        if (track[PHASE] == IDLE or track[ADOPTED] > 0.0) and refresh_due(track):
-            refresh(t, base, low, track, ratio, excess)
-        if track[BAND] == 0.0:
-            learn(value, 1.0, base, low, track)
-            continue
-        kind = judge_one(t, value, base, low, track)
+        kind = judge_any(t, value, base, low, track, ratio, excess)
         if kind > 0.0:
             report(kind, track, out, found)
             found += 1

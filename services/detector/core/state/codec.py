@@ -32,7 +32,7 @@ class BadState(ValueError):
 def encode_series(series: SeriesState) -> bytes:
     """All but the history: names, calls, baseline, tracks."""
     calls, hists = series.calls, series.histograms
-    n = calls.filled
+    ts, x, ok = calls.in_order()
     return pack(
         {
             "layout": LAYOUT,
@@ -42,9 +42,9 @@ def encode_series(series: SeriesState) -> bytes:
             "total": series.calls_total,
             "forgotten": series.minutes.forgotten,
             "dropped": calls.dropped_ts,
-            "ts": calls.ts[:n].tobytes(),
-            "x": calls.x[:, :n].tobytes(),
-            "ok": calls.ok[:n].tobytes(),
+            "ts": ts.tobytes(),
+            "x": x.tobytes(),
+            "ok": ok.tobytes(),
             "lows": hists.lows.tolist(),
             "starts": hists.starts.tolist(),
             "base": hists.base.tobytes(),

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.core.kernels.bins import BINS, LN_WIDTH, ONE, bin_of
+from services.detector.core.kernels.bins import BINS, EDGES, bin_of
 from services.detector.core.metrics import HISTORY_MS, QUARTER_MS
 from services.detector.core.state.budget import Budget
 from services.detector.core.state.rows import SortedRows
@@ -106,7 +106,5 @@ class Histograms:
 
 
 def edges(low: int, size: int) -> tuple[float, float]:
-    """From and below which values fall into bins low … low + size − 1; a hair inside, so that rounding never matters."""
-    first = -np.inf if low == 0 else float(np.exp((low - ONE) * LN_WIDTH)) * (1 + 1e-12)
-    last = np.inf if low + size >= BINS else float(np.exp((low + size - ONE) * LN_WIDTH)) * (1 - 1e-12)
-    return first, last
+    """From and below which values fall into bins low … low + size − 1."""
+    return -np.inf if low == 0 else float(EDGES[low]), float(EDGES[low + size])

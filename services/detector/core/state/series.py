@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.core.kernels import errors, judge
-from services.detector.core.kernels.fold import MOMENTS, fold, scan
+from services.detector.core.kernels import absorb, errors, judge
+from services.detector.core.kernels.fold import MOMENTS
 from services.detector.core.metrics import HISTORY_MS, METRICS, MINUTE_MS, QUARTER_MS
 from services.detector.core.state.budget import Budget
 from services.detector.core.state.calls import Calls
@@ -22,6 +23,33 @@ _FIRST_MINUTES: Final = 16
 #: History is saved in chunks of this many minutes.
 CHUNK_MINUTES: Final = 30
 CHUNK_MS: Final = CHUNK_MINUTES * MINUTE_MS
+
+
+#: Margins of METRICS, f64[metrics, 2]: ratio and excess.
+MARGINS: Final = np.array([(metric.margin_ratio, metric.margin_excess) for metric in METRICS])
+#: Happenings taken from the kernel at once; it is called again while there are more.
+_OUT_ROWS: Final = 32
+
+
+class SortedCalls(NamedTuple):
+    """Calls of many series, one series after the other: ts i64[n], x f64[1 or 4, n], ok u8[n]."""
+
+    ts: NDArray[np.int64]
+    x: NDArray[np.float64]
+    ok: NDArray[np.uint8]
+
+
+class Work:
+    """Room that the kernel works in, the same for all series: `rows` i64[3, ≥ calls], `out`."""
+
+    def __init__(self, calls: int = 1_024) -> None:
+        self.rows = np.zeros((3, calls), np.int64)
+        self.out = np.zeros((_OUT_ROWS, absorb.HAPPENING))
+
+    def fit(self, calls: int) -> None:
+        """Have room for so many calls of a series."""
+        if self.rows.shape[1] < calls:
+            self.rows = np.zeros((3, 2 * calls), np.int64)
 
 
 class SeriesState:
@@ -83,28 +111,61 @@ class SeriesState:
         parts = (self.calls.size_bytes, self.minutes.size_bytes, self.histograms.size_bytes)
         return sum(parts) + self.tracks.nbytes + self.run.nbytes
 
-    def add(self, ts: NDArray[np.int64], x: NDArray[np.float64], ok: NDArray[np.uint8]) -> None:
-        """Fold calls (in order of arrival) into calls, minutes and histograms. `x` f64[1 or 4, n]."""
-        if self.metrics == 1 and len(x) > 1 and np.isfinite(x[1:]).any():
-            self.widen()
-        self._make_fit(ts, x)
-        minutes, hists = self.minutes, self.histograms
-        fold(
-            ts,
-            x,
-            ok,
-            minutes.index,
-            minutes.filled,
-            minutes.columns[0],
-            minutes.columns[1],
-            hists.quarters.index,
-            hists.quarters.filled,
-            hists.counts,
-            hists.starts,
-            hists.lows,
-        )
-        self.calls.append(ts, x, ok)
-        self.calls_total += len(ts)
+    def absorb(self, calls: SortedCalls, first: int, end: int, work: Work) -> Iterator[NDArray[np.float64]]:
+        """Fold calls `first` … `end` − 1 in (in order of arrival) and judge them. Yields what happened, rows
+        f64[absorb.HAPPENING] that are good until the next one.
+        """
+        minutes, hists, kept = self.minutes, self.histograms, self.calls
+        stage, row = absorb.NEW, 0
+        while stage != absorb.DONE:
+            found, stage, row, earliest, latest, filled, following, dropped_ts = absorb.absorb(
+                calls.ts,
+                calls.x,
+                calls.ok,
+                first,
+                end,
+                stage,
+                row,
+                minutes.index,
+                minutes.filled,
+                minutes.columns[0],
+                minutes.columns[1],
+                hists.quarters.index,
+                hists.quarters.filled,
+                hists.counts,
+                hists.starts,
+                hists.lows,
+                hists.fits,
+                hists.base,
+                self.tracks,
+                self.run,
+                kept.ts,
+                kept.x,
+                kept.ok,
+                kept.filled,
+                kept.following,
+                MARGINS,
+                work.rows,
+                work.out,
+            )
+            if found == absorb.GROW:
+                self._grow(calls.ts[first:end], calls.x[:, first:end])
+                continue
+            if latest >= 0:
+                kept.kept(filled, following, dropped_ts)
+                self._note(earliest, latest, end - first)
+            yield from work.out[:found]
+
+    def _note(self, earliest: int, latest: int, calls: int) -> None:
+        """Note what is changed by calls that were folded in."""
+        first, last = earliest // CHUNK_MS, latest // CHUNK_MS
+        self.dirty_chunks.add(last)
+        # A span of many chunks has made its minutes in `_grow`, which noted them.
+        if first != last:
+            self.dirty_chunks.add(first)
+        self.first_ts = earliest if self.first_ts < 0 else min(self.first_ts, earliest)
+        self.newest_ts = max(self.newest_ts, latest)
+        self.calls_total += calls
         self.dirty = True
 
     def widen(self) -> None:
@@ -127,23 +188,15 @@ class SeriesState:
         oldest = self.first_ts if forgotten < 0 else (forgotten + 1) * MINUTE_MS
         return max(oldest, self.newest_ts - HISTORY_MS)
 
-    def _make_fit(self, ts: NDArray[np.int64], x: NDArray[np.float64]) -> None:
-        hists = self.histograms
-        newest_minute, newest_quarter = self.minutes.newest, hists.quarters.newest
-        grows = scan(ts, x[: self.metrics], newest_minute, newest_minute, newest_quarter, newest_quarter, hists.fits)
-        if grows:
-            self._grow(ts, x)
-        else:
-            self.dirty_chunks.add(newest_minute // CHUNK_MINUTES)
-        self.newest_ts = max(self.newest_ts, int(ts.max()))
-
     def _grow(self, ts: NDArray[np.int64], x: NDArray[np.float64]) -> None:
+        """Make room for calls: for their metrics, minutes, quarter hours and bins, and among the latest calls."""
+        if self.metrics == 1 and len(x) > 1 and np.isfinite(x[1:]).any():
+            self.widen()
+        self.calls.make_room(len(ts))
         minutes = np.unique(ts // MINUTE_MS)
         self.minutes.make_room(minutes)
         self.histograms.quarters.make_room(np.unique(minutes * MINUTE_MS // QUARTER_MS))
         self.dirty_chunks.update((minutes // CHUNK_MINUTES).tolist())
-        first = int(ts.min())
-        self.first_ts = first if self.first_ts < 0 else min(self.first_ts, first)
         for metric in range(min(self.metrics, len(x))):
             finite = x[metric][np.isfinite(x[metric])]
             if len(finite):
