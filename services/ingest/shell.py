@@ -32,6 +32,7 @@ from shared.parking import ParkingLot
 from shared.runtime.service import Service, now_ms
 from shared.store.atomic import write_json
 from shared.timespan import HOUR_MS
+from shared.trusted_clock import TrustedClock
 
 #: How often the head is published, and the files are looked after.
 HEARTBEAT_S: Final = 1.0
@@ -64,6 +65,7 @@ class Ingest:
         self._call_ids = CallIdFiles(data.state / "call-ids")
         self._parking = ParkingLot(data.state / "ingest")
         self._disk = Disk()
+        self._clock = TrustedClock(now_ms)
         self._credit = Credit()
         self._intake = Intake(service, self._core.refuse, self._credit.gone)
         self._appender = Appender(self._view, service.call_soon, self._appended)
@@ -235,7 +237,7 @@ class Ingest:
     def _heartbeat(self) -> None:
         self._stream.head(self._view.seq)
         self._ask_for_space()
-        for hour in self._core.call_ids.expire(now_ms() // HOUR_MS):
+        for hour in self._core.call_ids.expire(self._clock() // HOUR_MS):
             self._call_ids.remove(hour)
 
     def _write_index(self) -> None:

@@ -63,11 +63,16 @@ class Schedule:
     def _is_due(self, node: Node, now_ms: int) -> bool:
         if not self._has_ended(node, now_ms):
             return False
-        if now_ms - self._failed_ms.get(node, -RETRY_MS) < RETRY_MS:
+        failed, marked = self._failed_ms.get(node), self._marked_ms.get(node)
+        if failed is not None and _is_recent(failed, RETRY_MS, now_ms):
             return False
-        quiet_ms = now_ms - self._marked_ms.get(node, now_ms - SETTLE_MS)
         waited_ms = now_ms - self._waiting_since_ms.get(node, now_ms)
-        return quiet_ms >= SETTLE_MS or waited_ms >= PATIENCE_MS
+        return marked is None or not _is_recent(marked, SETTLE_MS, now_ms) or waited_ms >= PATIENCE_MS
 
     def _has_ended(self, node: Node, now_ms: int) -> bool:
         return now_ms >= node.end_ms + GRACE_MS
+
+
+def _is_recent(at_ms: int, span_ms: int, now_ms: int) -> bool:
+    """Within a span before now. What lies ahead was noted under a clock that has been set back since, so nobody knows."""
+    return 0 <= now_ms - at_ms < span_ms

@@ -10,6 +10,7 @@ from services.aggregator.shell.state import AggregatorState
 from shared.consumer import Consumer
 from shared.runtime.service import Service, now_ms
 from shared.timespan import day_of
+from shared.trusted_clock import TrustedClock, parse_anchor
 
 __all__ = ["build"]
 
@@ -28,22 +29,24 @@ def build(service: Service) -> None:
         on_ready=lambda: threading.Thread(target=queries.warm_up, name="warm-up", daemon=True).start(),
     )
     consumer = Consumer(service, state)
-    cleanup = Cleanup(service.data, service.settings, state, consumer.lock, now_ms)
+    clock = TrustedClock(now_ms, anchor=parse_anchor(state.database.clock()))
+    cleanup = Cleanup(service.data, service.settings, state, consumer.lock, clock)
     queries = Queries(service.data, service.settings, state, consumer, cleanup=cleanup, clock=now_ms)
     service.rpc.register("rollup", queries.rollup, slow=True)
     service.rpc.register("series", queries.series, slow=True)
     service.rpc.register("freshness", queries.freshness)
     service.rpc.register("cleanup", queries.cleanup, slow=True, mutation=True)
-    service.every(CLEANUP_CHECK_S, lambda: _clean_up_daily(service, state, cleanup))
+    service.every(CLEANUP_CHECK_S, lambda: _clean_up_daily(service, state, cleanup, clock))
+    service.stats["clockAhead"] = lambda: clock.ahead
     _register_stats(service, state, queries, cleanup)
     service.serve()
     consumer.start()
-    service.call_soon(lambda: _clean_up_daily(service, state, cleanup))
+    service.call_soon(lambda: _clean_up_daily(service, state, cleanup, clock))
 
 
-def _clean_up_daily(service: Service, state: AggregatorState, cleanup: Cleanup) -> None:
-    now = now_ms()
-    if service.ready and day_of(state.cleaned_ms) != day_of(now) and now - cleanup.began_ms >= CLEANUP_RETRY_MS:
+def _clean_up_daily(service: Service, state: AggregatorState, cleanup: Cleanup, clock: TrustedClock) -> None:
+    now = clock()
+    if service.ready and day_of(state.cleaned_ms) != day_of(now) and abs(now - cleanup.began_ms) >= CLEANUP_RETRY_MS:
         cleanup.start("daily")
 
 

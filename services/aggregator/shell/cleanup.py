@@ -2,6 +2,7 @@
 
 Runs in a thread of its own, one at a time. Files go first, because a full disk can't even delete rows. Metrics are removed by
 ingest, which must forget them first. Hours whose file is not written yet keep their minutes, days not written their hours.
+A clock that jumped ahead makes nothing old (`shared.trusted_clock`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextvars
 import sqlite3
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from services.aggregator.shell.files import files_with_times, folder_names, remo
 from services.aggregator.shell.state import AggregatorState
 from shared.settings import Settings
 from shared.timespan import DAY_MS, HOUR_MS
+from shared.trusted_clock import TrustedClock, anchor_text
 
 #: How long ingest may take to unlink a day of 10,000 files.
 FORGET_TIMEOUT_S: Final = 30.0
@@ -46,7 +47,7 @@ def retention_of(settings: Settings) -> Retention:
 
 
 class Cleanup:
-    """The clean-up of one data directory. `lock` is the consumer's, `clock` gives epoch ms."""
+    """The clean-up of one data directory. `lock` is the consumer's, `clock` gives epoch ms by which things are old."""
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class Cleanup:
         settings: Settings,
         state: AggregatorState,
         lock: threading.RLock,
-        clock: Callable[[], int],
+        clock: TrustedClock,
     ) -> None:
         self._data = data
         self._retention = retention_of(settings)
@@ -72,7 +73,8 @@ class Cleanup:
 
     def start(self, reason: str) -> None:
         """Run in a thread of its own, unless one runs already or has just run."""
-        if not self._running.locked() and self._clock() - self.began_ms >= PAUSE_MS:
+        # Either way: the last one may have begun under a clock that has been set back since.
+        if not self._running.locked() and abs(self._clock() - self.began_ms) >= PAUSE_MS:
             # With the context, so that its log lines carry the service's name.
             run = contextvars.copy_context().run
             threading.Thread(target=run, args=(self._run_logged, reason), name="cleanup", daemon=True).start()
@@ -111,7 +113,7 @@ class Cleanup:
         removed |= aggregates
         if not raw["unavailable"]:
             with self._lock:
-                self._state.database.keep_cleaned(now_ms)
+                self._state.database.keep_cleaned(now_ms, anchor_text(self._clock.anchor))
                 self._state.cleaned_ms = now_ms
         counted = {name: files for name, (files, _) in removed.items()}
         return {

@@ -208,10 +208,15 @@ class RollupDatabase:
         with self._transaction():
             self._put_meta(floors=",".join(str(floor) for floor in floors))
 
-    def keep_cleaned(self, at_ms: int) -> None:
-        """Remember when the last clean-up ended."""
+    def keep_cleaned(self, at_ms: int, clock: str) -> None:
+        """Remember when the last clean-up ended, and the moment that its clock was trusted by."""
         with self._transaction():
-            self._put_meta(cleaned_ms=str(at_ms))
+            self._put_meta(cleaned_ms=str(at_ms), clock=clock)
+
+    def clock(self) -> str | None:
+        """What was kept of the clock."""
+        found = self._writer.execute("SELECT value FROM meta WHERE key = 'clock'").fetchone()
+        return None if found is None else str(found[0])
 
     def _put_meta(self, **values: str) -> None:
         self._writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(values.items()))

@@ -45,6 +45,8 @@ MAX_THRESHOLDS: Final = 10_000
 MAX_WINDOWS: Final = 8
 #: How often series without a call are let go.
 RELEASE_EVERY_MS: Final = 60_000
+#: No metric is further ahead of our clock when it comes.
+AHEAD_MS: Final = 15 * 60_000
 #: Anomaly ids that are remembered at the most; the oldest go first.
 MAX_ANOMALIES: Final = 100_000
 
@@ -178,7 +180,7 @@ class Core:
             actions.append(WriteAlerts())
             return Decision(reason, opened)
         if reason is Reason.RAISED:
-            reason = self._raise_reason(candidate)
+            reason = self._raise_reason(candidate, now_ms)
         if reason is not Reason.RAISED:
             self._hold(candidate, reason, now_ms)
             return Decision(reason, resolved if reason is Reason.RECENTLY_RESOLVED else None)
@@ -186,7 +188,8 @@ class Core:
         alert = lifecycle.raised(self.ids.next(now_ms), candidate, now_ms)
         return self._announce(alert, Told.RAISED, Decision(reason, alert), now_ms, actions)
 
-    def _raise_reason(self, candidate: Candidate) -> Reason:
+    def _raise_reason(self, candidate: Candidate, now_ms: int) -> Reason:
+        self.rate.forget_after(now_ms + AHEAD_MS)
         allowed = self.rate.allows(candidate.fingerprint.server, candidate.severity, candidate.ts_ms)
         return Reason.RAISED if allowed else Reason.RATE_LIMITED
 
@@ -289,7 +292,7 @@ class Core:
                 self._change(lifecycle.escalated(alert, now_ms), Told.ESCALATED, now_ms, actions)
         if self.outbox.tick(now_ms):
             actions.append(SaveSoon())
-        if now_ms - self.released_ms >= RELEASE_EVERY_MS:
+        if abs(now_ms - self.released_ms) >= RELEASE_EVERY_MS:
             self.released_ms = now_ms
             self._forget_old(now_ms, actions)
         return actions

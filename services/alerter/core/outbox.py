@@ -98,7 +98,8 @@ class Outbox:
 
     def due(self, channel: str, now_ms: int) -> list[Entry]:
         """The messages to try now, the least tried first; empty while the channel pauses."""
-        if self.channels[channel].next_ms > now_ms:
+        # A pause that would last longer than any began under a clock that has been set back since.
+        if now_ms < self.channels[channel].next_ms <= now_ms + LONGEST_PAUSE_MS:
             return []
         waiting = [entry for entry in self.entries.values() if entry.channel == channel]
         return sorted(waiting, key=lambda entry: (entry.attempts, entry.created_ms))[:TAKE]

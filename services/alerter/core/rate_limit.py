@@ -46,6 +46,13 @@ class RateLimit:
         """Drop servers whose last alert is older."""
         self.raised = {server: entries for server, entries in self.raised.items() if entries[-1].ts_ms >= ts_ms}
 
+    def forget_after(self, ts_ms: int) -> None:
+        """Drop alerts that lie later: they were raised under a clock that has been set back since, and would fill the hour for
+        as long as it was ahead.
+        """
+        kept = {server: [entry for entry in found if entry.ts_ms <= ts_ms] for server, found in self.raised.items()}
+        self.raised = {server: entries for server, entries in kept.items() if entries}
+
     def _recent(self, server: str, ts_ms: int) -> list[Raised]:
         entries = self.raised.get(server, [])
         if not entries:

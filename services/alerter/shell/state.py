@@ -249,7 +249,7 @@ class AlerterState:
         if self._thresholds_data is not None:
             self._thresholds_file.write(self._thresholds_data)
             self._thresholds_data = None
-        old = now_ms - self._active_written_ms >= VIEW_EVERY_MS
+        old = abs(now_ms - self._active_written_ms) >= VIEW_EVERY_MS
         if self._active_dirty or (old and self._values_changed()):
             opened = self.core.book.opened()
             write_json(self._active_path, active_view(opened, now_ms))
