@@ -14,7 +14,7 @@ def stored_by_file(data: DataDirectory | Path) -> dict[str, list[dict[str, Any]]
     """Path below `metrics/` → its records, in order. Fails on a torn or unparsable line."""
     root = data.metrics if isinstance(data, DataDirectory) else data
     found: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(root.rglob("*.jsonl")):
+    for path in sorted(path for path in root.rglob("*.jsonl") if path.is_file()):
         text = path.read_bytes()
         assert not text or text.endswith(b"\n"), f"{path} ends in a torn line"
         found[str(path.relative_to(root))] = [_record(path, raw) for raw in text.splitlines()]
