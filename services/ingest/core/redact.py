@@ -7,7 +7,7 @@ of thing stood there.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from perfmon.wire import MAX_ERROR_CHARS
 
@@ -19,35 +19,62 @@ _KEY_NAMES: Final = (
     r"|refresh[_-]?token|session[_-]?id|credentials?"
 )
 
-_PATTERNS: Final = [
-    (
+
+class Rule(NamedTuple):
+    """What is replaced by what. `signs`: one of them is in every message, folded, that `pattern` matches; the rule without
+    any is that of keys with values, whose sign is a pattern itself.
+    """
+
+    signs: tuple[str, ...]
+    pattern: re.Pattern[str]
+    replacement: str
+
+
+#: The sign of a key with a value, on a folded message.
+_KEY_WITH_VALUE = re.compile(rf"(?:{_KEY_NAMES})[\"']?\s*[:=]")
+
+RULES: Final = (
+    Rule(
+        ("-----begin",),
         re.compile(
             r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----.{0,4000}?(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|$)", re.DOTALL
         ),
         "[private key]",
     ),
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{4,}"), "[jwt]"),
-    (re.compile(r"(?i)\b(authorization\s*[:=]\s*)(?:(?:bearer|basic|token)\s+)?[^\s,;\"']+"), r"\1[secret]"),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.+/=~-]{8,}"), r"\1 [secret]"),
-    (re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]{1,20}://)[^\s/@:]{1,200}:[^\s/@]{1,200}@"), r"\1[credentials]@"),
-    (
-        re.compile(rf"(?i)([\"']?\b[\w-]{{0,40}}(?:{_KEY_NAMES})[\"']?\s*[:=]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&}}\])]+)"),
+    Rule(("eyj",), re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{4,}"), "[jwt]"),
+    Rule(
+        ("authorization",),
+        re.compile(r"(?i)\b(authorization\s*[:=]\s*)(?:(?:bearer|basic|token)\s+)?[^\s,;\"']+"),
         r"\1[secret]",
     ),
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), "[aws key]"),
-    (re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20,}\b|\bgithub_pat_\w{20,}\b"), "[github token]"),
-    (re.compile(r"\bxox[abeoprs]-[\w-]{10,}"), "[slack token]"),
-    (re.compile(r"\bsk-[A-Za-z0-9_-]{16,}|\b(?:sk|pk|rk)_(?:live|test)_\w{10,}"), "[api key]"),
-    (re.compile(r"\bAIza[\w-]{30,}"), "[api key]"),
-    (re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}\b"), "[email]"),
-]
-
-#: A message, folded, that has none of these and no key with a value matches no pattern: told at a tenth of their cost.
-_SIGNS: Final = (
-    *("-----begin", "eyj", "authorization", "bearer", "basic", "@", "akia", "asia", "xox", "aiza"),
-    *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "sk-", "sk_", "pk_", "rk_"),
+    Rule(("bearer", "basic"), re.compile(r"(?i)\b(bearer|basic)\s+[\w.+/=~-]{8,}"), r"\1 [secret]"),
+    Rule(
+        ("@",),
+        re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]{1,20}://)[^\s/@:]{1,200}:[^\s/@]{1,200}@"),
+        r"\1[credentials]@",
+    ),
+    Rule(
+        (),
+        re.compile(rf"(?i)((?:{_KEY_NAMES})[\"']?\s*[:=]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&}}\])]+)"),
+        r"\1[secret]",
+    ),
+    Rule(("akia", "asia"), re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), "[aws key]"),
+    Rule(
+        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+        re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20,}\b|\bgithub_pat_\w{20,}\b"),
+        "[github token]",
+    ),
+    Rule(("xox",), re.compile(r"\bxox[abeoprs]-[\w-]{10,}"), "[slack token]"),
+    Rule(
+        ("sk-", "sk_", "pk_", "rk_"),
+        re.compile(r"\bsk-[A-Za-z0-9_-]{16,}|\b(?:sk|pk|rk)_(?:live|test)_\w{10,}"),
+        "[api key]",
+    ),
+    Rule(("aiza",), re.compile(r"\bAIza[\w-]{30,}"), "[api key]"),
+    # From where a run of such characters begins, so that a long run is gone through once.
+    Rule(("@",), re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}\b"), "[email]"),
 )
-_KEY_WITH_VALUE = re.compile(rf"(?:{_KEY_NAMES})[\"']?\s*[:=]")
+_SIGNS: Final = tuple(dict.fromkeys(sign for rule in RULES for sign in rule.signs))
 #: Letters that match an ASCII one when case is ignored, and that `lower` does not make it.
 _FOLD: Final = str.maketrans("İıſ\N{KELVIN SIGN}", "iisk")
 
@@ -63,9 +90,7 @@ def redact(message: str) -> str:
     if len(message) > MAX_SCANNED_CHARS:
         # The cut may run through a secret, which no pattern then knows.
         text = text[: max(text.rfind(" "), MAX_ERROR_CHARS)]
-    if _is_suspect(text):
-        for pattern, replacement in _PATTERNS:
-            text = pattern.sub(replacement, text)
+    text = _without_secrets(text)
     if _may_have_card(text):
         text = _CARD.sub(_card, text)
     if len(text) > MAX_ERROR_CHARS or len(message) > MAX_SCANNED_CHARS:
@@ -73,9 +98,17 @@ def redact(message: str) -> str:
     return text
 
 
-def _is_suspect(text: str) -> bool:
+def _without_secrets(text: str) -> str:
     folded = text.lower() if text.isascii() else text.translate(_FOLD).lower()
-    return any(map(folded.__contains__, _SIGNS)) or _KEY_WITH_VALUE.search(folded) is not None
+    has_sign = folded.__contains__
+    has_key = _KEY_WITH_VALUE.search(folded) is not None
+    # Nearly all messages have none.
+    if not has_key and not any(map(has_sign, _SIGNS)):
+        return text
+    for signs, pattern, replacement in RULES:
+        if any(map(has_sign, signs)) if signs else has_key:
+            text = pattern.sub(replacement, text)
+    return text
 
 
 def _may_have_card(text: str) -> bool:

@@ -42,6 +42,8 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_X
         ("sk_live_4eC39HqLyjWDarjtT1", "4eC39HqLyjWDarjtT1"),
         ("AIzaSyA1234567890abcdefghijklmnopqrstuv", "AIzaSyA1234567890"),
         ("user jane.doe+x@example.co.uk not found", "jane.doe"),
+        ("x" * 70 + "@example.com", "xxx@example"),
+        ("y" * 60 + "_token=t0k3n", "t0k3n"),
         ("card 4111 1111 1111 1111 declined", "4111 1111"),
         ("card 4111-1111-1111-1111 declined", "1111-1111"),
     ],
@@ -153,11 +155,11 @@ _PIECES = st.sampled_from(
 
 @given(st.lists(_PIECES, max_size=12).map("".join))
 @settings(max_examples=400, deadline=None)
-def test_a_message_passed_over_at_a_glance_has_nothing_that_a_pattern_matches(message: str) -> None:
-    if redact(message) == message:
-        for pattern, replacement in redaction._PATTERNS:
-            assert pattern.sub(replacement, message) == message
-        assert redaction._CARD.sub(redaction._card, message) == message
+def test_a_rule_that_was_passed_over_would_have_changed_nothing(message: str) -> None:
+    text = message
+    for _, pattern, replacement in redaction.RULES:
+        text = pattern.sub(replacement, text)
+    assert redact(message) == redaction._CARD.sub(redaction._card, text)
 
 
 def test_the_glance_takes_every_letter_for_the_one_that_the_patterns_take_it_for() -> None:
