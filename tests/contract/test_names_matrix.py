@@ -218,7 +218,7 @@ def test_every_service_knows_the_series_by_their_true_names(services: dict[str, 
     assert {(one["mcpServer"], one["toolName"]) for one in windows} >= series()
 
 
-@pytest.mark.parametrize(("name", "form"), zip(TRUE_NAMES, cycle(["markdown", "html", "json"]), strict=False))
+@pytest.mark.parametrize(("name", "form"), list(zip(TRUE_NAMES, cycle(["markdown", "html", "json"]), strict=False)))
 def test_reports_show_it_harmlessly(
     services: dict[str, ServiceProcess], name: str, form: str, data: DataDirectory
 ) -> None:
