@@ -100,6 +100,10 @@ class Generator:
         elapsed = time.perf_counter() - started
         return {"seconds": elapsed, "stored": stored, "cpu_s": time.process_time() - cpu, "waits_s": waits}
 
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._socket.close(linger=0)
+
     def _may_send(self) -> bool:
         size = self._next().size_bytes
         within = not self._waiting or self._window.out_bytes + size <= self._config.window_bytes
@@ -157,6 +161,7 @@ def main() -> None:
             _answer(orders[order.pop("do")](**order))
         except Refused as refused:
             _answer({"refused": str(refused)})
+    generator.close()
 
 
 def _answer(body: dict[str, Any]) -> None:

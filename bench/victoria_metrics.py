@@ -91,7 +91,8 @@ def version() -> str:
     if any(character.isdigit() for character in name) or shutil.which("dpkg-query") is None:
         return name[:80]
     asked = ["dpkg-query", "--show", "victoria-metrics"]
-    return subprocess.run(asked, capture_output=True, text=True, timeout=START_LIMIT_S, check=False).stdout.strip()
+    told = subprocess.run(asked, capture_output=True, text=True, timeout=START_LIMIT_S, check=False)
+    return " ".join(told.stdout.split())
 
 
 @contextlib.contextmanager
