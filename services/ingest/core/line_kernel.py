@@ -206,6 +206,7 @@ def _readable(kind: Any) -> Any:
 
 
 _NUMBERS, _TIMES, _BYTES = map(_readable, (types.float64, types.int64, types.uint8))
+_KEYS = _readable(types.uint32)
 _ROWS, _PLACES, _BUFFER = types.uint32[::1], types.int64[::1], types.uint8[::1]
 
 
@@ -224,7 +225,7 @@ def mark_odd(duration: Any, cpu: Any, memory: Any, disk_io: Any, odd: Any) -> No
             odd[row] = 1
 
 
-@_compiled(types.void(_ROWS, types.int64, _ROWS, _PLACES))
+@_compiled(types.void(_KEYS, types.int64, _ROWS, _PLACES))
 def sort_by_key(keys: Any, count: Any, order: Any, starts: Any) -> None:
     """The stable counting sort: `order` u32[n] lists rows by ascending key (u32[n], below `count`), and those of key k lie
     at `starts[k]:starts[k+1]` (i64[count+1], zeros at first).

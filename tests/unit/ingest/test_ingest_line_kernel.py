@@ -83,6 +83,13 @@ def test_any_batch_reads_the_same_from_both(compiled: Formatter, batch: Batch) -
     assert_twins(compiled, batch)
 
 
+def test_a_batch_whose_columns_are_the_bytes_of_a_message_is_formatted(compiled: Formatter) -> None:
+    batch = build([("s", "t", TS + n, n / 8, True) for n in range(10)])
+    for column in (batch.codes, batch.ts, batch.duration, batch.ok):
+        column.flags.writeable = False
+    assert_twins(compiled, batch)
+
+
 @pytest.mark.parametrize("digits", range(17))
 def test_whole_numbers_and_decimals_of_every_length(compiled: Formatter, digits: int) -> None:
     values = [10**digits, 10**digits - 1, 10**digits + 1]
