@@ -18,6 +18,8 @@ from typing import Any
 
 from tests.chaos import places
 
+#: Set: ingest formats with its compiled kernel from the first row on, as it does under a heavy load.
+COMPILED_VARIABLE = "CHAOS_COMPILED"
 #: Milliseconds that are added to the service's clock.
 SHIFT_VARIABLE = "CHAOS_CLOCK_SHIFT_MS"
 
@@ -66,6 +68,9 @@ def main(table: str, name: str, fatal: str) -> None:
     """Arm, then be the service."""
     shift_clock(int(os.environ.get(SHIFT_VARIABLE) or 0))
     service = name if table == "plain" else getattr(places, table)[name].service
+    if os.environ.get(COMPILED_VARIABLE):
+        appender: Any = importlib.import_module("services.ingest.appender")
+        appender.COMPILE_ROWS = appender.INLINE_ROWS = 0
     if table != "plain":
         arm(getattr(places, table)[name], int(fatal))
     runpy.run_module(f"services.{service}", run_name="__main__")

@@ -5,6 +5,7 @@ A place is a call of a named function: before it, after it, or (of writes) in it
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,11 @@ class Place:
 def _below(folder: str) -> Counts:
     """Calls whose first argument is a descriptor of a file in a folder of the data directory."""
     return lambda descriptor, *_: f"/{folder}/" in str(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+
+def _compiled_write(descriptor: int, *_: Any) -> bool:
+    """A write of the view once the compiled formatter is loaded."""
+    return "services.ingest.core.line_kernel" in sys.modules and _below("metrics")(descriptor)
 
 
 def _segment(path: Any, *_: Any, **__: Any) -> bool:
@@ -117,6 +123,23 @@ INGEST: dict[str, Place] = {
     ),
     "rotation, over": _often(
         f"{_JOURNAL}:JournalWriter._successor", "after", "with a new segment that took nothing yet", (1, 2)
+    ),
+}
+
+#: Places of the thread that appends under a heavy load.
+APPENDING: dict[str, Place] = {
+    "in the middle of a write": _ingest(
+        "os:pwrite",
+        "middle",
+        "with half of a write of compiled lines in a metric file",
+        (9, 20, 41, 60),
+        _compiled_write,
+    ),
+    "between two writes": _ingest(
+        "os:pwrite", "after", "with compiled lines in some of the files", (10, 21, 42, 63), _compiled_write
+    ),
+    "synced, no checkpoint": _often(
+        _CHECKPOINT, "before", "between the sync of the files and the checkpoint", (20, 40)
     ),
 }
 

@@ -38,7 +38,7 @@ def test_ingest_killed_again_and_again_loses_and_doubles_nothing(
     kills, worst_back_s = 0, 0.0
     try:
         while kills < KILLS:
-            load.wait_for(rng.randint(1, RATE))
+            load.wait_for(rng.randint(1, RATE // 2))
             ingest.kill()
             kills += 1
             if rng.random() < 0.3:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from tests.chaos.deadly import COMPILED_VARIABLE
 from tests.chaos.ingest_story import IngestStory
 from tests.chaos.numbered import many_series
-from tests.chaos.places import INGEST, RECOVERY
+from tests.chaos.places import APPENDING, INGEST, RECOVERY
+from tests.chaos.small_pipeline import KERNELS
 from tests.chaos.stand_ins import StandIns
 
 pytestmark = [pytest.mark.chaos, pytest.mark.pipeline, pytest.mark.timeout(600)]
@@ -39,6 +41,16 @@ def test_killed_at_a_place_under_load(name: str, tell: Tell) -> None:
     story = tell()
     die_and_come_back(story, [name])
     story.record(f"place/ingest: {name}", f"Killed {INGEST[name].does}.", story.finish())
+
+
+def test_killed_at_places_while_a_thread_appends_compiled_lines(tell: Tell) -> None:
+    story = tell(environment={**KERNELS, COMPILED_VARIABLE: "yes", "PERFMON_APPEND_INTERVAL_S": "0.2"})
+    with StandIns(story.data):
+        story.die_at("APPENDING", APPENDING)
+    story.start(killed_at=time.monotonic())
+    story.load.wait_for(30_000)
+    what = ", ".join(place.does for place in APPENDING.values())
+    story.record("place/ingest: the compiled formatter", f"Killed {what}.", story.finish())
 
 
 def test_killed_again_and_again_while_it_recovers(tell: Tell) -> None:

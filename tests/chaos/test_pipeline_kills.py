@@ -14,7 +14,7 @@ import pytest
 from perfmon.paths import SERVICES, DataDirectory
 from perfmon.pipeline import ensure_running, stop
 from perfmon.pipeline.ask import ping_all
-from perfmon.pipeline.locks import holder, supervisor_lock
+from perfmon.pipeline.locks import holder, is_held, supervisor_lock
 from perfmon.pipeline.spawn import supervisor_of
 from tests.chaos.acknowledged_load import Load
 from tests.chaos.checker import check_files, check_index
@@ -98,6 +98,7 @@ def _kill_supervisord(data: DataDirectory, back: dict[str, list[float]]) -> None
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     killed_at = time.monotonic()
+    eventually(lambda: not is_held(supervisor_lock(data)), "supervisord is gone")
     ensure_running(data, started_by="test", wait_ready_s=BACK_LIMIT_S)
     back["supervisord, with all that it runs"].append(time.monotonic() - killed_at)
 
