@@ -17,6 +17,8 @@ from typing import Final
 SERVICES: Final = ("ingest", "detector", "alerter", "aggregator", "reporter", "gateway")
 #: Services that read the stream and hold a place in the journal.
 CONSUMERS: Final = ("detector", "alerter", "aggregator")
+#: The sockets in the runtime directory.
+SOCKETS: Final = ("ingest.push", "ingest.write", "stream", *SERVICES)
 #: The folder that marks a workspace with its own data.
 WORKSPACE_DIRECTORY: Final = ".performance-data"
 #: The environment variable that names the data directory.
@@ -138,6 +140,8 @@ class DataDirectory:
                 raise UnsafeDirectory(lock, "is not a file")
         private_directory(self.runtime.parent)
         private_directory(self.runtime)
+        for name in SOCKETS:
+            _move_folder_aside(self.runtime / name)
         _write_new(self.root / ".gitignore", b"*\n")
 
 
@@ -159,6 +163,12 @@ def private_directory(path: Path) -> None:
         raise UnsafeDirectory(path, f"belongs to user {found.st_uid}, not to you")
     if stat.S_IMODE(found.st_mode) & 0o077:
         path.chmod(0o700)
+
+
+def _move_folder_aside(path: Path) -> None:
+    # A bind replaces a file or an old socket, but a folder in its place would end the service at every start.
+    if path.is_dir() and not path.is_symlink():
+        path.rename(path.with_name(f"{path.name}.set-aside-{os.getpid()}-{os.urandom(2).hex()}"))
 
 
 def _write_new(path: Path, content: bytes) -> None:

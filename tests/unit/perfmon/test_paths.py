@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -152,3 +153,16 @@ def test_a_room_that_leads_away_is_refused(room: str, tmp_path: Path) -> None:
     with pytest.raises(UnsafeDirectory):
         data.create()
     assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_folder_in_the_place_of_a_socket_is_moved_aside_and_others_stay(tmp_path: Path) -> None:
+    data = DataDirectory((tmp_path / "data").resolve())
+    data.create()
+    for name in ("stream", "numba"):
+        (data.runtime / name / "inside").mkdir(parents=True)
+    data.create()
+    names = {path.name.partition(".set-aside")[0] for path in data.runtime.iterdir()}
+    assert names == {"stream", "numba"}
+    assert not (data.runtime / "stream").exists()
+    assert (data.runtime / "numba" / "inside").is_dir()
+    shutil.rmtree(data.runtime)
