@@ -25,6 +25,7 @@ from shared.database import is_damage, is_full
 from shared.decoding import Body, decode_entries
 from shared.journal import JournalReader, LostPlace
 from shared.parking import ParkingLot
+from shared.runtime.memory import give_back, keep_freed
 from shared.runtime.service import Service, now_ms
 
 #: Messages the SUB socket may hold while we work; beyond it ZeroMQ drops and the journal fills the gap.
@@ -37,6 +38,9 @@ GATHER_S: Final = 0.05
 GATHER_BYTES: Final = 8 * 1024 * 1024
 #: Entries applied at once were committed within this time: their rows share the time of commit.
 GATHER_SPAN_MS: Final = 1_000
+#: Rows applied at once from which on it is a load, and how long after the last of it memory is given back.
+LOAD_ROWS: Final = 4_096
+LOAD_OVER_S: Final = 10.0
 #: Share of one core that saving may take; a save that costs more makes the next one come later, up to SAVE_STRETCH times.
 SAVE_SHARE: Final = 0.005
 SAVE_STRETCH: Final = 5.0
@@ -134,6 +138,7 @@ class Consumer:
         self._gathered_bytes = 0
         self._applied_at = 0.0
         self._apply_is_due = False
+        self._loaded_at: float | None = None
         #: Entries of this epoch up to this one go one by one: one of them made the state fail.
         self._suspects = Position("", 0)
         self._reported: Position | None = None
@@ -427,11 +432,21 @@ class Consumer:
         self.head = max(self.head, last)
         self.entries_total += len(group)
         self.rows_total += len(batch)
+        self._note_load(len(batch))
         if urgent:
             self._save_if_room(force=True)
         with self._applied:
             self._applied.notify_all()
         return True
+
+    def _note_load(self, rows: int) -> None:
+        if rows >= LOAD_ROWS:
+            if self._loaded_at is None:
+                keep_freed()
+            self._loaded_at = time.monotonic()
+        elif self._loaded_at is not None and time.monotonic() - self._loaded_at >= LOAD_OVER_S:
+            self._loaded_at = None
+            give_back()
 
     def _failed(self, group: list[Waiting]) -> None:
         """Park the entry, or have those that failed together come again one by one."""
@@ -483,6 +498,7 @@ class Consumer:
         self._catch_up()
         if self._rebuilding:
             return
+        self._note_load(0)
         with self.lock:
             urgent = False if self._behind else self.state.tick(now_ms())
             self._save_if_room(force=urgent)

@@ -62,6 +62,9 @@ class Evaluator:
         self.last_ts = np.zeros(self.series.capacity, np.int64)
         self._thresholds = thresholds
         self._plan = Plan(thresholds, self.series.capacity)
+        self._last_dictionary: tuple[Series, ...] = ()
+        self._last_numbers: Ids = np.empty(0, np.int64)
+        self._last_released = 0
         self.pending: set[int] = set()
         self.replan()
 
@@ -74,21 +77,27 @@ class Evaluator:
 
     def fold(self, batch: Batch, committed_ms: int) -> Rows:
         """Put a batch into every window; its rows under series ids."""
-        numbers = np.fromiter((self.number_of(series) for series in batch.dictionary), np.int64, len(batch.dictionary))
+        numbers = self._numbers_of(batch.dictionary)
         rows = Rows(
             numbers[batch.codes] if len(numbers) else np.empty(0, np.int64),
             np.minimum(batch.ts, committed_ms),
-            (batch.ok == 0).astype(np.float64),
+            batch.ok == 0,
             {name: column for name in COLUMNS if (column := batch.resource(name)) is not None},
         )
         if len(rows.ids):
             np.maximum.at(self.last_ts, rows.ids, rows.ts)
             for window in self._current_windows(committed_ms):
                 window.add(rows)
-            seen = np.zeros(self.series.capacity, np.bool_)
-            seen[rows.ids] = True
-            self.pending.update(np.flatnonzero(seen).tolist())
+            seen = np.bincount(batch.codes, minlength=len(numbers)) > 0
+            self.pending.update(numbers[seen].tolist())
         return rows
+
+    def _numbers_of(self, dictionary: tuple[Series, ...]) -> Ids:
+        """The id of each series of a dictionary. The same dictionary comes again and again, so the last one is remembered."""
+        if dictionary is not self._last_dictionary or self.series.released_total != self._last_released:
+            self._last_numbers = np.fromiter(map(self.number_of, dictionary), np.int64, len(dictionary))
+            self._last_dictionary, self._last_released = dictionary, self.series.released_total
+        return self._last_numbers
 
     def judge_calls(self, rows: Rows, now_ms: int) -> Iterator[Breach]:
         """Calls over a threshold that judges each call: the newest one a series, metric and severity."""
@@ -97,6 +106,9 @@ class Evaluator:
             if judge.window_ms is not None or values is None:
                 continue
             for severity, sheet in sheets.items():
+                # Hardly ever is the largest value above the least limit.
+                if not np.fmax.reduce(values, initial=-np.inf) > np.fmin.reduce(sheet.limit, initial=np.inf):
+                    continue
                 over = np.flatnonzero(values > sheet.limit[rows.ids])
                 if len(over):
                     for row in _newest_of_each(rows, over):
@@ -228,7 +240,11 @@ def _candidates(judge: Judge, window: SlidingWindow, ids: Ids, lowest: Values) -
     """The ids that can be over their lowest threshold at all, cheaply."""
     if judge.column is None:
         return ids[np.isfinite(lowest) & (window.failures_of(ids) > 0)]
-    return ids[window.most_of(judge.column, ids) > lowest]
+    above = window.most_of(judge.column, ids) > lowest
+    ids, lowest = ids[above], lowest[above]
+    if judge.needs_distribution and len(ids):
+        return ids[window.may_exceed(judge.column, ids, lowest, QUANTILES[judge.aggregation])]
+    return ids
 
 
 def _values(judge: Judge, window: SlidingWindow, ids: Ids) -> tuple[Values, Values, Values]:

@@ -26,6 +26,8 @@ class SeriesTable:
         self._series: list[Series | None] = []
         self._free: list[int] = []
         self.changed: set[int] = set()
+        #: Ids taken back so far: what was remembered of ids is good as long as it stays.
+        self.released_total = 0
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -82,6 +84,7 @@ class SeriesTable:
         for number in numbers:
             series = self._series[number]
             if series is not None:
+                self.released_total += 1
                 del self._ids[series]
                 self._series[number] = None
                 self._free.append(number)

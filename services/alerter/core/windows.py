@@ -7,14 +7,14 @@ thresholds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.alerter.core.slot import Keys, SparseCounts
-from shared.sketch import BINS, add_up, bin_of, ranks, value_of
+from shared.sketch import BINS, bin_of, ranks, value_of
 
 Ids = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -25,6 +25,8 @@ LEAST_SLOT_MS: Final = 1_000
 #: No slot: a ring that has seen nothing.
 NOTHING: Final = -1
 
+_ONE: Final = np.int32(1)
+
 
 class Rows(NamedTuple):
     """Rows to fold in: the series id, time (ms), failure (0 or 1) and measured columns (NaN = not measured) of each."""
@@ -33,6 +35,44 @@ class Rows(NamedTuple):
     ts: NDArray[np.int64]
     failed: Values
     columns: Mapping[str, Values]
+
+
+class Cells(NamedTuple):
+    """Where rows go: `ids`, and the cell of each, the number of its slot among `places` · `size` + id."""
+
+    ids: Ids
+    cells: NDArray[np.int64]
+    places: NDArray[np.int64]
+    size: int
+
+    def of(self, rows: NDArray[np.bool_]) -> Cells:
+        """Some of the rows."""
+        return self._replace(ids=self.ids[rows], cells=self.cells[rows])
+
+    def added(self, weights: Values | None = None) -> Values:
+        """Rows, or the sum of their weights, of each id and place: [size, places]."""
+        width = len(self.places) * self.size
+        return np.asarray(np.bincount(self.cells, weights, minlength=width).reshape(len(self.places), self.size).T)
+
+    def extremes(self, values: Values) -> tuple[Values, Values]:
+        """The smallest and largest value of each id and place, ±inf where there is none: [size, places]."""
+        shape = (len(self.places), self.size)
+        least, most = np.full(shape, np.inf), np.full(shape, -np.inf)
+        np.minimum.at(least.reshape(-1), self.cells, values)
+        np.maximum.at(most.reshape(-1), self.cells, values)
+        return least.T, most.T
+
+    def by_place(self, keys: Keys) -> Iterator[tuple[int, Keys]]:
+        """(place, the keys of its rows)."""
+        if len(self.places) == 1:
+            yield int(self.places[0]), keys
+            return
+        number = (self.cells // self.size).astype(np.uint8)  # bytes are sorted by radix
+        ordered = keys[np.argsort(number, kind="stable")]
+        ends = np.cumsum(np.bincount(number, minlength=len(self.places))).tolist()
+        for place, start, end in zip(self.places.tolist(), [0, *ends], ends, strict=False):
+            if end > start:
+                yield place, ordered[start:end]
 
 
 class ColumnRing:
@@ -58,21 +98,23 @@ class ColumnRing:
             grown[: len(self.histogram)] = self.histogram
             self.histogram = grown
 
-    def add(self, place: int, ids: Ids, values: Values) -> None:
-        """Fold the measured values of one slot in."""
+    def add(self, cells: Cells, values: Values) -> None:
+        """Fold the measured values of some slots in."""
         measured = ~np.isnan(values)
         if not measured.all():
-            ids, values = ids[measured], values[measured]
-        if not len(ids):
+            cells, values = cells.of(measured), values[measured]
+        if not len(values):
             return
-        size = len(self.count)
-        self.count[:, place] += np.bincount(ids, minlength=size)
-        self.total[:, place] += np.bincount(ids, weights=values, minlength=size)
-        np.minimum.at(self.least[:, place], ids, values)
-        np.maximum.at(self.most[:, place], ids, values)
+        self.count[:, cells.places] += cells.added()
+        self.total[:, cells.places] += cells.added(values)
+        least, most = cells.extremes(values)
+        self.least[:, cells.places] = np.minimum(self.least[:, cells.places], least)
+        self.most[:, cells.places] = np.maximum(self.most[:, cells.places], most)
         if self.distribution:
-            keys, counts = add_up(ids * BINS + bin_of(values), None, size * BINS)
-            self.put(place, keys, counts)
+            keys = cells.ids * BINS + bin_of(values)
+            np.add.at(self.histogram.reshape(-1), keys, _ONE)
+            for place, of_slot in cells.by_place(keys.astype(np.int32)):
+                self.parts[place].add_each(of_slot)
 
     def put(self, place: int, keys: Keys, counts: Values) -> None:
         """Add counts by distinct key (id · BINS + bin) to a slot and to the window's total."""
@@ -128,18 +170,27 @@ class SlidingWindow:
         if not len(rows.ids):
             return
         slots = rows.ts // self.slot_ms
-        newest, oldest = int(slots.max()), int(slots.min())
-        self.advance(newest)
-        if newest == oldest == self.head:
-            self._add_slot(newest, rows)
-            return
-        for slot in np.unique(slots).tolist():
-            mask = slots == slot
-            if slot <= self.head - self.slots:
-                self.late_rows_total += int(np.count_nonzero(mask))
-                continue
-            columns = {name: values[mask] for name, values in rows.columns.items()}
-            self._add_slot(slot, Rows(rows.ids[mask], rows.ts[mask], rows.failed[mask], columns))
+        self.advance(int(slots.max()))
+        ids, failed, columns = rows.ids, rows.failed, rows.columns
+        in_time = slots > self.head - self.slots
+        if not in_time.all():
+            self.late_rows_total += int(np.count_nonzero(~in_time))
+            ids, failed, slots = ids[in_time], failed[in_time], slots[in_time]
+            columns = {name: values[in_time] for name, values in columns.items()}
+            if not len(ids):
+                return
+        first, last = int(slots.min()), int(slots.max())
+        size, known = len(self.calls), np.arange(first, last + 1)
+        cells = Cells(ids, (slots - first) * size + ids, known % self.slots, size)
+        calls = cells.added()
+        self.calls[:, cells.places] += calls
+        failures = np.flatnonzero(failed)
+        if len(failures):
+            self.failures[:, cells.places] += cells._replace(cells=cells.cells[failures]).added()
+        for name, ring in self.columns.items():
+            if name in columns:
+                ring.add(cells, columns[name])
+        self.changed.update(known[calls.any(axis=0)].tolist())
 
     def advance(self, slot: int) -> None:
         """Let the window end with `slot`, if that is later than where it ends."""
@@ -193,6 +244,16 @@ class SlidingWindow:
         clamped = np.minimum(np.maximum(value, self.least_of(column, ids)), self.most_of(column, ids))
         return np.asarray(np.where(count > 0, clamped, np.nan))
 
+    def may_exceed(self, column: str, ids: Ids, limits: Values, quantile: float) -> NDArray[np.bool_]:
+        """Which ids' quantile can be above their limits (inf: none is), cheaply: so many of their values are not below the least
+        of these limits.
+        """
+        ring = self.columns[column]
+        lowest = int(bin_of(limits.min(initial=np.inf)))
+        above = ring.histogram[ids, lowest:].sum(axis=1)
+        count = self.measured_of(column, ids)
+        return np.asarray((above > count - ranks(count, quantile)) & np.isfinite(limits))
+
     def known(self) -> list[int]:
         """The slots in the window that may hold calls, ascending."""
         return list(range(max(0, self.head - self.slots + 1), self.head + 1))
@@ -200,16 +261,6 @@ class SlidingWindow:
     def idle(self, capacity: int) -> NDArray[np.bool_]:
         """Which ids below `capacity` have no call in the window."""
         return np.asarray(self.calls[:capacity].sum(axis=1) == 0)
-
-    def _add_slot(self, slot: int, rows: Rows) -> None:
-        place, size = slot % self.slots, len(self.calls)
-        self.calls[:, place] += np.bincount(rows.ids, minlength=size)
-        self.failures[:, place] += np.bincount(rows.ids, weights=rows.failed, minlength=size)
-        for name, ring in self.columns.items():
-            values = rows.columns.get(name)
-            if values is not None:
-                ring.add(place, rows.ids, values)
-        self.changed.add(slot)
 
     def _clear(self, place: int) -> None:
         self.calls[:, place] = 0
