@@ -70,7 +70,7 @@ def check(batch: Batch) -> None:
         raise Unfoldable("a timestamp is outside 1970 to 9998")
     for name, *_ in _RESOURCES:
         column = batch.resource(name)
-        if column is not None and np.isinf(column).any():
+        if column is not None and np.fmax.reduce(np.abs(column), initial=0.0) == np.inf:
             raise Unfoldable(f"a value of {name} is infinite")
 
 
@@ -100,8 +100,10 @@ def fold_cells(batch: Batch, cells: NDArray[np.int64], order: NDArray[np.intp]) 
     """
     ordered = cells[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    columns = _columns(batch, order, starts)
-    return Block(ordered[starts], *columns, *_sketch(batch.duration[order], starts))
+    duration = batch.duration[order]
+    columns = _columns(batch, order, starts, duration)
+    columns[0][ERRORS] = _errors(batch, cells, ordered[starts])
+    return Block(ordered[starts], *columns, *_sketch(duration, starts))
 
 
 def _cells(batch: Batch, rank: NDArray[np.intp], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -124,29 +126,40 @@ def _order(cells: NDArray[np.int64], bound: int) -> NDArray[np.intp]:
     return np.argsort(small, kind="stable")
 
 
-def _columns(batch: Batch, order: NDArray[np.intp], starts: NDArray[np.intp]) -> tuple[Float64, Float64, Float64]:
+def _errors(batch: Batch, cells: NDArray[np.int64], found: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Failed calls of each cell that was found (ascending); they are few."""
+    failed = np.flatnonzero(batch.ok == 0)
+    return np.bincount(np.searchsorted(found, cells[failed]), minlength=len(found))
+
+
+def _columns(
+    batch: Batch, order: NDArray[np.intp], starts: NDArray[np.intp], duration: Float64
+) -> tuple[Float64, Float64, Float64]:
     groups = len(starts)
     add = np.zeros((ADD_ROWS, groups))
     low = np.empty((LOW_ROWS, groups))
     high = np.full((HIGH_ROWS, groups), -np.inf)
-    duration, ts = batch.duration[order], batch.ts[order]
+    ts = batch.ts[order]
     add[COUNT] = np.diff(np.append(starts, len(order)))
-    add[ERRORS] = add[COUNT] - np.add.reduceat(batch.ok[order] != 0, starts, dtype=np.int64)
     add[SUM] = np.add.reduceat(duration, starts)
     low[MIN], high[MAX] = np.minimum.reduceat(duration, starts), np.maximum.reduceat(duration, starts)
     low[FIRST_TS], high[LAST_TS] = np.minimum.reduceat(ts, starts), np.maximum.reduceat(ts, starts)
     for name, total, measured, most in _RESOURCES:
         column = batch.resource(name)
         if column is not None:
+            add[measured] = add[COUNT]
             _resource(column[order], starts, add[total], add[measured], high[most])
     return add, low, high
 
 
 def _resource(column: Float64, starts: NDArray[np.intp], total: Float64, measured: Float64, most: Float64) -> None:
     missing = np.isnan(column)
-    total[:] = np.add.reduceat(np.where(missing, 0.0, column), starts)
-    measured[:] = np.add.reduceat(~missing, starts, dtype=np.int64)
-    most[:] = np.maximum.reduceat(np.where(missing, -np.inf, column), starts)
+    without, lowest = column, column
+    if missing.any():
+        without, lowest = np.where(missing, 0.0, column), np.where(missing, -np.inf, column)
+        measured[:] = np.add.reduceat(~missing, starts, dtype=np.int64)
+    total[:] = np.add.reduceat(without, starts)
+    most[:] = np.maximum.reduceat(lowest, starts)
 
 
 def _sketch(duration: Float64, starts: NDArray[np.intp]) -> tuple[Int32, Float64]:

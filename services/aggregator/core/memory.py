@@ -16,6 +16,8 @@ from services.aggregator.core.cache import BlockCache
 from services.aggregator.core.fold import LAST_MOMENT_MS
 from services.aggregator.core.tiers import DAY, HOUR, MINUTE, Floors, Node, holders, node_at
 
+#: Parts of a hot block that wait to be merged into it; a query merges them for itself.
+MOST_PARTS: Final = 8
 #: Minutes that stay in memory after they were saved: those that rows still arrive for.
 RECENT_MINUTES: Final = 3
 
@@ -179,7 +181,10 @@ class Memory:
 
 
 def _compact(parts: list[Block]) -> None:
-    """Merge small parts into larger ones, as a binary counter does, so that each entry is merged a few times at most."""
-    while len(parts) > 1 and 2 * parts[-1].size_bytes >= parts[-2].size_bytes:
-        last = parts.pop()
-        parts[-1] = merge([parts[-1], last])
+    """Merge parts once there are many, and the whole with them once they are no small part of it, so that each entry is merged a
+    few times at most.
+    """
+    if len(parts) > MOST_PARTS:
+        parts[1:] = [merge(parts[1:])]
+        if 2 * parts[1].size_bytes >= parts[0].size_bytes:
+            parts[:] = [merge(parts)]
