@@ -87,6 +87,9 @@ INGEST: dict[str, Place] = {
     "committed, not acknowledged": _ingest(
         _COMMIT, "after", "between the commit and the acknowledgement", (1, 2, 7, 30)
     ),
+    "committed, not witnessed": _ingest(
+        f"{_JOURNAL}:Witness.note", "before", "between the commit and the note of how far the journal is", (2, 7, 30)
+    ),
     "acknowledged, not published": _ingest(
         _PASS_ON, "before", "between the acknowledgement and the stream", (1, 2, 7, 30)
     ),
@@ -157,6 +160,29 @@ RECOVERY: dict[str, Place] = {
         "services.ingest.recovery:recover", "after", "with everything replayed and no checkpoint", (1, 1)
     ),
     "before its checkpoint": _ingest(_CHECKPOINT, "before", "before the checkpoint that ends it", (1, 1)),
+}
+
+#: Places of the two repairs of a start: files that got shorter, and a journal that is given up.
+REFILL: dict[str, Place] = {
+    "before a refill": _ingest("services.ingest.salvage:_append", "before", "before a file is refilled", (1, 2)),
+    "in a refill": _ingest("os:pwrite", "middle", "with half of what a file lacks written", (1, 2), _below("metrics")),
+    "after a refill": _ingest("services.ingest.salvage:_append", "after", "with a file refilled", (1, 1)),
+}
+GIVEN_UP: dict[str, Place] = {
+    "before it is brought over": _ingest(
+        "services.ingest.salvage:bring_over", "before", "before what it holds is brought over", (1,)
+    ),
+    "in what is brought over": _ingest(
+        "os:pwrite", "middle", "with half of a write brought over", (1, 2, 7), _below("metrics")
+    ),
+    "brought over": _ingest("services.ingest.recovery:bring_over", "after", "with everything brought over", (1,)),
+    "in a segment set aside": _ingest(
+        "pathlib:Path.rename", "after", "with its newest entries set aside and the segment in its place", (1,), _segment
+    ),
+    "set aside": _ingest(f"{_JOURNAL}:set_aside", "after", "with some of its segments set aside", (1, 1)),
+    "a new one": _ingest(
+        f"{_JOURNAL}:JournalWriter.start_over", "after", "with a new journal that knows no file", (1,)
+    ),
 }
 
 #: Places of a request to forget a day.
