@@ -72,7 +72,10 @@ def run(options: Options) -> list[Result]:
         tables["disk"].add_runs(mode.what, [one.disk for one in made])
         for process in made[0].memory:
             tables["memory"].add_runs(f"{mode.what}: {process}", [one.memory[process] for one in made])
-    speeds = {(mode.what, mode.rows): [one.speed for one in made] for mode, made in found.items()}
+    speeds = {
+        (mode.what, mode.rows): [one.speed | {"ns": one.cost["pipeline"]} for one in made]
+        for mode, made in found.items()
+    }
     return [*tables.values(), *ratios(against, speeds, options.runs)]
 
 
@@ -132,9 +135,10 @@ def _cost(
     before: Mapping[str, float], after: Mapping[str, float], busy_s: float, sender_s: float, metrics: float
 ) -> dict[str, float]:
     """CPU ns a metric by process."""
-    spent = {name: after[name] - before[name] for name in before} | {"generator": sender_s}
-    spent["elsewhere"] = max(0.0, busy_s - sum(spent.values()))
-    spent["all"] = sum(spent.values())
+    spent = {name: after[name] - before[name] for name in before}
+    pipeline_s = sum(spent.values())
+    elsewhere_s = max(0.0, busy_s - pipeline_s - sender_s)
+    spent |= {"pipeline": pipeline_s, "generator": sender_s, "elsewhere": elsewhere_s}
     return {name: 1e9 * seconds / metrics for name, seconds in spent.items()}
 
 

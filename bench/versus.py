@@ -100,6 +100,8 @@ def _table(peer: Peer, ours: Mapping[tuple[str, int], Sequence[Mapping[str, floa
                 "their accepted/s": other["their accepted/s"],
                 "ratio": one["complete/s"] / other["their accepted/s"],
                 "acked ratio": one["acked/s"] / other["their accepted/s"],
+                "our ns": one["ns"],
+                "CPU ratio": other["their ns"] / max(one["ns"], 1.0),
             }
             | other
             for one, other in zip(made, theirs, strict=True)
