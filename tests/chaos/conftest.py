@@ -12,7 +12,7 @@ import pytest
 from perfmon.paths import DataDirectory
 from perfmon.pipeline import ensure_running, stop
 from tests.chaos.acknowledged_load import Load
-from tests.chaos.faults.fixtures import memory_folder, rng  # noqa: F401 - fixtures
+from tests.chaos.faults.fixtures import load_of_a_test, memory_folder, rng  # noqa: F401 - fixtures
 from tests.chaos.ingest_story import IngestStory, Start
 
 #: Metrics a second of the load on a whole pipeline.

@@ -37,7 +37,7 @@ from tests.kit.ingest_store import NOW, IngestStore, row
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 
 #: Damaged copies of each file.
-TRIES = 15 * ROUNDS
+TRIES = 8 * ROUNDS
 AROUND = (NOW - DAY_MS, NOW + DAY_MS)
 Damage = Callable[[Path, random.Random], object]
 

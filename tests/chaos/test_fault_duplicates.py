@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import zmq
@@ -95,13 +95,6 @@ def frame_of(by: str, number: int, seq: int) -> bytes:
     if by == "call id":
         return encode_rows([row(duration=value_of(number, seq), callId=f"{number}-{seq}")])
     return encode_rows([row(duration=value_of(number, seq))], producer=f"p{number}", seq=seq)
-
-
-@pytest.fixture
-def load(data_directory: DataDirectory) -> Iterator[Load]:
-    made = Load(data_directory, RATE)
-    yield made
-    made.end()
 
 
 def test_a_stream_that_repeats_shuffles_and_drops_is_made_up_for_by_the_journal(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from perfmon.paths import DataDirectory
 from tests.chaos.acknowledged_load import Load
 from tests.chaos.faults.judge import RATE, flowing, judge
+from tests.chaos.faults.rounds import full_only, in_full
 from tests.chaos.faults.service import Control, command
 from tests.chaos.faults.shim import SyncShim
 from tests.chaos.rounds import rounds
@@ -25,13 +26,6 @@ SMALL = {"PERFMON_SEGMENT_MB": "1", "PERFMON_CHECKPOINT_INTERVAL_S": "0.3"}
 @pytest.fixture
 def control(tmp_path: Path) -> Control:
     return Control(tmp_path / "control")
-
-
-@pytest.fixture
-def load(data_directory: DataDirectory) -> Iterator[Load]:
-    made = Load(data_directory, RATE)
-    yield made
-    made.end()
 
 
 class Supervised:
@@ -77,7 +71,7 @@ def figure(process: ServiceProcess, name: str) -> int:
     return int(process.call("stats", timeout_s=1.0)[name])
 
 
-@pytest.mark.parametrize("fault", ["short", "EIO", "ENOSPC"])
+@pytest.mark.parametrize("fault", ["short", "EIO", in_full("ENOSPC")])
 def test_writes_of_the_files_fail_for_a_while(
     fault: str, supervised: Callable[..., Supervised], control: Control, load: Load
 ) -> None:
@@ -123,6 +117,7 @@ def test_a_failing_sync_of_the_files_is_no_checkpoint(
     )
 
 
+@full_only
 def test_a_checkpoint_never_says_more_than_was_synced(
     supervised: Callable[..., Supervised], control: Control, data_directory: DataDirectory
 ) -> None:

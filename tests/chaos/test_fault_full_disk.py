@@ -16,6 +16,7 @@ from perfmon.paths import DataDirectory
 from tests.chaos.acknowledged_load import Load
 from tests.chaos.faults.disks import SmallDisk
 from tests.chaos.faults.judge import RATE, flowing, judge
+from tests.chaos.faults.rounds import in_full
 from tests.chaos.rounds import rounds
 from tests.kit import ServiceProcess
 
@@ -40,13 +41,6 @@ def mount() -> Iterator[Mount]:
         disk.close()
 
 
-@pytest.fixture
-def load(data_directory: DataDirectory) -> Iterator[Load]:
-    made = Load(data_directory, RATE)
-    yield made
-    made.end()
-
-
 def obeying() -> tuple[str, ...]:
     """What makes root obey permissions."""
     if os.getuid() != 0:
@@ -56,7 +50,7 @@ def obeying() -> tuple[str, ...]:
     return ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["", "killed while full"])
+@pytest.mark.parametrize("killed", [in_full(False), True], ids=["", "killed while full"])
 def test_the_journals_disk_is_full_for_a_while(
     killed: bool, mount: Mount, data_directory: DataDirectory, start: Start, load: Load
 ) -> None:
@@ -134,7 +128,7 @@ def test_a_size_limit_makes_writes_short_for_a_while(start: Start, load: Load) -
     judge("short writes", "Files may not grow for a while (RLIMIT_FSIZE): writes are short, then fail.", ingest, load)
 
 
-@pytest.mark.parametrize("what", ["metrics", "day", "file"])
+@pytest.mark.parametrize("what", [in_full("metrics"), in_full("day"), "file"])
 def test_permission_is_taken_away_for_a_while(what: str, start: Start, load: Load) -> None:
     ingest = start("ingest", environment=SMALL, prefix=obeying())
     load.start()

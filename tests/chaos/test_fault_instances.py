@@ -7,14 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from perfmon.paths import DataDirectory
 from tests.chaos.acknowledged_load import Load
-from tests.chaos.faults.judge import RATE, caught_up, flowing, judge
+from tests.chaos.faults.judge import caught_up, flowing, judge
+from tests.chaos.faults.rounds import in_full
 from tests.chaos.rounds import rounds
 from tests.kit import ServiceProcess, Writer, eventually, row
 
@@ -24,13 +25,6 @@ Start = Callable[..., ServiceProcess]
 SMALL = {"PERFMON_SEGMENT_MB": "1", "PERFMON_CHECKPOINT_INTERVAL_S": "0.3"}
 #: Exit code of a service that only a person can help.
 CONFIGURATION = 78
-
-
-@pytest.fixture
-def load(data_directory: DataDirectory) -> Iterator[Load]:
-    made = Load(data_directory, RATE)
-    yield made
-    made.end()
 
 
 def test_a_second_instance_waits_and_takes_over_when_the_first_is_killed(start: Start, load: Load) -> None:
@@ -64,27 +58,9 @@ def test_a_second_instance_waits_and_takes_over_when_the_first_is_killed(start: 
     )
 
 
-def test_twenty_restarts_a_minute(start: Start, load: Load) -> None:
-    ingest, aggregator = start("ingest", environment=SMALL), start("aggregator")
-    load.start()
-    kills = 0
-    for number in range(rounds(20)):
-        flowing(load, 500)
-        victim = (ingest, aggregator)[number % 2]
-        if number % 3:
-            victim.kill()
-            kills += 1
-        else:
-            assert victim.terminate() == 0
-        again = start(victim.name, environment=SMALL)
-        ingest, aggregator = (again, aggregator) if victim is ingest else (ingest, again)
-    flowing(load)
-    load.settle()
-    caught_up(ingest, aggregator)
-    judge("restarts one after the other", "Every third restart is an orderly one.", ingest, load, kills=kills)
-
-
-@pytest.mark.parametrize("left", ["sockets of a kill", "plain files", "sockets of nobody", "links", "folders"])
+@pytest.mark.parametrize(
+    "left", ["sockets of a kill", in_full("plain files"), in_full("sockets of nobody"), in_full("links"), "folders"]
+)
 def test_what_stands_in_the_place_of_the_sockets_is_no_obstacle(
     left: str, start: Start, data_directory: DataDirectory, tmp_path: Path
 ) -> None:

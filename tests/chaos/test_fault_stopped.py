@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from perfmon.paths import DataDirectory
 from tests.chaos.acknowledged_load import Load
 from tests.chaos.faults.judge import RATE, caught_up, flowing, judge
+from tests.chaos.faults.rounds import in_full
 from tests.chaos.rounds import rounds
 from tests.kit import ServiceProcess, eventually
 
@@ -20,16 +20,11 @@ Start = Callable[..., ServiceProcess]
 SMALL = {"PERFMON_SEGMENT_MB": "1", "PERFMON_CHECKPOINT_INTERVAL_S": "0.3"}
 
 
-@pytest.fixture
-def load(data_directory: DataDirectory) -> Iterator[Load]:
-    made = Load(data_directory, RATE)
-    yield made
-    made.end()
-
-
-@pytest.mark.parametrize("consumer", ["detector", "alerter", "aggregator"])
+@pytest.mark.parametrize("consumer", [in_full("detector"), in_full("alerter"), "aggregator"])
 def test_a_consumer_that_stands_still_holds_up_nobody_and_catches_up(consumer: str, start: Start, load: Load) -> None:
-    ingest, standing = start("ingest", environment=SMALL), start(consumer)
+    ingest = start("ingest", environment=SMALL)
+    # The detector compiles its kernels first: its home is new.
+    standing = start(consumer, ready=False).wait_ready(120)
     load.start()
     for _ in range(rounds(4)):
         flowing(load)

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from perfmon.paths import DataDirectory
 from shared.journal import list_segments
-from tests.chaos.faults.rounds import sampled
+from tests.chaos.faults.rounds import in_full, sampled
 from tests.chaos.faults.verdict import Verdict
 from tests.kit import ServiceProcess, Writer, eventually
 from tests.kit import row as wire_row
@@ -147,7 +147,7 @@ def test_the_metric_files_cut_at_every_byte_of_the_last_batch(memory_folder: Pat
 
 
 @pytest.mark.pipeline
-@pytest.mark.parametrize("appended", [True, False], ids=["the files have it", "the files lack it"])
+@pytest.mark.parametrize("appended", [True, in_full(False)], ids=["the files have it", "the files lack it"])
 def test_a_consumer_that_had_what_was_cut_from_the_journal_counts_what_is_left(
     appended: bool, start: Callable[..., ServiceProcess], data_directory: DataDirectory
 ) -> None:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
+
+import pytest
 
 #: Rounds of the suite.
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "20"))
 #: From so many rounds on nothing is left out.
 FULL = 20
+
+#: For a case that the short form leaves out because another one is much like it.
+full_only = pytest.mark.skipif(ROUNDS < FULL, reason="in the full form (CHAOS_ROUNDS=20) only")
+
+
+def in_full(*values: Any) -> Any:
+    """A parameter that the short form leaves out."""
+    return pytest.param(*values, marks=full_only)
 
 
 def sampled(start: int, end: int, *, short: int) -> Iterator[int]:
