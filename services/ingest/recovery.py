@@ -77,8 +77,7 @@ def _give_up_what_is_damaged(journal: JournalWriter, tree: MetricTree) -> None:
     places = _places(journal)
     lines = bring_over(journal, tree)
     structlog.get_logger().error("journal_given_up", epoch=journal.epoch, reason=reason, lines_brought_over=lines)
-    journal.start_over(reason)
-    journal.commit([], 0, producers=places)
+    journal.start_over(reason, places)
 
 
 def _unreadable(journal: JournalWriter) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -35,6 +35,9 @@ _MAX_SEQ: Final = 2**62
 
 #: Key of a forgotten day in `meta`; the value is the journal's head then.
 _FORGOTTEN: Final = "forgotten:"
+
+#: A new journal's first segment until the old journal is out of the way.
+PREPARED: Final = "prepared.db"
 
 #: Producers that are remembered; the longest silent are forgotten at a rotation.
 MAX_PRODUCERS: Final = 10_000
@@ -213,14 +216,15 @@ class JournalWriter:
         """The segments, oldest first."""
         return list_segments(self.directory)
 
-    def start_over(self, reason: str) -> None:
-        """Set everything aside and begin a new epoch: the journal cannot be read.
+    def start_over(self, reason: str, producers: Iterable[ProducerPlace] = ()) -> None:
+        """Set everything aside and begin a new epoch that knows these producers: the journal cannot be read.
 
         Raises: sqlite3.Error, OSError.
         """
         self._log.error("journal_set_aside", epoch=self.epoch, reason=reason)
+        known = list(producers)
         self._db.close()
-        self._db = self._begin_anew()
+        self._db = self._begin_anew(known)
 
     def close(self) -> None:
         """Close the newest segment."""
@@ -285,26 +289,30 @@ class JournalWriter:
         self._written = info.size_bytes
         return True
 
-    def _begin_anew(self) -> sqlite3.Connection:
+    def _begin_anew(self, producers: Iterable[ProducerPlace] = ()) -> sqlite3.Connection:
         if self._witness.head:
             self._log.error("journal_lost", epoch=self._witness.epoch, head=self._witness.head)
-        for info in list_segments(self.directory):
-            set_aside(info.path)
-        epoch, path = secrets.token_hex(8), segment_path(self.directory, 1)
-        try:
-            db = open_database(path, SCHEMA, VERSION, page_bytes=PAGE_BYTES)
-        except UntrustedDatabase:
-            # Not a segment, but in its place: a link, a folder.
-            set_aside(path)
-            db = open_database(path, SCHEMA, VERSION, page_bytes=PAGE_BYTES)
-        with _Transaction(db):
+        epoch = secrets.token_hex(8)
+        # Whole before the old one goes: killed in between, the next start finds in it the producers that it knew.
+        prepared = self.directory / PREPARED
+        with closing(_own_database(prepared)) as db, _Transaction(db):
             origin = "empty" if self._store_empty else "existing"
             values = [("epoch", epoch), ("checkpoint_seq", "0"), ("origin", origin), ("adopted", "no")]
+            db.execute("DELETE FROM meta")
             db.executemany("INSERT INTO meta VALUES (?, ?)", values)
+            db.executemany("INSERT OR REPLACE INTO producers VALUES (?, ?, ?, ?)", producers)
+        for info in list_segments(self.directory):
+            set_aside(info.path)
+        path = segment_path(self.directory, 1)
+        set_aside(path)  # whatever else stands in its place, or in that of its companions: a link, a folder
+        for suffix in ("-wal", ""):
+            part = prepared.with_name(prepared.name + suffix)
+            if part.exists():
+                part.rename(path.with_name(path.name + suffix))
         sync_directory(self.directory)
         self.epoch, self.head, self.checkpoint_seq, self.fresh, self._written = epoch, 0, 0, True, 0
         self._witness.note(epoch, 0)
-        return db
+        return open_database(path, SCHEMA, VERSION, page_bytes=PAGE_BYTES)
 
     def _successor(self) -> sqlite3.Connection:
         path = segment_path(self.directory, self.head + 1)
@@ -335,6 +343,15 @@ class JournalWriter:
 def _is_shorter_than_known(error: BaseException | None) -> bool:
     found = error.__cause__ if isinstance(error, UntrustedDatabase) else error
     return getattr(found, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_SHORT_READ
+
+
+def _own_database(path: Path) -> sqlite3.Connection:
+    """A database that nothing else may stand in the place of."""
+    try:
+        return open_database(path, SCHEMA, VERSION, page_bytes=PAGE_BYTES)
+    except UntrustedDatabase:
+        set_aside(path)
+        return open_database(path, SCHEMA, VERSION, page_bytes=PAGE_BYTES)
 
 
 class _Transaction:

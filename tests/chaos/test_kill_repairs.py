@@ -69,5 +69,20 @@ def test_killed_while_a_journal_is_given_up(tell: Tell) -> None:
     story.record("place/ingest: giving up a journal", does, story.finish())
 
 
+@pytest.mark.parametrize("name", GIVEN_UP)
+def test_killed_with_messages_unanswered_while_a_journal_is_given_up(name: str, tell: Tell) -> None:
+    """What was committed and not acknowledged is sent again to the new journal, which must know that it is stored."""
+    story = tell()
+    story.die_at("INGEST", ["committed, not acknowledged"])
+    witness = Witness(story.data.journal)
+    witness.note(witness.epoch, witness.head + 1)
+    witness.close()
+    story.died(story.spawn("GIVEN_UP", name, 1, {}), name)
+    story.start()
+    story.load.wait_for(1_000)
+    does = f"A journal is given up right after a commit that was not acknowledged; killed {GIVEN_UP[name].does}."
+    story.record(f"place/ingest: giving up a journal, {name}", does, story.finish())
+
+
 def which(table: dict[str, Place]) -> str:
     return ", ".join(place.does for place in table.values())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -346,6 +347,36 @@ def test_a_journal_that_lacks_its_last_commits_is_distrusted(path: Path) -> None
     again.start_over("it lost its end")
     assert again.distrusted is None
     assert writer_on(path).distrusted is None
+
+
+def test_a_new_epoch_knows_the_producers_of_the_old_one_whenever_it_was_killed(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = ProducerPlace("someone", 7, b"\x01", 5)
+    journal = writer_on(path)
+    journal.commit([b"1"], 1, producers=[place])
+    moments = []
+
+    def copy(call: Callable[..., object]) -> Callable[..., object]:
+        def copied(*args: object) -> object:
+            found = call(*args)
+            moments.append(shutil.copytree(path, tmp_path / f"moment-{len(moments)}"))
+            return found
+
+        return copied
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", copy(Path.rename))
+        journal.start_over("it is damaged", [place])
+    assert journal.producers() == [place]
+    assert journal.fresh
+    assert len(moments) > 1
+    for moment in moments:
+        again = writer_on(moment)
+        if again.distrusted:
+            again.start_over("still", again.producers())
+        assert again.epoch != "", moment
+        assert again.producers() == [place], moment
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 64])
