@@ -6,6 +6,8 @@ let go of the interpreter. The first time that many rows come together, the comp
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -18,6 +20,10 @@ from services.ingest.view import View
 INLINE_ROWS: Final = 500
 #: Rows that come together only under a load for which the compiled formatter pays.
 COMPILE_ROWS: Final = 10_000
+#: What is compiled then, how far it steps back, and how long it may take.
+KERNEL: Final = "services.ingest.core.line_kernel"
+COMPILE_NICENESS: Final = 5
+COMPILE_LIMIT_S: Final = 120.0
 
 
 class Appender:
@@ -92,7 +98,10 @@ class Appender:
             self._compiling.start()
 
     def _load(self) -> None:
+        # First in a process of its own, which leaves the code in numba's cache: compiling would hold up the loop for seconds.
+        command = [sys.executable, "-P", "-c", f"import os; os.nice({COMPILE_NICENESS}); import {KERNEL}"]
         try:
+            subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=COMPILE_LIMIT_S)
             self._view.formatter.compile()
         except Exception:  # noqa: BLE001 - whatever numba fails with: the plain formatter says the same
             self._log.exception("formatter_not_compiled")
