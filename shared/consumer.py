@@ -11,106 +11,40 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, Final
 
 import structlog
 import zmq
 
-from perfmon.rpc import RpcError, new_request_id
-from perfmon.wire import Kind, WireError, request, unpack_envelope
+from perfmon.rpc import RpcError
+from perfmon.wire import Kind, WireError, unpack_envelope
 from perfmon.wire.limits import MAX_ENTRY_BYTES
-from shared.batch import Batch
+from shared.consumer_state import ConsumerState, Entry, Position, StateNotSaved, StoreSnapshot
 from shared.database import is_damage, is_full
 from shared.decoding import Body, decode_entries
+from shared.gathering import GATHER_BYTES, GATHER_S, Waiting, in_groups
 from shared.journal import JournalReader, LostPlace
 from shared.parking import ParkingLot
-from shared.runtime.memory import give_back, keep_freed
+from shared.progress import ProgressReport
+from shared.runtime.memory import LoadMemory
 from shared.runtime.service import Service, now_ms
+
+__all__ = ["Consumer", "ConsumerState", "Entry", "Position", "StateNotSaved", "StoreSnapshot"]
 
 #: Messages the SUB socket may hold while we work; beyond it ZeroMQ drops and the journal fills the gap.
 STREAM_HWM: Final = 64
 #: Entries applied from the stream in one turn of the loop, so that queries are answered in between.
 STREAM_TURN: Final = 64
-#: Under load entries are applied this often, all that came in between at once: much of the work is per application.
-GATHER_S: Final = 0.05
-#: Bytes of entries that are applied at once, live or from the journal, unless one entry is larger.
-GATHER_BYTES: Final = 8 * 1024 * 1024
-#: Entries applied at once were committed within this time: their rows share the time of commit.
-GATHER_SPAN_MS: Final = 1_000
-#: Rows applied at once from which on it is a load, and how long after the last of it memory is given back.
-LOAD_ROWS: Final = 4_096
-LOAD_OVER_S: Final = 10.0
 #: Share of one core that saving may take; a save that costs more makes the next one come later, up to SAVE_STRETCH times.
 SAVE_SHARE: Final = 0.005
 SAVE_STRETCH: Final = 5.0
 #: How long one turn of catching up may take, likewise.
 CATCH_UP_TURN_S: Final = 0.25
-#: How often our place is told to ingest, which then may drop segments.
-PROGRESS_S: Final = 1.0
 #: Pause before the journal is read again after it could not be.
 JOURNAL_RETRY_S: Final = 0.2
 #: Damage that lasts so long is none of a segment that is just being made.
 DAMAGE_LASTS_S: Final = 2.0
-
-
-class Position(NamedTuple):
-    """A place in the journal: everything up to and including `seq` of this epoch."""
-
-    epoch: str
-    seq: int
-
-
-class Entry(NamedTuple):
-    """One committed batch with its place and the time of its commit; or several, with the place and time of the last."""
-
-    epoch: str
-    seq: int
-    committed_ms: int
-    batch: Batch
-
-
-class Waiting(NamedTuple):
-    """An entry that was not applied yet; `body` is an encoded batch."""
-
-    seq: int
-    committed_ms: int
-    body: Body
-
-
-class StateNotSaved(RuntimeError):
-    """A state could not be persisted. Unless the disk is full this ends the service: what a failed sync left is unknown."""
-
-
-class StoreSnapshot(NamedTuple):
-    """The JSONL store at one moment: the files below `metrics/`, up to these sizes, hold everything up to `position`."""
-
-    position: Position
-    sizes: Mapping[str, int]
-
-
-class ConsumerState(Protocol):
-    """What a consumer keeps. `apply` need not be transactional: after a failure `load` replaces everything in memory."""
-
-    def load(self) -> Position | None:
-        """Read the persisted state into memory; its place, None when there is none yet."""
-
-    def apply(self, entry: Entry, now_ms: int, live: bool) -> bool:
-        """Fold an entry in; `live` is False while catching up. True: save before going on."""
-
-    def save(self, position: Position) -> None:
-        """Persist state and place in one atomic, fsynced write."""
-
-    def saved(self, now_ms: int) -> None:
-        """Act on what is on disk now: write views, tell others."""
-
-    def rebuild(self, store: StoreSnapshot, reason: str) -> None:
-        """Build the state anew from the JSONL store, reading each file no further than the snapshot says: what is behind it
-        comes again from the journal.
-        """
-
-    def tick(self, now_ms: int) -> bool:
-        """Clock work, about once a second. True: save now."""
 
 
 class Consumer:
@@ -138,18 +72,16 @@ class Consumer:
         self._gathered_bytes = 0
         self._applied_at = 0.0
         self._apply_is_due = False
-        self._loaded_at: float | None = None
+        self._memory = LoadMemory()
         #: Entries of this epoch up to this one go one by one: one of them made the state fail.
         self._suspects = Position("", 0)
-        self._reported: Position | None = None
         self._behind = True
         self._catching_up = False
         self._rebuilding = False
         self._rebuild_failure: Exception | None = None
         self._retry_at = 0.0
         self._damaged_since: float | None = None
-        self._pending_report: Position | None = None
-        self._ingest = self._connect_ingest()
+        self._progress = ProgressReport(service)
         self._stream = self._connect_stream()
 
     def start(self) -> None:
@@ -171,9 +103,8 @@ class Consumer:
             self._load()
             self._suspects = Position(*self._parking.suspects())
         service.watch(self._stream, self._on_stream)
-        service.watch(self._ingest, self._on_ingest_reply)
         service.every(1.0, self._tick)
-        service.every(PROGRESS_S, self._report_progress)
+        self._progress.start(lambda: self._saved)
         service.on_stop(self._stop)
         service.call_soon(self._catch_up)
 
@@ -392,24 +323,7 @@ class Consumer:
 
     def _take(self, entries: Sequence[Waiting], *, live: bool) -> bool:
         """Apply entries that follow each other from our place on; False when one failed and we stand elsewhere now."""
-        return all(self._apply(group, live=live) for group in self._groups(entries))
-
-    def _groups(self, entries: Sequence[Waiting]) -> Iterator[list[Waiting]]:
-        group: list[Waiting] = []
-        size = 0
-        for entry in entries:
-            alone = self._goes_alone(entry.seq)
-            full = size + len(entry.body) > GATHER_BYTES
-            if group and (alone or full or not 0 <= entry.committed_ms - group[0].committed_ms <= GATHER_SPAN_MS):
-                yield group
-                group, size = [], 0
-            group.append(entry)
-            size += len(entry.body)
-            if alone:
-                yield group
-                group, size = [], 0
-        if group:
-            yield group
+        return all(self._apply(group, live=live) for group in in_groups(entries, self._goes_alone))
 
     def _goes_alone(self, seq: int) -> bool:
         epoch = self.position.epoch
@@ -432,21 +346,12 @@ class Consumer:
         self.head = max(self.head, last)
         self.entries_total += len(group)
         self.rows_total += len(batch)
-        self._note_load(len(batch))
+        self._memory.applied(len(batch), time.monotonic())
         if urgent:
             self._save_if_room(force=True)
         with self._applied:
             self._applied.notify_all()
         return True
-
-    def _note_load(self, rows: int) -> None:
-        if rows >= LOAD_ROWS:
-            if self._loaded_at is None:
-                keep_freed()
-            self._loaded_at = time.monotonic()
-        elif self._loaded_at is not None and time.monotonic() - self._loaded_at >= LOAD_OVER_S:
-            self._loaded_at = None
-            give_back()
 
     def _failed(self, group: list[Waiting]) -> None:
         """Park the entry, or have those that failed together come again one by one."""
@@ -498,33 +403,10 @@ class Consumer:
         self._catch_up()
         if self._rebuilding:
             return
-        self._note_load(0)
+        self._memory.applied(0, time.monotonic())
         with self.lock:
             urgent = False if self._behind else self.state.tick(now_ms())
             self._save_if_room(force=urgent)
-
-    def _report_progress(self) -> None:
-        if not self._saved.epoch or self._saved == self._reported:
-            return
-        params = {"service": self.service.name, "epoch": self._saved.epoch, "seq": self._saved.seq}
-        try:
-            self._ingest.send(request(new_request_id(), "progress", params), zmq.NOBLOCK)
-        except zmq.Again:
-            return
-        self._pending_report = self._saved
-
-    def _on_ingest_reply(self) -> None:
-        while True:
-            try:
-                frames = self._ingest.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            try:
-                body = unpack_envelope(frames[-1]).body
-            except WireError:
-                continue
-            if body.get("ok"):
-                self._reported = self._pending_report
 
     def _stop(self) -> None:
         if not self._rebuilding:
@@ -532,7 +414,7 @@ class Consumer:
                 self._save(force=True)
         self._reader.close()
         self._stream.close(linger=0)
-        self._ingest.close(linger=0)
+        self._progress.close()
 
     def _connect_stream(self) -> zmq.Socket[bytes]:
         stream: zmq.Socket[bytes] = self.service.context.socket(zmq.SUB)
@@ -543,11 +425,3 @@ class Consumer:
         stream.setsockopt(zmq.SUBSCRIBE, b"")
         stream.connect(self.service.data.endpoint("stream"))
         return stream
-
-    def _connect_ingest(self) -> zmq.Socket[bytes]:
-        ingest: zmq.Socket[bytes] = self.service.context.socket(zmq.DEALER)
-        ingest.setsockopt(zmq.LINGER, 0)
-        ingest.setsockopt(zmq.IMMEDIATE, 1)
-        ingest.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
-        ingest.connect(self.service.data.endpoint("ingest.write"))
-        return ingest

@@ -12,6 +12,10 @@ from typing import Any, Final
 #: Arrays up to this size come from the heap, and so much of it may lie free at its end.
 KEPT_BYTES: Final = 32 * 1024 * 1024
 
+#: Rows applied at once from which on it is a load, and how long after the last of it memory is given back.
+LOAD_ROWS: Final = 4_096
+LOAD_OVER_S: Final = 10.0
+
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
 
@@ -37,3 +41,20 @@ def give_back() -> None:
     libc = _libc()
     if libc is not None:
         libc.malloc_trim(0)
+
+
+class LoadMemory:
+    """Keeps freed memory while batches are large, and gives it back some time after the last of them."""
+
+    def __init__(self) -> None:
+        self._loaded_at: float | None = None
+
+    def applied(self, rows: int, now_s: float) -> None:
+        """So many rows were applied at once; call it now and then with 0."""
+        if rows >= LOAD_ROWS:
+            if self._loaded_at is None:
+                keep_freed()
+            self._loaded_at = now_s
+        elif self._loaded_at is not None and now_s - self._loaded_at >= LOAD_OVER_S:
+            self._loaded_at = None
+            give_back()

@@ -7,13 +7,15 @@ import shutil
 import signal
 import sqlite3
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from perfmon.paths import CONSUMERS, DataDirectory
-from perfmon.wire import encode_rows
+from perfmon.wire import encode_batch, encode_rows
+from shared.gathering import GATHER_BYTES
 from shared.journal import list_segments
 from tests.kit import ServiceProcess, Writer, eventually, row, stored
 from tests.kit.counting_service import FAILS, KILLS
@@ -21,6 +23,9 @@ from tests.kit.counting_service import FAILS, KILLS
 pytestmark = pytest.mark.pipeline
 
 Start = Callable[..., ServiceProcess]
+
+#: What a row of `full_batch` takes in an entry: code, time, duration, success and three measurements.
+ROW_BYTES = 2 + 8 + 8 + 1 + 3 * 8
 
 
 @pytest.fixture
@@ -46,6 +51,22 @@ def write(writer: Writer, *values: float) -> int:
 
 def has(consumer: ServiceProcess, *values: float) -> None:
     eventually(lambda: consumer.call("durations") == sorted(values), f"the state holds {len(values)} rows")
+
+
+def full_batch(values: range) -> bytes:
+    """A batch message with every column measured."""
+    ones = [1.0] * len(values)
+    now_ms = time.time_ns() // 1_000_000
+    return encode_batch(
+        [("files", f"tool{number}") for number in range(10)],
+        series=[value % 10 for value in values],
+        ts=[now_ms] * len(values),
+        duration=[float(value) for value in values],
+        ok=[True] * len(values),
+        cpu=ones,
+        memory=ones,
+        disk_io=ones,
+    )
 
 
 def plant(data: DataDirectory, body: bytes) -> int:
@@ -104,6 +125,35 @@ def test_what_the_stream_dropped_while_it_was_stopped_is_read_from_the_journal(
     has(consumer, 0, *(number for number in range(1, 1_001) for _ in range(5)))
     assert consumer.stats()["gaps_total"] >= 1
     assert consumer.stats()["rebuilds_total"] == 0
+
+
+def test_a_stopped_consumer_holds_nobody_up_and_catches_up_in_bounded_pieces_while_ingest_goes_on(
+    ingest: ServiceProcess, writer: Writer, count: Start
+) -> None:
+    consumer, rows = count(), 5_000
+
+    def write_batch(number: int) -> None:
+        ack = writer.ask(full_batch(range(number * rows, (number + 1) * rows)))
+        assert ack["stored"] == rows
+
+    write_batch(0)
+    ingest.eventually(lambda stats: stats["consumers"] == {"detector": 1})
+    consumer.process.send_signal(signal.SIGSTOP)
+    # 15 MB: twice what is applied at once, and more than any buffer on the way takes.
+    for number in range(1, 61):
+        write_batch(number)
+    assert ingest.stats()["consumers"] == {"detector": 1}
+    assert ingest.stats()["stored_total"] == 61 * rows
+    consumer.process.send_signal(signal.SIGCONT)
+    for number in range(61, 81):
+        write_batch(number)
+    has(consumer, *range(81 * rows))
+    stats = consumer.stats()
+    assert (stats["rebuilds_total"], stats["parked_total"], stats["lag"]) == (0, 0, 0)
+    assert stats["rows_total"] == 81 * rows
+    assert consumer.call("largest") * ROW_BYTES <= GATHER_BYTES
+    ingest.eventually(lambda stats: stats["consumers"]["detector"] == consumer.call("ping")["seq"])
+    assert ingest.stats()["lost_places_total"] == 0
 
 
 def test_an_entry_that_no_stream_ever_carried_is_learned_of_from_the_heartbeat(
@@ -229,6 +279,19 @@ def test_an_entry_that_fails_in_the_state_is_parked_and_the_state_is_as_without_
     has(consumer, 1, 2, 3, 4)
     assert consumer.terminate() == 0
     has(count(), 1, 2, 3, 4)
+
+
+def test_of_entries_that_are_applied_together_only_those_that_fail_are_parked(
+    ingest: ServiceProcess, writer: Writer, count: Start
+) -> None:
+    write(writer, 1, 2, FAILS, 3, FAILS, 4)
+    consumer = count()
+    has(consumer, 1, 2, 3, 4)
+    assert consumer.stats()["parked_total"] == 2
+    write(writer, 5)
+    has(consumer, 1, 2, 3, 4, 5)
+    assert consumer.terminate() == 0
+    has(count(), 1, 2, 3, 4, 5)
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -34,6 +34,7 @@ class CountingState:
         self.db = open_database(data.state / "counting.db", SCHEMA, 1)
         self.unsaved: list[float] = []
         self.saves = 0
+        self.largest = 0
         self.reasons: list[str] = []
         self.consumer: Consumer | None = None
 
@@ -43,6 +44,7 @@ class CountingState:
         return None if found is None else Position(*found)
 
     def apply(self, entry: Entry, now_ms: int, live: bool) -> bool:
+        self.largest = max(self.largest, len(entry.batch))
         values = entry.batch.duration.tolist()
         self.unsaved += values
         if KILLS in values:
@@ -85,6 +87,7 @@ def build(service: Service) -> None:
 
     service.rpc.register("durations", durations)
     service.rpc.register("reasons", lambda _: state.reasons)
+    service.rpc.register("largest", lambda _: state.largest)
     service.rpc.register("wait", wait, slow=True)
     service.serve()
     consumer.start()

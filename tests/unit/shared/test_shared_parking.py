@@ -105,3 +105,16 @@ def test_a_planted_link_for_the_mark_is_not_written_through(tmp_path: Path) -> N
         ParkingLot(tmp_path / "lot")
     assert victim.read_bytes() == b"precious"
     assert os.path.lexists(tmp_path / "lot" / "working")
+
+
+def test_a_death_on_entries_worked_on_together_counts_for_each_of_them(tmp_path: Path) -> None:
+    lot = ParkingLot(tmp_path)
+    assert lot.suspects() == ("", 0)
+    lot.begin(EPOCH, 7, 9)  # and the process is gone
+    assert ParkingLot(tmp_path).suspects() == (EPOCH, 9)
+    assert ParkingLot(tmp_path).park_deadly() is None
+    for _ in range(MAX_DEATHS - 1):
+        die_on(tmp_path, 8)
+    lot = ParkingLot(tmp_path)
+    assert lot.suspects() == (EPOCH, 8)
+    assert lot.park_deadly() == (EPOCH, 8)
