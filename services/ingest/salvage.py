@@ -43,8 +43,8 @@ def refill(journal: JournalWriter, tree: MetricTree, short: Iterable[tuple[Regis
     whole = set()
     for file, size in short:
         need, found = lacking.get(file.path, 0), ends.get(file.path, b"")
-        # One byte more shows that the end begins with a whole line, unless it is all that the file ever had.
-        fits = found[-need - 1 : -need] == b"\n" if len(found) > need else size == 0 and len(found) == need
+        # What an entry has for a file begins with a whole line, so all that was found does; else the byte before shows it.
+        fits = len(found) == need or found[-need - 1 : -need] == b"\n"
         if need and fits and _append(tree, file.path, size, found[-need:]):
             whole.add(file.path)
             structlog.get_logger().error("metric_file_refilled", file=file.path, size_bytes=need)
@@ -57,7 +57,8 @@ def bring_over(journal: JournalWriter, tree: MetricTree) -> int:
     Raises: OSError.
     """
     try:
-        registered = {file.path: file.size for file in journal.files()}
+        # SQLite keeps any type in any column.
+        registered = {file.path: file.size for file in journal.files() if type(file.size) is int and file.size >= 0}
         forgotten = journal.forgotten_days()
     except (sqlite3.Error, ValueError, TypeError):
         return 0  # without the checkpoint nobody knows what the files have already
