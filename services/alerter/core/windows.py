@@ -8,7 +8,8 @@ thresholds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ LEAST_SLOT_MS: Final = 1_000
 NOTHING: Final = -1
 
 _ONE: Final = np.int32(1)
+#: Cells up to which their numbers have 16 bits.
+_RADIX_CELLS: Final = 1 << 16
 
 
 class Rows(NamedTuple):
@@ -33,46 +36,27 @@ class Rows(NamedTuple):
 
     ids: Ids
     ts: NDArray[np.int64]
-    failed: Values
+    failed: NDArray[Any]
     columns: Mapping[str, Values]
 
 
 class Cells(NamedTuple):
-    """Where rows go: `ids`, and the cell of each, the number of its slot among `places` · `size` + id."""
+    """Rows by slot and series. `order` sorts them so; cell k, the rows of one series in one slot, begins at `starts[k]` of that
+    order, has `counts[k]` rows and belongs to `ids[k]` and to the slot at `places[k]`.
+    """
 
+    order: NDArray[np.intp]
+    starts: NDArray[np.intp]
+    counts: Ids
     ids: Ids
-    cells: NDArray[np.int64]
-    places: NDArray[np.int64]
-    size: int
+    places: Ids
 
-    def of(self, rows: NDArray[np.bool_]) -> Cells:
-        """Some of the rows."""
-        return self._replace(ids=self.ids[rows], cells=self.cells[rows])
-
-    def added(self, weights: Values | None = None) -> Values:
-        """Rows, or the sum of their weights, of each id and place: [size, places]."""
-        width = len(self.places) * self.size
-        return np.asarray(np.bincount(self.cells, weights, minlength=width).reshape(len(self.places), self.size).T)
-
-    def extremes(self, values: Values) -> tuple[Values, Values]:
-        """The smallest and largest value of each id and place, ±inf where there is none: [size, places]."""
-        shape = (len(self.places), self.size)
-        least, most = np.full(shape, np.inf), np.full(shape, -np.inf)
-        np.minimum.at(least.reshape(-1), self.cells, values)
-        np.maximum.at(most.reshape(-1), self.cells, values)
-        return least.T, most.T
-
-    def by_place(self, keys: Keys) -> Iterator[tuple[int, Keys]]:
-        """(place, the keys of its rows)."""
-        if len(self.places) == 1:
-            yield int(self.places[0]), keys
-            return
-        number = (self.cells // self.size).astype(np.uint8)  # bytes are sorted by radix
-        ordered = keys[np.argsort(number, kind="stable")]
-        ends = np.cumsum(np.bincount(number, minlength=len(self.places))).tolist()
-        for place, start, end in zip(self.places.tolist(), [0, *ends], ends, strict=False):
-            if end > start:
-                yield place, ordered[start:end]
+    def by_place(self) -> Iterator[tuple[int, slice]]:
+        """(place, its rows in the order)."""
+        firsts = np.flatnonzero(np.concatenate(([True], self.places[1:] != self.places[:-1])))
+        bounds = [*self.starts[firsts].tolist(), len(self.order)]
+        for place, rows in zip(self.places[firsts].tolist(), pairwise(bounds), strict=True):
+            yield place, slice(*rows)
 
 
 class ColumnRing:
@@ -100,20 +84,23 @@ class ColumnRing:
 
     def add(self, cells: Cells, values: Values) -> None:
         """Fold the measured values of some slots in."""
-        measured = ~np.isnan(values)
-        if not measured.all():
-            cells, values = cells.of(measured), values[measured]
-        if not len(values):
-            return
-        self.count[:, cells.places] += cells.added()
-        self.total[:, cells.places] += cells.added(values)
-        least, most = cells.extremes(values)
-        self.least[:, cells.places] = np.minimum(self.least[:, cells.places], least)
-        self.most[:, cells.places] = np.maximum(self.most[:, cells.places], most)
+        ordered, at, starts, counts = values[cells.order], (cells.ids, cells.places), cells.starts, cells.counts
+        missing = np.isnan(ordered)
+        some_missing = bool(missing.any())
+        small = large = known = ordered
+        if some_missing:
+            counts = np.add.reduceat(~missing, starts, dtype=np.int64)
+            known, small, large = (np.where(missing, empty, ordered) for empty in (0.0, np.inf, -np.inf))
+        self.count[at] += counts
+        self.total[at] += np.add.reduceat(known, starts)
+        self.least[at] = np.minimum(self.least[at], np.minimum.reduceat(small, starts))
+        self.most[at] = np.maximum(self.most[at], np.maximum.reduceat(large, starts))
         if self.distribution:
-            keys = cells.ids * BINS + bin_of(values)
-            np.add.at(self.histogram.reshape(-1), keys, _ONE)
-            for place, of_slot in cells.by_place(keys.astype(np.int32)):
+            keys = np.repeat((cells.ids * BINS).astype(np.int32), cells.counts)
+            keys += bin_of(ordered)
+            for place, rows in cells.by_place():
+                of_slot = keys[rows][~missing[rows]] if some_missing else keys[rows]
+                np.add.at(self.histogram.reshape(-1), of_slot, _ONE)
                 self.parts[place].add_each(of_slot)
 
     def put(self, place: int, keys: Keys, counts: Values) -> None:
@@ -179,18 +166,16 @@ class SlidingWindow:
             columns = {name: values[in_time] for name, values in columns.items()}
             if not len(ids):
                 return
-        first, last = int(slots.min()), int(slots.max())
-        size, known = len(self.calls), np.arange(first, last + 1)
-        cells = Cells(ids, (slots - first) * size + ids, known % self.slots, size)
-        calls = cells.added()
-        self.calls[:, cells.places] += calls
-        failures = np.flatnonzero(failed)
-        if len(failures):
-            self.failures[:, cells.places] += cells._replace(cells=cells.cells[failures]).added()
+        cells = self._cells(ids, slots)
+        at = (cells.ids, cells.places)
+        self.calls[at] += cells.counts
+        if failed.any():
+            self.failures[at] += np.add.reduceat(failed[cells.order], cells.starts, dtype=np.int64)
         for name, ring in self.columns.items():
             if name in columns:
                 ring.add(cells, columns[name])
-        self.changed.update(known[calls.any(axis=0)].tolist())
+        oldest = self.head - self.slots + 1
+        self.changed.update((oldest + (np.unique(cells.places) - oldest) % self.slots).tolist())
 
     def advance(self, slot: int) -> None:
         """Let the window end with `slot`, if that is later than where it ends."""
@@ -261,6 +246,17 @@ class SlidingWindow:
     def idle(self, capacity: int) -> NDArray[np.bool_]:
         """Which ids below `capacity` have no call in the window."""
         return np.asarray(self.calls[:capacity].sum(axis=1) == 0)
+
+    def _cells(self, ids: Ids, slots: Ids) -> Cells:
+        first, size = int(slots.min()), len(self.calls)
+        number = (slots - first) * size + ids
+        # 16-bit numbers are sorted by radix.
+        small = number.astype(np.uint16) if (int(slots.max()) - first + 1) * size <= _RADIX_CELLS else number
+        order = np.argsort(small, kind="stable")
+        ordered = number[order]
+        starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+        slot, at_id = np.divmod(ordered[starts], size)
+        return Cells(order, starts, np.diff(np.append(starts, len(order))), at_id, (slot + first) % self.slots)
 
     def _clear(self, place: int) -> None:
         self.calls[:, place] = 0
