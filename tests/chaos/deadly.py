@@ -58,10 +58,12 @@ def _deadly(real: Callable[..., Any], place: places.Place, fatal: int) -> Callab
 
 
 def shift_clock(shift_ms: int) -> None:
-    """Everything that asks for the time of day is told another."""
-    nanoseconds, seconds = time.time_ns, time.time
+    """Everything that asks for the time is told another: as if so long had passed, not as if someone had set the clock."""
+    nanoseconds, seconds, any_clock = time.time_ns, time.time, time.clock_gettime_ns
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
     time.time_ns = lambda: nanoseconds() + shift_ms * 1_000_000
     time.time = lambda: seconds() + shift_ms / 1000
+    time.clock_gettime_ns = lambda clock: any_clock(clock) + (shift_ms * 1_000_000 if clock == boot else 0)
 
 
 def main(table: str, name: str, fatal: str) -> None:

@@ -87,12 +87,15 @@ def at_head(data: DataDirectory, consumers: Sequence[str] = CONSUMERS) -> None:
         )
 
 
-def check_rollups(data: DataDirectory, load: Load, verdict: Verdict) -> None:
-    """Minutes and totals of every series, from the rollups: the range is too long to be answered from the files."""
+def check_rollups(
+    data: DataDirectory, load: Load, verdict: Verdict, units: Sequence[str | None] = (None, "hour", "minute")
+) -> None:
+    """Totals of every series, and by units, from the rollups: the range is too long to be answered from the files."""
     times = [load.ts_of(number) for number in load.acknowledged]
     start, end = min(times) // MINUTE_MS * MINUTE_MS, max(times) // MINUTE_MS * MINUTE_MS + MINUTE_MS
     params = {"startMs": start - 3 * HOUR_MS, "endMs": end, "by": "tool"}
-    for unit, span_ms in ((None, end), ("hour", HOUR_MS), ("minute", MINUTE_MS)):
+    for unit in units:
+        span_ms = MINUTE_MS if unit == "minute" else HOUR_MS
         answer = ask(data, "aggregator", "rollup", params | ({"groupBy": unit} if unit else {}), timeout_s=60)
         expected: dict[tuple[int, str, str], Sum] = defaultdict(Sum)
         for number in load.acknowledged:

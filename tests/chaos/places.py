@@ -234,6 +234,27 @@ CONSUMERS: dict[str, Place] = {
     ),
 }
 
+#: Places of a clean-up, which has ingest forget days and then drops minutes of its own.
+CLEANUP: dict[str, Place] = {
+    "nothing removed": _of("aggregator", "cleanup:Cleanup._raw_days", "before", "before ingest is asked", (1,)),
+    "days forgotten": _of(
+        "aggregator", "cleanup:Cleanup._raw_days", "after", "with the days forgotten by ingest", (1,)
+    ),
+    "before the floors": _of(
+        "aggregator", "database:RollupDatabase.keep_floors", "before", "before its floors are stored", (1,)
+    ),
+    "floors raised": _of(
+        "aggregator",
+        "database:RollupDatabase.keep_floors",
+        "after",
+        "with the floors stored and every minute there",
+        (1,),
+    ),
+    "some minutes": _of(
+        "aggregator", "database:RollupDatabase.forget_minutes", "after", "with some of the minutes removed", (1,)
+    ),
+}
+
 #: Places of an alert that is resolved: its line in the history.
 HISTORY: dict[str, Place] = {
     "alerter: resolved, not archived": _of(
