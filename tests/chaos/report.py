@@ -41,11 +41,14 @@ without the code under test wherever it can:
 
 - **the JSONL files**: every acknowledged metric is there, once, in the file of its day and series, with every value that was
   sent; nothing is there that was never sent; every line is JSON and every file ends with a whole line;
-- **the rollups** of the aggregator, by minute and in total: calls, errors and the sum of the durations of every series;
-- **the alerter**: calls and errors in the window of every series, at most one open alert a condition, and an alert for the
-  series that always fails;
-- **the detector**: the calls it counted, and that it stands at the journal's head with the others;
-- **the index** of the metric files: lines, servers and tools.
+- **the rollups** of the aggregator, by minute, by hour and in total, and the files of hours: calls, errors, mean, least and
+  greatest duration and mean memory of every series;
+- **the alerter**: calls and errors in the window of every series, one alert a condition and no more, one for each series that
+  always fails, and the same in `active-alerts.json` and the history;
+- **the detector**: the calls that it knows of every series, and that each anomaly is written to its file once;
+- **the indexes** of metrics and anomalies: that they tell what the files hold.
+
+A case with ingest alone is compared with the files and their index, one with a pipeline with all of it.
 
 *Lost* is acknowledged and not stored, *doubled* is stored more than once, *unparsable* is a line that is not the one that was
 sent. *Back* is the longest that a killed process took until it answered as ready again.
