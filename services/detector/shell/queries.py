@@ -9,6 +9,7 @@ from typing import Any, Final
 from services.detector.core.answer import MAX_LIMIT, BadQuery, answer, parse_query, summary
 from services.detector.core.explain import anomaly
 from services.detector.shell.state import DetectorState
+from shared.batch import MAX_TS_MS
 from shared.consumer import Consumer
 from shared.rpc import Refusal
 from shared.runtime.service import Service, now_ms
@@ -46,11 +47,11 @@ class Queries:
         """{sinceMs, mcpServer?, limit?, detail?} → {anomalies, total, summary}: the stored ones, latest first."""
         since_ms, limit = params.get("sinceMs", 0), params.get("limit", 20)
         server = params.get("mcpServer")
-        if type(since_ms) is not int:
+        if type(since_ms) is not int or abs(since_ms) > MAX_TS_MS:
             raise Refusal("bad_parameter", "sinceMs: epoch milliseconds", field="sinceMs")
         if type(limit) is not int or not 0 <= limit <= MAX_LIMIT:
             raise Refusal("bad_parameter", f"limit: a whole number from 0 to {MAX_LIMIT}", field="limit")
-        if server is not None and not isinstance(server, str):
+        if server is not None and (not isinstance(server, str) or not _is_utf8(server)):
             raise Refusal("bad_parameter", "mcpServer: a name", field="mcpServer")
         events, total = self._state.database.recent(since_ms, server, limit)
         rows = [anomaly(event, full=params.get("detail") == "full") for event in events]
@@ -77,3 +78,8 @@ class Queries:
             yield
         finally:
             self._consumer.lock.release()
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether SQLite takes it; what came as anything else is known by its lone surrogates."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
