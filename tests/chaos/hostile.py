@@ -334,7 +334,10 @@ class Hostile:
         return Pairs([*pairs[:at], *put, *pairs[at + 1 :]])
 
     def _column_changed(self) -> bytes:
-        batch = dict(self._random.choice([value for value in self._values if isinstance(value, dict) and "n" in value]))
+        batches = [value for value in self._values if isinstance(value, dict) and "n" in value]
+        if not batches:
+            return self._field_changed()
+        batch = dict(self._random.choice(batches))
         for _ in range(self._random.choice((1, 1, 2))):
             name = self._random.choice(
                 ("n", "series", "ts", "duration", "ok", "cpu", "memory", "diskIO", "errors", "callIds")
