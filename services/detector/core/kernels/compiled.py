@@ -12,10 +12,11 @@ R = TypeVar("R")
 
 
 def compiled(signature: str, *, part: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Compile the function for exactly this signature, now; the plain function stays at `.py_func`. A `part` becomes part of the
-    functions that call it: passing it arrays costs more than what it does.
+    """Compile the function for exactly this signature, now; the plain function stays at `.py_func`. A `part` is for other kernels
+    alone and becomes part of them: passing it arrays costs more than what it does.
     """
+    # Wrappers that nobody calls take time to compile and memory.
     decorator: Callable[[Callable[P, R]], Callable[P, R]] = njit(
-        signature, cache=True, error_model="numpy", forceinline=part
+        signature, cache=True, error_model="numpy", forceinline=part, no_cfunc_wrapper=True, no_cpython_wrapper=part
     )
     return decorator

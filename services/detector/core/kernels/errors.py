@@ -62,13 +62,13 @@ _FADE_EVERY_MS = 600_000.0
 _HUGE = 1e280
 
 
-@compiled("float64(float64, float64, boolean)")
+@compiled("float64(float64, float64, boolean)", part=True)
 def ratio_of(rate: float, usual: float, failed: bool) -> float:
     """Likelihood ratio of one call: failing at `rate` against failing at `usual`."""
     return float(rate / usual) if failed else float((1.0 - rate) / (1.0 - usual))
 
 
-@compiled("void(float64, float64[:])")
+@compiled("void(float64, float64[:])", part=True)
 def learn_block(t: float, run: Row) -> None:
     """Add the block to what is usual, letting what was known before fade."""
     if run[FADED_AT] == 0.0:
@@ -85,7 +85,7 @@ def learn_block(t: float, run: Row) -> None:
     run[BLOCK_SEEN] = 0.0
 
 
-@compiled("float64(float64[:])")
+@compiled("float64(float64[:])", part=True)
 def usual_rate(run: Row) -> float:
     """The failure rate of the series when nothing is wrong, estimated with caution: an early run of luck must not make the
     ordinary rate look like an outbreak.
@@ -95,7 +95,7 @@ def usual_rate(run: Row) -> float:
     return float(min(max(rate, 1e-4), 0.5))
 
 
-@compiled("float64(float64[:], float64)")
+@compiled("float64(float64[:], float64)", part=True)
 def level_reached(run: Row, rate: float) -> float:
     """The least sensitive level at which the evidence suffices, 0 for none. `rate`: calls a minute."""
     always = run[STREAK] == run[CALLS] and run[STREAK] >= _MIN_STREAK
@@ -110,7 +110,7 @@ def level_reached(run: Row, rate: float) -> float:
     return 0.0
 
 
-@compiled("void(boolean, float64[:])")
+@compiled("void(boolean, float64[:])", part=True)
 def weigh(failed: bool, run: Row) -> None:
     """Move mixture and episode by one call of an event."""
     usual = run[USUAL]
@@ -129,7 +129,7 @@ def weigh(failed: bool, run: Row) -> None:
         run[FAILURES] += 1.0
 
 
-@compiled("float64(float64[:])")
+@compiled("float64(float64[:])", part=True)
 def strength(run: Row) -> float:
     """ln of the mean R."""
     mean = 0.0
@@ -138,7 +138,7 @@ def strength(run: Row) -> float:
     return math.log(max(mean, 1.0))
 
 
-@compiled("void(float64, boolean, float64[:])")
+@compiled("void(float64, boolean, float64[:])", part=True)
 def watch_end(t: float, failed: bool, run: Row) -> None:
     """Move the statistic that says whether an event is still going on."""
     usual = run[USUAL]
@@ -155,7 +155,7 @@ def watch_end(t: float, failed: bool, run: Row) -> None:
         run[CLOSING] = min(max(moved, 0.0), _CLOSING_CAP)
 
 
-@compiled("void(float64[:])")
+@compiled("void(float64[:])", part=True)
 def end(run: Row) -> None:
     """The event is over: the mixture starts anew. The episode's counts stay for the report and go with the next call."""
     run[PHASE] = IDLE
@@ -176,7 +176,7 @@ def end_if_silent(run: Row, t: float) -> float:
     return 0.0
 
 
-@compiled("boolean(float64, float64[:], float64)")
+@compiled("boolean(float64, float64[:], float64)", part=True)
 def opens(t: float, run: Row, rate: float) -> bool:
     """Whether an event begins with the call that was weighed last; if not, it is learned in time."""
     level = level_reached(run, rate)
@@ -254,7 +254,7 @@ def judge_idle(  # noqa: C901 - one loop in registers; `twins_sequential` says i
     return following
 
 
-@compiled("float64(float64, boolean, float64[:], float64)")
+@compiled("float64(float64, boolean, float64[:], float64)", part=True)
 def judge_open(t: float, failed: bool, run: Row, rate: float) -> float:
     """One call of an event under way: OPENED when it rose a level, how it closed, or 0."""
     weigh(failed, run)

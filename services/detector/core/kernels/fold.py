@@ -27,7 +27,7 @@ _MINUTE = 60_000
 _QUARTER = 900_000
 
 
-@compiled("int64(int64[:], int64, int64, int64)")
+@compiled("int64(int64[:], int64, int64, int64)", part=True)
 def row_of(times: NDArray[np.int64], filled: int, near: int, wanted: int) -> int:
     """The row of a time among `filled` ascending ones, looked for from row `near` on; −1 when there is none."""
     at = max(0, min(near, filled - 1))
@@ -38,7 +38,7 @@ def row_of(times: NDArray[np.int64], filled: int, near: int, wanted: int) -> int
     return at if filled > 0 and times[at] == wanted else -1
 
 
-@compiled("void(int64[::1], int64, int64[:, ::1])")
+@compiled("void(int64[::1], int64, int64[:, ::1])", part=True)
 def put_together(ts: NDArray[np.int64], start: int, found: NDArray[np.int64]) -> None:
     """Of calls from two minutes have those of the one that begins at `start` stand last, each in order of arrival."""
     at, minute_rows, quarter_rows = found[0], found[1], found[2]
@@ -114,6 +114,7 @@ def all_fit(values: NDArray[np.float64], first: float, last: float) -> bool:
 
 @compiled(
     "void(float64[::1], int64, float64, float64, float64, float64, float64, float64)",
+    part=True,
 )
 def merge(
     moment: NDArray[np.float64],

@@ -176,7 +176,7 @@ def learn_company(track: Row) -> None:
         track[FOLLOWED + level] += min(track[PAIRS + level], _MOST_COMPANY)
 
 
-@compiled("void(float64[:], int64, float64[:])")
+@compiled("void(float64[:], int64, float64[:])", part=True)
 def dismiss(base: Row, low: int, track: Row) -> None:
     """It was nothing: learn what was held back."""
     for i in range(int(track[HELD])):
@@ -226,7 +226,7 @@ def level_reached(track: Row) -> float:
     return 0.0
 
 
-@compiled("void(float64, float64[:], float64[:, :], int64)")
+@compiled("void(float64, float64[:], float64[:, :], int64)", part=True)
 def report(kind: float, track: Row, out: NDArray[np.float64], at: int) -> None:
     """Write a happening."""
     out[at, 0] = kind
@@ -234,7 +234,7 @@ def report(kind: float, track: Row, out: NDArray[np.float64], at: int) -> None:
         out[at, 1 + i] = track[i]
 
 
-@compiled("float64(float64, float64[:], int64, float64[:])", part=True)
+@compiled("float64(float64, float64[:], int64, float64[:])")
 def end_if_silent(t: float, base: Row, low: int, track: Row) -> float:
     """Close what nothing was heard of for long; the happening's kind, or 0. The track is idle after it."""
     silent = t - track[LAST]
@@ -265,7 +265,7 @@ def note_outside(t: float, value: float, base: Row, low: int, track: Row) -> Non
         learn(value, 1.0, base, low, track)
 
 
-@compiled("float64(float64, boolean, float64[:])")
+@compiled("float64(float64, boolean, float64[:])", part=True)
 def follow(t: float, outside: bool, track: Row) -> float:
     """Move an event under way by one call; 0, OPENED when it rose a level, or how it closed."""
     track[STRENGTH] = max(track[STRENGTH], track[SUM + int(track[LEVEL]) - 1])
