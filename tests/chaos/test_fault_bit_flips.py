@@ -89,7 +89,7 @@ def test_a_damaged_journal_costs_nothing_that_the_files_have(
         data = store.crashed_copy(memory_folder / "copy")
         DAMAGES[damage](journal_file(data, part), rng)
         before = Counter(durations_found(data)[0])
-        if registered(data) not in (None, sizes):
+        if not part and registered(data) not in (None, sizes):
             misled += 1  # a flip in a recorded size looks like a size: the file is cut to it
             shutil.rmtree(data.root)
             continue

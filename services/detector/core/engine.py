@@ -89,6 +89,18 @@ class Engine:
         self.calls_total += len(batch)
         return happenings
 
+    def forget_after(self, ts_ms: int) -> int:
+        """Forget series whose newest call is later: they heard it under a clock that was set back since, and would take every
+        call for a late one as long as it was ahead. How many went; they learn anew.
+        """
+        if self.newest_ts <= ts_ms:
+            return 0
+        ahead = [series for series in self.series.values() if series.newest_ts > ts_ms]
+        for series in ahead:
+            self._forget(series)
+        self.newest_ts = max((series.newest_ts for series in self.series.values()), default=-1)
+        return len(ahead)
+
     def close_silent(self, series: SeriesState, now_ms: int) -> list[Happening]:
         """Close by the clock what a series has heard nothing of for long."""
         happenings: list[Happening] = []
@@ -119,10 +131,13 @@ class Engine:
         stalest = min(self.series.values(), key=lambda series: series.newest_ts)
         if stalest.newest_ts > ts_ms - HISTORY_MS:
             return False
-        del self.series[stalest.key]
-        self.tools[stalest.key.server] -= 1
-        self.gone.append(stalest.number)
+        self._forget(stalest)
         return True
+
+    def _forget(self, series: SeriesState) -> None:
+        del self.series[series.key]
+        self.tools[series.key.server] -= 1
+        self.gone.append(series.number)
 
 
 def sort_batch(batch: Batch) -> tuple[SortedCalls, NDArray[np.int64]]:

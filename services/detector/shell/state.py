@@ -26,10 +26,12 @@ from services.detector.shell.history import batches_of_last_day
 from shared.consumer import Entry, Position, StoreSnapshot
 from shared.runtime.service import now_ms as clock_ms
 from shared.settings import Settings
-from shared.timespan import DAY_MS
+from shared.timespan import DAY_MS, MINUTE_MS
 
 #: Series swept in one turn of the clock, so that the stream never waits for long.
 SWEEP_SERIES: Final = 250
+#: No call is further ahead of our clock when it comes.
+AHEAD_MS: Final = 15 * MINUTE_MS
 
 
 class DetectorState:
@@ -90,6 +92,9 @@ class DetectorState:
     def tick(self, now_ms: int) -> bool:
         """Events that end by the clock, a part of the sweep, lines that could not be written before."""
         urgent = self.watch.tick(now_ms)
+        ahead = self.watch.engine.forget_after(now_ms + AHEAD_MS)
+        if ahead:
+            self._log.error("series_ahead_of_the_clock_forgotten", series=ahead)
         if now_ms - self.swept_ms >= self._settings.sweep_interval_s * 1000 or now_ms < self.swept_ms:
             self._begin_sweep(now_ms)
         if self._sweeping:

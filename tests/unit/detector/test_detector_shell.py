@@ -515,3 +515,26 @@ def test_stopping_does_not_wait_for_an_alerter_that_is_gone(delivery, monkeypatc
     courier.close()
     assert not delivered
     assert courier.waiting == 1
+
+
+def test_a_spike_is_found_after_a_clock_that_was_days_ahead_is_set_back(
+    make: Callable[[], DetectorState], clock: list[int]
+) -> None:
+    state = make()
+    clock[0] = NOW + 3 * DAY
+    seq = run(state, batch(times(20, start=T0 + 3 * DAY), ordinary(20)), now=clock[0])
+    state.tick(clock[0])
+    assert len(state.watch.engine.series) == 1
+    clock[0] = T0 + 5 * HOUR
+    state.tick(clock[0])
+    assert state.watch.engine.series == {}
+    seq = run(state, faulty(), seq, now=clock[0])
+    state.tick(clock[0])
+    assert [series.key for series in state.watch.engine.series.values()] == [KEY]
+    state.save(Position("e", seq))
+    state.saved(clock[0])
+    assert lines(state._data) != []
+    assert list(make().watch.engine.series) == []
+    again = make()
+    assert again.load() == Position("e", seq)
+    assert list(again.watch.engine.series) == [KEY]
