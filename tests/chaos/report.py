@@ -30,6 +30,10 @@ GROUPS = {
         "Faults of disk, clock and neighbours",
         "Calls fail, clocks jump, processes stand still, messages come twice.",
     ),
+    "hostile": (
+        "Hostile input",
+        "Messages, names and requests that nobody should send, with good metrics in between. Runs are messages.",
+    ),
 }
 
 INTRODUCTION = """# Reliability

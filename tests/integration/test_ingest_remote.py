@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 import zmq
 
+from perfmon import Producer
 from perfmon.keys import ClientKeys
 from perfmon.paths import DataDirectory
 from perfmon.pipeline.check_remote import check_remote
 from perfmon.rpc import RpcError
 from perfmon.wire import encode_batch, encode_rows, pack, request
 from tests.kit import ServiceProcess, Writer, eventually, row, stored
+from tests.kit.measure import descriptors, resident_mb
 from tests.kit.remote import answer, dealer, free_port, gate_stats, ring_of
 
 pytestmark = pytest.mark.pipeline
@@ -319,3 +321,62 @@ def test_the_doctor_tells_of_the_port_and_of_who_was_denied(
     assert "perfmon keys init" in found.found
     monkeypatch.delenv("PERFMON_INGEST_TCP")
     assert list(check_remote(data_directory)) == []
+
+
+def test_the_newer_internet_protocol_works_too(
+    keys: ClientKeys, data_directory: DataDirectory, start: Callable[..., ServiceProcess], tmp_path: Path
+) -> None:
+    if not has_ipv6():
+        pytest.skip("no IPv6 on this machine")
+    endpoint = f"tcp://[::1]:{free_port()}"
+    start("ingest", environment={"PERFMON_INGEST_TCP": endpoint})
+    file = tmp_path / "keys.json"
+    file.write_bytes(replace(keys, endpoint=endpoint).to_json())
+    with Producer(keys=file) as producer:
+        producer.record("far", "tool", 1.0)
+        assert producer.flush(20.0), producer.stats()
+        assert producer.stats().acknowledged_total == 1
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.usefixtures("others_are_served")
+def test_the_largest_frames_of_a_listed_client_cost_the_gate_a_bounded_memory(
+    ingest: ServiceProcess, endpoint: str, keys: ClientKeys, writer: Writer
+) -> None:
+    gate, head = ingest.stats()["remote"]["gatePid"], b"\x83\xa1v\x01\xa4kind\xa4rows\xa4rows"
+    settled_mb, ingest_mb = resident_mb(gate), resident_mb(ingest.pid)
+    lists = b"\xdd\x00\x0c\x00\x00" + b"\x90" * 786_432
+    with dealer(endpoint, keys) as far:
+        for _ in range(8):
+            far.send(head + b"\xdc\x00\x14" + lists * 20)
+        for _ in range(8):
+            assert answer(far, timeout_s=60)["error"]["code"] == "frame_too_large"
+        assert writer.write(row())["stored"] == 1
+    assert resident_mb(gate, peak=True) - settled_mb < 400
+    assert resident_mb(ingest.pid, peak=True) - ingest_mb < 32
+    assert ingest.stats()["remote"]["starts_total"] == 1
+
+
+@pytest.mark.usefixtures("others_are_served")
+def test_a_crowd_of_strangers_leaves_ingest_alone(
+    ingest: ServiceProcess, endpoint: str, data_directory: DataDirectory, writer: Writer
+) -> None:
+    before = descriptors(ingest.pid)
+    host, port = endpoint.removeprefix("tcp://").split(":")
+    strangers = [socket.create_connection((host, int(port)), timeout=10) for _ in range(300)]
+    for stranger in strangers[::2]:
+        stranger.sendall(b"\xff" + b"\0" * 8 + b"\x7f\x03\x00CURVE" + b"\0" * 47)
+    assert writer.write(row())["stored"] == 1
+    assert descriptors(ingest.pid) <= before + 2
+    for stranger in strangers:
+        stranger.close()
+    eventually(lambda: gate_stats(data_directory)["connections"] == 1, "only the listed one is left")
+    eventually(lambda: sum(gate_stats(data_directory)["deniedByReason"].values()) >= 300, "all are counted")

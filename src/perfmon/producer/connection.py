@@ -86,6 +86,8 @@ def connected(context: zmq.Context[Any], address: Address, *, acks: bool) -> Ite
             socket.setsockopt(zmq.CURVE_SERVERKEY, address.keys.server_key.encode())
             socket.setsockopt(zmq.CURVE_PUBLICKEY, address.keys.public_key.encode())
             socket.setsockopt(zmq.CURVE_SECRETKEY, address.keys.secret_key.encode())
+        if address.endpoint.startswith("tcp://"):
+            socket.setsockopt(zmq.IPV6, 1)  # both versions
         socket.connect(address.endpoint)
         yield Connection(socket, monitor)
     finally:
