@@ -154,7 +154,7 @@ RECOVERY: dict[str, Place] = {
     "nothing replayed": _ingest(f"{_VIEW}.replay", "before", "with the files cut and nothing replayed", (1,)),
     "in the replay": _ingest(f"{_VIEW}.replay", "after", "with a part replayed", (1, 5, 20, 40)),
     "in a replayed write": _ingest(
-        "os:pwrite", "middle", "with half of a replayed write in its file", (1, 2, 9, 33), _below("metrics")
+        "os:pwrite", "middle", "with half of a replayed write in its file", (1, 2, 3, 4), _below("metrics")
     ),
     "replayed": _ingest(
         "services.ingest.recovery:recover", "after", "with everything replayed and no checkpoint", (1, 1)

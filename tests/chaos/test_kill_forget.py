@@ -9,7 +9,7 @@ import pytest
 
 from perfmon.rpc import RpcError
 from tests.chaos.ingest_story import IngestStory
-from tests.chaos.numbered import iso_of
+from tests.chaos.numbered import SERIES, iso_of
 from tests.chaos.places import FORGET
 from tests.chaos.rounds import rounds
 
@@ -23,9 +23,14 @@ ENVIRONMENT = {"PERFMON_RAW_RETENTION_HOURS": "72", "PERFMON_CHECKPOINT_INTERVAL
 SOME = 3_000
 
 
+def of_two_days(number: int, now_ms: int) -> int:
+    """Half of the metrics of every series are of yesterday."""
+    return now_ms - number // len(SERIES) % 2 * DAY_MS
+
+
 @pytest.mark.parametrize("name", FORGET)
 def test_killed_while_a_day_is_forgotten(name: str, tell: Tell) -> None:
-    story = tell(environment=ENVIRONMENT, moment=lambda number, now_ms: now_ms - number % 2 * DAY_MS)
+    story = tell(environment=ENVIRONMENT, moment=of_two_days)
     yesterday = iso_of(time.time_ns() // 1_000_000 - DAY_MS)[:10]
     gone: set[int] = set()
     place = FORGET[name]
@@ -57,7 +62,7 @@ def test_killed_while_a_day_is_forgotten(name: str, tell: Tell) -> None:
 
 
 def test_killed_at_the_checkpoint_after_a_day_was_forgotten(tell: Tell) -> None:
-    story = tell(environment=ENVIRONMENT, moment=lambda number, now_ms: now_ms - number % 2 * DAY_MS)
+    story = tell(environment=ENVIRONMENT, moment=of_two_days)
     yesterday = iso_of(time.time_ns() // 1_000_000 - DAY_MS)[:10]
     gone: set[int] = set()
     story.start()
