@@ -22,8 +22,8 @@ def in_full(*values: Any) -> Any:
     return pytest.param(*values, marks=full_only)
 
 
-def sampled(start: int, end: int, *, short: int) -> Iterator[int]:
-    """Every number from `start` up to and including `end` in full, else about `short` of them, both ends among them."""
-    step = 1 if ROUNDS >= FULL else max(1, (end - start) // (short * max(1, ROUNDS) // 2))
+def sampled(start: int, end: int, *, short: int, step: int = 1) -> Iterator[int]:
+    """Every `step`-th number from `start` up to and including `end` in full, else about `short`; both ends among them."""
+    step = step if ROUNDS >= FULL else max(1, (end - start) // (short * max(1, ROUNDS) // 2))
     yield from range(start, end, step)
     yield end
