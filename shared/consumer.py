@@ -36,9 +36,10 @@ __all__ = ["Consumer", "ConsumerState", "Entry", "Position", "StateNotSaved", "S
 STREAM_HWM: Final = 64
 #: Entries applied from the stream in one turn of the loop, so that queries are answered in between.
 STREAM_TURN: Final = 64
-#: Share of one core that saving may take; a save that costs more makes the next one come later, up to SAVE_STRETCH times.
+#: Share of one core that saving may take: a save that costs more makes the next one come later, but no later than this after
+#: it, so that what a crash makes us replay is done in two seconds.
 SAVE_SHARE: Final = 0.005
-SAVE_STRETCH: Final = 5.0
+SAVE_LATEST_S: Final = 5.0
 #: How long one turn of catching up may take, likewise.
 CATCH_UP_TURN_S: Final = 0.25
 #: Pause before the journal is read again after it could not be.
@@ -127,16 +128,17 @@ class Consumer:
     def _on_stream(self) -> None:
         for _ in range(STREAM_TURN):
             try:
-                frame = self._stream.recv(zmq.NOBLOCK)
+                frame = self._stream.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
-            body = self._stream.recv(copy=False).buffer if self._stream.getsockopt(zmq.RCVMORE) else None
-            while self._stream.getsockopt(zmq.RCVMORE):
-                self._stream.recv()
+            parts = [frame]
+            while parts[-1].more:
+                parts.append(self._stream.recv(copy=False))
             try:
-                header = unpack_envelope(frame)
+                header = unpack_envelope(frame.buffer)
             except WireError:
                 continue
+            body = parts[1].buffer if len(parts) == 2 else None
             self._on_message(header.kind, header.body, body)
         if self._gathered and not self._apply_is_due:
             wait_s = self._applied_at + GATHER_S - time.monotonic()
@@ -375,7 +377,7 @@ class Consumer:
             self._log.error("entry_parked_after_crashes", epoch=deadly[0], seq=deadly[1])
 
     def _save(self, *, force: bool = False) -> None:
-        stretch = min(self._save_cost_s / SAVE_SHARE, SAVE_STRETCH * self._save_every_s)
+        stretch = min(self._save_cost_s / SAVE_SHARE, SAVE_LATEST_S)
         due = time.monotonic() - self._saved_at >= max(self._save_every_s, stretch)
         if not self.position.epoch or not (force or (due and self.position != self._saved)):
             return
