@@ -19,7 +19,7 @@ MAX_CLIENTS: Final = 256
 #: After so long without a message in either direction a client's socket is closed.
 IDLE_S: Final = 120.0
 #: Messages on their way to ingest, a client; beyond it the gate reads no more from anybody.
-SEND_HWM: Final = 4
+SEND_HWM: Final = 64
 
 Socket = zmq.Socket[bytes]
 

@@ -36,7 +36,7 @@ TURN_MESSAGES: Final = 64
 HEARTBEAT_MS: Final = 2_000
 HEARTBEAT_TIMEOUT_MS: Final = 6_000
 #: How long to wait when ingest takes no more.
-RETRY_S: Final = 0.02
+RETRY_S: Final = 0.002
 #: How often the key ring is looked at, and a port that was taken is tried again.
 TICK_S: Final = 1.0
 REBIND_S: Final = 5.0
