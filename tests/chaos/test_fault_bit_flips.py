@@ -6,6 +6,7 @@ SQLite keeps no checksum of what it stores, so a flip inside a value can go unno
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import sqlite3
@@ -24,7 +25,7 @@ from shared.batch import build
 from shared.consumer import ConsumerState, Entry, Position
 from shared.database import is_damage
 from shared.journal import list_segments
-from shared.settings import Settings
+from shared.settings import Settings, SettingsError, load_settings
 from shared.store.raw import read_raw
 from shared.timespan import DAY_MS
 from tests.chaos.faults.damage import flip_bits, nul_tail, nuls_behind
@@ -285,4 +286,25 @@ def json_files(data: DataDirectory) -> list[Path]:
     """What is read whole and not a database; the settings are a person's, and a damaged one is refused by its name."""
     folders = (data.index, data.alerts, data.state / "call-ids")
     found = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
-    return [*found, *(path for path in [data.config / "thresholds.json"] if path.exists())]
+    others = (data.config / "thresholds.json", data.journal / "witness")
+    return [*found, *(path for path in others if path.exists())]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_settings_are_taken_or_refused_by_their_name(
+    damage: str, memory_folder: Path, rng: random.Random
+) -> None:
+    data = DataDirectory(memory_folder / "data")
+    data.create()
+    path = data.config / "settings.json"
+    whole = json.dumps({"raw_retention_hours": 24, "append_interval_s": 1.0, "log_level": "info"})
+    refused: list[str] = []
+    for _ in range(TRIES):
+        path.write_text(whole)
+        DAMAGES[damage](path, rng)
+        try:
+            load_settings(data)
+        except SettingsError as error:
+            refused.append(str(error))
+    assert refused
+    assert all("setting" in reason for reason in refused)
