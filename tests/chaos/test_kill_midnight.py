@@ -22,9 +22,8 @@ DAY_MS = 86_400_000
 RATE = 4_000
 #: Kills on each side of midnight.
 KILLS = rounds(15)
-#: How long the pipeline has before the clock's first midnight could come: nothing is lost if it is too short, but all kills
-#: would be on one side.
-BEFORE_MS = 10_000
+#: How long the pipeline has to start before midnight; if that is too short, nothing but the first metrics is of the day before.
+BEFORE_MS = 15_000
 ENVIRONMENT = {"PERFMON_CHECKPOINT_INTERVAL_S": "0.3", "PERFMON_SEGMENT_MB": "1"}
 
 
@@ -32,10 +31,10 @@ def test_killed_while_the_clock_passes_midnight(start: Start, data_directory: Da
     rng = random.Random(12)
     shift_ms = DAY_MS - (time.time_ns() // 1_000_000 + BEFORE_MS + KILLS * 1_000) % DAY_MS
     pipeline = SmallPipeline(start, ENVIRONMENT, shift_ms=shift_ms)
-    pipeline.start()
-    load = Load(data_directory, RATE, moment=lambda _, now_ms: now_ms + shift_ms).start()
     first_day, kills = (time.time_ns() // 1_000_000 + shift_ms) // DAY_MS, [0, 0]
+    load = Load(data_directory, RATE, moment=lambda _, now_ms: now_ms + shift_ms).start()
     try:
+        pipeline.start()
         while kills[1] < KILLS:
             time.sleep(rng.uniform(0.05, 0.5))  # the moment of the kill; nothing is awaited
             victim = rng.choice(("ingest", "ingest", *CONSUMERS))
