@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.pipeline, pytest.mark.timeout(3600)
 SHORT = bool(os.environ.get("CHAOS_ROUNDS"))
 MESSAGES = int(os.environ.get("CHAOS_MESSAGES") or (30_000 if SHORT else 1_000_000))
 #: Of the hypothesis grammar; each is some twenty messages.
-EXAMPLES = 100 if SHORT else 2_000
+EXAMPLES = 100 if SHORT else 1_000
 #: What ingest's memory may grow by, whatever comes in messages of ordinary size.
 GROWTH_MB = 200
 #: And for messages of the largest size there is, while one is looked at.

@@ -26,7 +26,7 @@ CAP = 10_000
 A_MESSAGE = 500
 MAX_DESCRIPTORS = 256
 #: What a process may grow by from its first message on: 10,000 series, and whatever they are kept in.
-GROWTH_MB = {"ingest": 200, "aggregator": 250, "detector": 250, "alerter": 400}
+GROWTH_MB = {"ingest": 200, "aggregator": 250, "detector": 250, "alerter": 500}
 
 
 def batch(first: int, now_ms: int) -> bytes:
