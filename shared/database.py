@@ -25,6 +25,8 @@ _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 #: Where the header says which format writes and reads the file (https://sqlite.org/fileformat2.html), and the newest one.
 _VERSIONS_OFFSET: Final = 18
 _WAL_VERSION: Final = 2
+#: The header: the size of a page is at 16, the number of pages at 28.
+_HEADER_BYTES: Final = 100
 #: Failures that say nothing about the file: the disk is full, somebody holds a lock, no descriptors are left.
 _OF_THE_MOMENT: Final = {
     sqlite3.SQLITE_BUSY,
@@ -123,10 +125,26 @@ def _claim(path: Path) -> None:
         raise UntrustedDatabase(f"{path.name} is not a file")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     versions = os.pread(descriptor, 2, _VERSIONS_OFFSET)
+    short = _is_cut(path, descriptor)
     os.close(descriptor)
+    if short:
+        raise UntrustedDatabase(f"{path.name} is shorter than it says")
     if any(version > _WAL_VERSION for version in versions):
         # SQLite would take it for one of its future formats, which it only reads.
         raise UntrustedDatabase(f"{path.name} has a damaged header")
+
+
+def _is_cut(path: Path, descriptor: int) -> bool:
+    """Whether the end of a database is gone, which SQLite would read as zeros: rows would be others. What its log still has to
+    bring may make it longer, so this is told only without one.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    header = os.pread(descriptor, _HEADER_BYTES, 0)
+    if len(header) < _HEADER_BYTES or (log.exists() and log.stat().st_size):
+        return False
+    page_bytes = int.from_bytes(header[16:18], "big")
+    pages = int.from_bytes(header[28:32], "big")
+    return os.fstat(descriptor).st_size < pages * (65_536 if page_bytes == 1 else page_bytes)
 
 
 def _configure(connection: sqlite3.Connection, page_bytes: int) -> None:
