@@ -20,9 +20,8 @@ from services.ingest.view import View
 INLINE_ROWS: Final = 500
 #: Rows that come together only under a load for which the compiled formatter pays.
 COMPILE_ROWS: Final = 10_000
-#: What is compiled then, how far it steps back, and how long it may take.
+#: What is compiled then, and how long it may take.
 KERNEL: Final = "services.ingest.core.line_kernel"
-COMPILE_NICENESS: Final = 5
 COMPILE_LIMIT_S: Final = 120.0
 
 
@@ -99,7 +98,7 @@ class Appender:
 
     def _load(self) -> None:
         # First in a process of its own, which leaves the code in numba's cache: compiling would hold up the loop for seconds.
-        command = [sys.executable, "-P", "-c", f"import os; os.nice({COMPILE_NICENESS}); import {KERNEL}"]
+        command = [sys.executable, "-P", "-c", f"import {KERNEL}"]
         try:
             subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=COMPILE_LIMIT_S)
             self._view.formatter.compile()
