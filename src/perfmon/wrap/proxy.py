@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def run(options: WrapOptions) -> int:
     to_client = _connect(server, tap)
     _start_observer(options, server.pid, reading)
     tap.start()
-    code = server.wait()
+    code = signals.wait_for(server)
     _drain(to_client)
     if not tap.close(TAP_CLOSE_S):
         _say("observation ended early; the traffic was not affected, the last calls were not recorded")
@@ -161,6 +162,11 @@ class _Signals:
     def __init__(self) -> None:
         self._server: subprocess.Popen[bytes] | None = None
         self._waiting: list[int] = []
+        self._woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        # Without a handler of ours its byte would not be written.
+        signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in FORWARDED:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._arrived)
@@ -170,6 +176,13 @@ class _Signals:
         self._server = server
         while self._waiting:
             server.send_signal(self._waiting.pop(0))
+
+    def wait_for(self, server: subprocess.Popen[bytes]) -> int:
+        """The server's exit code. A signal that comes in the moment before we wait is passed on too: it leaves a byte."""
+        while (code := server.poll()) is None:
+            select.select([self._woken], [], [])
+            os.read(self._woken, 64)
+        return code
 
     def _arrived(self, number: int, _frame: FrameType | None) -> None:
         if self._server is None:
