@@ -104,6 +104,7 @@ class Consumer:
             self._load()
             self._suspects = Position(*self._parking.suspects())
         service.watch(self._stream, self._on_stream)
+        service.rpc.before = self._apply_what_came
         service.every(1.0, self._tick)
         self._progress.start(lambda: self._saved)
         service.on_stop(self._stop)
@@ -147,6 +148,11 @@ class Consumer:
             else:
                 self._apply_is_due = True
                 self.service.after(wait_s, self._apply_gathered)
+
+    def _apply_what_came(self) -> None:
+        """Whoever asks is answered with all that has arrived."""
+        self._on_stream()
+        self._apply_gathered()
 
     def _on_message(self, kind: str, header: dict[str, Any], body: Body | None) -> None:
         if kind == Kind.DISK_FULL:

@@ -45,6 +45,8 @@ class _Method(NamedTuple):
     mutation: bool
 
 
+#: Methods that are answered whatever the service is at.
+AT_ANY_TIME: Final = frozenset({"ping", "stats"})
 #: Requests of one connection that may wait.
 RECEIVE_HWM: Final = 1_000
 
@@ -74,6 +76,8 @@ class RpcServer:
         self.requests_total = 0
         self.refused_total = 0
         self.failed_total = 0
+        #: Called before a method other than ping and stats is: what is about to be asked of may be brought up to date.
+        self.before: Callable[[], None] = lambda: None
         self._call_soon = call_soon
         self._methods: dict[str, _Method] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="query")
@@ -119,6 +123,8 @@ class RpcServer:
             self._send(socket, envelope, error_reply(request_id, "unknown_method", text))
             return
         self.requests_total += 1
+        if name not in AT_ANY_TIME:
+            self.before()
         self._dispatch(socket, list(envelope), request_id, method, params)
 
     def close(self) -> None:
