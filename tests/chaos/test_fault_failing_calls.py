@@ -145,35 +145,36 @@ def test_a_checkpoint_never_says_more_than_was_synced(
 
 def test_a_failing_sync_of_the_journal_is_no_acknowledgement(start: Start, tmp_path: Path, load: Load) -> None:
     shim = SyncShim(tmp_path)
-    environment = {**SMALL, **shim.environment}
-    ingest = start("ingest", environment=environment)
+    ingest = Supervised(lambda: start("ingest", ready=False, environment={**SMALL, **shim.environment}))
+    ingest.keep(ready, "ingest is ready")
     load.start()
     for number in range(rounds(6)):
         flowing(load)
+        refused, starts = _refused(ingest.process.stats()), ingest.starts
         shim.failing = True
-        refused = told(ingest)
-        ingest.eventually(lambda stats, refused=refused: _refused(stats) > refused, "producers are told")
+
+        def told(process: ServiceProcess, more: int, refused: int = refused, starts: int = starts) -> bool:
+            # It ends rather than claim when the sync of a checkpoint is the first to fail.
+            return ingest.starts > starts or _refused(process.call("stats", timeout_s=1.0)) > refused + more
+
+        ingest.keep(lambda process, told=told: told(process, 2), "producers are told")
         acknowledged = len(load.acknowledged)
-        ingest.eventually(lambda stats, refused=refused: _refused(stats) > refused + 2, "they are told again")
+        ingest.keep(lambda process, told=told: told(process, 4), "they are told again")
         assert len(load.acknowledged) == acknowledged
         if number % 2:
             # What was refused may be found in the journal's log now; it comes again with the same sequence.
-            ingest.kill()
+            ingest.process.kill()
         shim.failing = False
-        if ingest.process.poll() is not None:  # killed, or the sync of a checkpoint failed too
-            ingest = start("ingest", environment=environment)
-        flowing(load)
+        ingest.keep(ready, "ingest is ready")
+        goal = len(load.acknowledged) + 2_000
+        ingest.keep(lambda _, goal=goal: len(load.acknowledged) >= goal, "metrics are acknowledged again")
     judge(
         "fsync EIO of the journal",
         "SQLite's syncs fail for a while: nothing is acknowledged, and what was refused is taken when it comes again.",
-        ingest,
+        ingest.process,
         load,
         kills=rounds(6) // 2,
     )
-
-
-def told(ingest: ServiceProcess) -> int:
-    return _refused(ingest.stats())
 
 
 def _refused(stats: dict[str, Any]) -> int:
