@@ -33,9 +33,10 @@ NAMES: Final = {
     "latency": "one metric, one tool call: how long a caller waits",
     "footprint": "memory and CPU of an idle pipeline",
     "startup": "how long until it answers",
+    "detection": "faults found, false alarms, their delay; the detector's speed",
 }
 #: Benchmarks whose `run` takes all options; the others' takes the number of runs alone.
-_WITH_OPTIONS: Final = frozenset({"ingest", "stages", "ingest-latency", "survival"})
+_WITH_OPTIONS: Final = frozenset({"ingest", "stages", "ingest-latency", "survival", "detection"})
 #: Exit codes: a figure failed its threshold, or a benchmark could not be run; a word on the command line was wrong.
 EXIT_FAILED: Final = 1
 EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
