@@ -1,0 +1,276 @@
+"""How unusual is the next point of a series? The scorer of `auto`: points (time, value) at any spacing, O(1) memory and time.
+
+There is one idea, *excess beyond the record*, applied to few streams derived from the points, each with a reason:
+
+- `range`: the value itself. A spike, a drop.
+- `shift`: its mean over the last hour. A level that single values do not leave far enough to tell.
+- `drift`: its mean over the last six hours. Slow growth, leaks.
+- `volatility`: its deviation over the last six hours. A process that became restless, or flat.
+- `jump`: the change from the point before. A break in a series that wanders anywhere in time.
+- `season`: the hour's mean less what is usual for this hour of the day. A peak that is usual at noon is not at night, and the
+  other way round; a day without its peak is unusual though every value was seen before.
+
+Of each stream a record is kept, the highest and the lowest value, which fades towards the mean within two months. How far a
+stream is beyond it, measured by the record's own width and the stream's deviation, is its excess e, and e/(e + 1) its part of the
+*strength*; nothing is fitted, all weigh the same. A record adapts to any distribution, cycle or heavy tail by itself: it is
+passed seldom by what is usual. Strength is damped while little is known. SCORE is for ranking and alerting: strength by the
+strength that alerts, less what is left of the last alert (peak and hold, half-life a day), so that one event alerts once.
+
+TAIL_P is calibrated, and not by a model of the values, which a heavy or quantised tail would belie: for each sensitivity a limit
+is *controlled* so that it is passed as often as the sensitivity says. It rises with every passing and falls between them (adaptive
+conformal inference: Gibbs & Candès 2021, with events in the place of points), whatever the distribution is.
+
+A state is f64[SIZE]; the names below are its places. Values that are not finite are passed over.
+"""
+
+# ruff: noqa: PLR0917 - kernels are called by position
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.detector.core.kernels.compiled import compiled
+
+Row = NDArray[np.float64]
+
+#: Of the point observed last: the score, 1.0 alerts; its chance a look; what was expected and the band of the stream that
+#: contributed most; that stream; the recent level's distance from the usual one in deviations.
+SCORE, TAIL_P, EXPECTED, LOWER, UPPER, PART, LEVEL = range(7)
+#: Strength before hold; how close to a record, and beyond it, for the limits; points seen; first and latest time, s.
+STRENGTH, CLOSENESS, COUNT, FIRST_S, LAST_S = range(7, 12)
+#: The value before; means over an hour and six hours; squares around the latter; what is left of the last alert.
+PREVIOUS, FAST, SLOW, SLOW_SQUARES, HOLD = range(12, 17)
+#: The latest step in time, s, and what fades in it: six factors.
+STEP, FADING = 17, 18
+#: Three places each, low to high sensitivity: ln of the limit of CLOSENESS, and when it was last passed, s.
+LIMIT, PASSED_S = 24, 27
+#: Of each stream: mean, variance, highest, lowest.
+STREAM: Final = 30
+_WIDTH: Final = 4
+PARTS: Final = ("range", "shift", "drift", "volatility", "jump", "season")
+_STREAMS: Final = len(PARTS)
+_SEASON: Final = _STREAMS - 1
+#: Of each hour of the day (UTC): its mean, and the number of points.
+HOUR_MEAN: Final = STREAM + _WIDTH * _STREAMS
+HOUR_COUNT: Final = HOUR_MEAN + 24
+SIZE: Final = HOUR_COUNT + 24
+
+#: Chance of an alarm a look, by sensitivity: one a month, week, day at a look a minute.
+LIMITS: Final = {"low": 1.0 / 43_200.0, "medium": 1.0 / 10_080.0, "high": 1.0 / 1_440.0}
+#: Columns of what `observe_many` writes.
+COLUMNS: Final = 7
+
+_HOUR_S = 3_600.0
+_DAY_S = 86_400.0
+_FAST_S = _HOUR_S
+_SLOW_S = 6.0 * _HOUR_S
+#: Time over which a stream's mean and deviation are taken, and a record fades.
+_USUAL_S = 7.0 * _DAY_S
+_RECORD_S = 60.0 * _DAY_S
+#: Time of an hour of the day itself: a week of days.
+_OF_HOUR_S = 7.0 * _HOUR_S
+_HOLD_S = _DAY_S / math.log(2.0)
+#: Excess is counted in this share of the record's width, this of the deviation, and a floor for what is flat or quantised.
+_OF_WIDTH = 0.1
+_OF_DEVIATION = 0.5
+_FLOOR_OF_MEAN = 1e-3
+_FLOOR_OF_DEVIATION = 0.02
+_FLOOR = 1e-12
+#: Age and points after which strength is damped by 1/e alone.
+_YOUNG_S = _DAY_S
+_YOUNG_POINTS = 50.0
+#: The strength that alerts.
+_ALERT = 0.2
+#: Values are cut to this, so that their squares are finite.
+_HUGE = 1e100
+_CAP_COUNT = 1e9
+_LEVELS = 3
+_RATES = (LIMITS["low"], LIMITS["medium"], LIMITS["high"])
+#: Limits at first, as CLOSENESS, and how much ln of one rises when it is passed.
+_FIRST_LIMITS = (math.log(5.0), math.log(2.5), math.log(1.2))
+_GAIN = (0.3, 0.3, 0.2)
+_LEAST_LIMIT = math.log(0.2)
+_MOST_LIMIT = math.log(30.0)
+#: Passings no further apart are one.
+_APART_S = _HOUR_S
+#: A look is a minute at most.
+_LOOK_S = 60.0
+_UNUSUAL_ENOUGH = -2.0
+
+
+@compiled("void(float64, float64[:])", part=True)
+def note_step(step_s: float, state: Row) -> None:
+    """What fades in a step of time; the same for as long as points come at the same pace."""
+    state[STEP] = step_s
+    state[FADING] = 1.0 - math.exp(-step_s / _FAST_S)
+    state[FADING + 1] = 1.0 - math.exp(-step_s / _SLOW_S)
+    state[FADING + 2] = 1.0 - math.exp(-step_s / _USUAL_S)
+    state[FADING + 3] = math.exp(-step_s / _RECORD_S)
+    state[FADING + 4] = 1.0 - math.exp(-step_s / _OF_HOUR_S)
+    state[FADING + 5] = math.exp(-step_s / _HOLD_S)
+
+
+@compiled("void(float64, float64, float64[:])", part=True)
+def begin(t_s: float, value: float, state: Row) -> None:
+    """The first point of a series."""
+    state[COUNT] = 1.0
+    state[FIRST_S] = state[LAST_S] = t_s
+    state[PREVIOUS] = state[FAST] = state[SLOW] = value
+    state[TAIL_P] = 1.0
+    state[EXPECTED] = state[LOWER] = state[UPPER] = value
+    for k in range(3):
+        at = STREAM + _WIDTH * k
+        state[at] = state[at + 2] = state[at + 3] = value
+    for level in range(_LEVELS):
+        state[LIMIT + level] = _FIRST_LIMITS[level]
+        state[PASSED_S + level] = -math.inf
+    hour = int(math.floor(t_s / _HOUR_S)) % 24
+    state[HOUR_MEAN + hour] = value
+    state[HOUR_COUNT + hour] = 1.0
+    note_step(0.0, state)
+
+
+@compiled("float64(float64, float64, float64[:])", part=True)
+def control(closeness: float, t_s: float, state: Row) -> float:
+    """Compare with the limits of the sensitivities, and move them; the chance of such a closeness a look."""
+    looks = min(1.0, state[STEP] / _LOOK_S)
+    distance = math.log(max(closeness, 1e-3))
+    p, above, chance = 0.0, 0.0, 0.0
+    for level in range(_LEVELS - 1, -1, -1):
+        # From high to low sensitivity: a limit is never below that of a more sensitive setting.
+        limit, rate = state[LIMIT + level], _RATES[level]
+        if level == _LEVELS - 1:
+            if distance < limit:
+                p = rate ** max(0.0, (distance - _UNUSUAL_ENOUGH) / (limit - _UNUSUAL_ENOUGH))
+        else:
+            limit = max(limit, above + 0.02)
+            if p == 0.0 and distance < limit:
+                p = chance * (rate / chance) ** ((distance - above) / (limit - above))
+        above, chance = limit, rate
+        if distance >= limit:
+            if t_s - state[PASSED_S + level] >= _APART_S:
+                state[LIMIT + level] = min(limit + _GAIN[level], _MOST_LIMIT)
+            state[PASSED_S + level] = t_s
+        else:
+            state[LIMIT + level] = max(state[LIMIT + level] - _GAIN[level] * rate * looks, _LEAST_LIMIT)
+    if p == 0.0:
+        p = chance * math.exp(-2.0 * (distance - above))
+    return min(max(p, 1e-12), 1.0)
+
+
+@compiled("float64(float64, float64, float64[:])", part=True)
+def observe_next(t_s: float, value: float, state: Row) -> float:
+    """A point that is not the first; its score."""
+    step_s = max(t_s - state[LAST_S], 0.0)
+    if step_s != state[STEP]:
+        note_step(step_s, state)
+    state[LAST_S] = max(state[LAST_S], t_s)
+    count = min(state[COUNT] + 1.0, _CAP_COUNT)
+    state[COUNT] = count
+    least = 1.0 / count
+    # The streams.
+    fast = state[FAST] + max(state[FADING], least) * (value - state[FAST])
+    share = max(state[FADING + 1], least)
+    away = value - state[SLOW]
+    slow = state[SLOW] + share * away
+    squares = (1.0 - share) * (state[SLOW_SQUARES] + share * away * away)
+    hour = int(math.floor(t_s / _HOUR_S)) % 24
+    of_hour, seen = state[HOUR_MEAN + hour], state[HOUR_COUNT + hour] + 1.0
+    age_s = state[LAST_S] - state[FIRST_S]
+    seasonal = age_s >= _DAY_S and seen > 1.0
+    state[HOUR_COUNT + hour] = min(seen, _CAP_COUNT)
+    state[HOUR_MEAN + hour] = of_hour + max(state[FADING + 4], 1.0 / seen) * (fast - of_hour)
+    jump = abs(value - state[PREVIOUS])
+    state[PREVIOUS], state[FAST], state[SLOW], state[SLOW_SQUARES] = value, fast, slow, squares
+    # How far each is beyond its record.
+    usual, deviation = state[STREAM], math.sqrt(state[STREAM + 1])
+    floor = _FLOOR_OF_MEAN * abs(usual) + _FLOOR_OF_DEVIATION * deviation + _FLOOR
+    by_hour = seasonal and state[STREAM + _WIDTH * _SEASON + 1] < state[STREAM + _WIDTH + 1]
+    state[EXPECTED] = of_hour if by_hour else usual
+    state[LOWER], state[UPPER] = state[STREAM + 3], state[STREAM + 2]
+    share, fading = max(state[FADING + 2], least), state[FADING + 3]
+    damping = (1.0 - math.exp(-age_s / _YOUNG_S)) * (1.0 - math.exp(-count / _YOUNG_POINTS))
+    strength, closeness, most = 0.0, 0.0, 0.0
+    for k in range(_STREAMS):
+        at = STREAM + _WIDTH * k
+        mean, variance, high, low = state[at], state[at + 1], state[at + 2], state[at + 3]
+        if k == 0:
+            x = value
+        elif k == 1:
+            x = fast
+        elif k == 2:
+            x = slow
+        elif k == 3:
+            x = math.sqrt(squares)
+        elif k == 4:
+            x = jump
+        else:
+            if not seasonal:
+                continue
+            x = fast - of_hour
+            damping *= 1.0 - math.exp(-(age_s - _DAY_S) / _YOUNG_S)
+        beyond = max(x - high, low - x)
+        if beyond > 0.0:
+            excess = beyond / (_OF_WIDTH * (high - low) + _OF_DEVIATION * math.sqrt(variance) + floor)
+            part = damping * excess / (excess + 1.0)
+            strength += part
+            if part > most:
+                most = part
+                state[PART] = k
+                if k <= 2:
+                    state[LOWER], state[UPPER] = low, high
+        else:
+            room = high - mean if x > mean else mean - low
+            closeness = max(closeness, abs(x - mean) / (room + floor))
+        high = x if x > high else mean + (high - mean) * fading
+        low = x if x < low else mean + (low - mean) * fading
+        away = x - mean
+        state[at] = mean + share * away
+        state[at + 1] = (1.0 - share) * (variance + share * away * away)
+        state[at + 2], state[at + 3] = high, low
+    state[LEVEL] = (fast - usual) / (deviation + floor)
+    state[STRENGTH] = strength
+    if strength > 0.0:
+        closeness = 1.0 + strength / _ALERT
+    state[CLOSENESS] = closeness
+    state[TAIL_P] = control(closeness, t_s, state)
+    hold = state[HOLD] * state[FADING + 5]
+    score = max(0.0, strength - hold) / _ALERT
+    state[HOLD] = max(strength, hold)
+    state[SCORE] = score
+    return score
+
+
+@compiled("float64(float64, float64, float64[:])")
+def observe(t_s: float, value: float, state: Row) -> float:
+    """Take a point at `t_s` (epoch s) into a state; its SCORE. The places of a point describe it until the next one. A point that
+    is not finite changes nothing and scores 0; one older than the latest counts as coming with that.
+    """
+    if not (math.isfinite(t_s) and math.isfinite(value)):
+        return 0.0
+    value = min(max(value, -_HUGE), _HUGE)
+    if state[COUNT] == 0.0:
+        begin(t_s, value, state)
+        return 0.0
+    return observe_next(t_s, value, state)
+
+
+@compiled("void(float64[:], float64[:], float64[:], float64[:, :])")
+def observe_many(t_s: Row, values: Row, state: Row, out: NDArray[np.float64]) -> None:
+    """`observe` point by point; out f64[n, COLUMNS]: SCORE … LEVEL after each, of points that are not finite score 0 and p 1."""
+    for i in range(len(t_s)):
+        if not (math.isfinite(t_s[i]) and math.isfinite(values[i])):
+            for k in range(COLUMNS):
+                out[i, k] = state[k]
+            out[i, SCORE], out[i, TAIL_P] = 0.0, 1.0
+            continue
+        value = min(max(values[i], -_HUGE), _HUGE)
+        if state[COUNT] == 0.0:
+            begin(t_s[i], value, state)
+        else:
+            observe_next(t_s[i], value, state)
+        for k in range(COLUMNS):
+            out[i, k] = state[k]
