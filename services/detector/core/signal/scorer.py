@@ -16,14 +16,13 @@ stream is beyond it, measured by the record's own width and the stream's deviati
 passed seldom by what is usual. Strength is damped while little is known. SCORE is for ranking and alerting: strength by the
 strength that alerts, less what is left of the last alert (peak and hold, half-life a day), so that one event alerts once.
 
-TAIL_P is calibrated, and not by a model of the values, which a heavy or quantised tail would belie: for each sensitivity a limit
-is *controlled* so that it is passed as often as the sensitivity says. It rises with every passing and falls between them (adaptive
-conformal inference: Gibbs & Candès 2021, with events in the place of points), whatever the distribution is.
+TAIL_P is calibrated, and not by a model of the values, which a heavy or quantised tail would belie: for each sensitivity a
+limit is *controlled* so that it is passed as often as the sensitivity says. It rises with every passing and falls between them
+(adaptive conformal inference: Gibbs & Candès 2021, with events in the place of points), whatever the distribution is.
 
 A state is f64[SIZE]; the names below are its places. Values that are not finite are passed over.
 """
 
-# ruff: noqa: PLR0917 - kernels are called by position
 from __future__ import annotations
 
 import math
@@ -127,7 +126,7 @@ def begin(t_s: float, value: float, state: Row) -> None:
     for level in range(_LEVELS):
         state[LIMIT + level] = _FIRST_LIMITS[level]
         state[PASSED_S + level] = -math.inf
-    hour = int(math.floor(t_s / _HOUR_S)) % 24
+    hour = math.floor(t_s / _HOUR_S) % 24
     state[HOUR_MEAN + hour] = value
     state[HOUR_COUNT + hour] = 1.0
     note_step(0.0, state)
@@ -162,7 +161,9 @@ def control(closeness: float, t_s: float, state: Row) -> float:
 
 
 @compiled("float64(float64, float64, float64[:])", part=True)
-def observe_next(t_s: float, value: float, state: Row) -> float:
+def observe_next(  # noqa: C901, PLR0915 - one pass over registers; `twin` says it in parts
+    t_s: float, value: float, state: Row
+) -> float:
     """A point that is not the first; its score."""
     step_s = max(t_s - state[LAST_S], 0.0)
     if step_s != state[STEP]:
@@ -177,7 +178,7 @@ def observe_next(t_s: float, value: float, state: Row) -> float:
     away = value - state[SLOW]
     slow = state[SLOW] + share * away
     squares = (1.0 - share) * (state[SLOW_SQUARES] + share * away * away)
-    hour = int(math.floor(t_s / _HOUR_S)) % 24
+    hour = math.floor(t_s / _HOUR_S) % 24
     of_hour, seen = state[HOUR_MEAN + hour], state[HOUR_COUNT + hour] + 1.0
     age_s = state[LAST_S] - state[FIRST_S]
     seasonal = age_s >= _DAY_S and seen > 1.0
@@ -255,7 +256,7 @@ def observe(t_s: float, value: float, state: Row) -> float:
     if state[COUNT] == 0.0:
         begin(t_s, value, state)
         return 0.0
-    return observe_next(t_s, value, state)
+    return float(observe_next(t_s, value, state))
 
 
 @compiled("void(float64[:], float64[:], float64[:], float64[:, :])")
