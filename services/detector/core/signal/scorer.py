@@ -242,7 +242,7 @@ def observe_next(  # noqa: C901, PLR0915 - one pass over registers; `twin` says 
     score = max(0.0, strength - hold) / _ALERT
     state[HOLD] = max(strength, hold)
     state[SCORE] = score
-    return score
+    return float(score)
 
 
 @compiled("float64(float64, float64, float64[:])")
