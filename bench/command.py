@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from bench import history, thresholds
 from bench.child import GeneratorFailed
+from bench.detection.nab_files import BadFolder
 from bench.disk import NoRoom
 from bench.figures import Result, show, write
 from bench.machine import MEMORY_FILE_SYSTEMS, file_system, machine
@@ -68,7 +69,7 @@ def _run_all(names: Sequence[str], options: Options, program: str) -> tuple[list
     for name in names:
         try:
             results += _run(name, options)
-        except (NotInstalled, NoRoom, GeneratorFailed, PipelineError, RpcError, TimeoutError) as error:
+        except (NotInstalled, NoRoom, GeneratorFailed, PipelineError, RpcError, TimeoutError, BadFolder) as error:
             sys.stderr.write(f"{program}: {name}: {error}\n")
             failed = EXIT_FAILED
     return results, failed
@@ -118,6 +119,12 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add("--only", action="append", default=[], metavar="WORD", help="only the modes whose name holds the word; repeat")
     add("--vs", action="append", default=[], metavar="SYSTEM", help=f"measure it in turn with ours: {', '.join(PEERS)}")
     add("--dir", type=Path, metavar="DIR", help="where data directories are made (default: the temporary directory)")
+    add(
+        "--nab",
+        type=Path,
+        metavar="DIR",
+        help="score detection on labelled series: DIR/data, DIR/labels, as NAB has them",
+    )
     add("--json", type=Path, metavar="FILE", help="write the figures and the machine to a file")
     add("--history", type=Path, metavar="DIR", help=f"where runs are kept (default: {history.default_folder()})")
     add("--compare", action="store_true", help="compare with the last run of this machine")
@@ -146,6 +153,7 @@ def _options(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> Opti
         versus=tuple(dict.fromkeys(asked.vs)),
         window_bytes=int(asked.window_mb * 2**20),
         quick=asked.quick,
+        nab=asked.nab,
     )
 
 

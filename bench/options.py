@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 #: Metrics a message of the first mode, and of the fixed-rate loads.
@@ -18,7 +19,8 @@ class Options:
     """runs: of each, of which medians are shown. seconds: of sustained load a run. batch: metrics a message of the first mode.
 
     rate: metrics/s of the fixed-rate load. only: words one of which a mode's name must hold (none: all modes). versus: systems
-    that are measured in turn with ours. window_bytes: sent and not yet acknowledged, within what ingest allows.
+    that are measured in turn with ours. window_bytes: sent and not yet acknowledged, within what ingest allows. nab: a folder of
+    labelled series, for `detection`.
     """
 
     runs: int = 5
@@ -30,6 +32,7 @@ class Options:
     versus: tuple[str, ...] = ()
     window_bytes: int = 4 * 2**20
     quick: bool = False
+    nab: Path | None = None
 
     @property
     def warm_up_s(self) -> float:

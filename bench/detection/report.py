@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from bench.detection import simulated
+from bench.detection import nab, simulated
 from bench.figures import Result
 from bench.options import Options
 
 #: Parts by the word that `--only` names them by.
 PARTS: Final[dict[str, Callable[[Options], list[Result]]]] = {
     "simulated": simulated.run,
+    "nab": nab.run,
 }
 
 
