@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from bench.detection import nab, simulated
+from bench.detection import nab, null, simulated
 from bench.figures import Result
 from bench.options import Options
 
@@ -13,6 +13,7 @@ from bench.options import Options
 PARTS: Final[dict[str, Callable[[Options], list[Result]]]] = {
     "simulated": simulated.run,
     "nab": nab.run,
+    "null": null.run,
 }
 
 
