@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from bench.detection import nab, null, simulated
+from bench.detection import nab, null, simulated, speed
 from bench.figures import Result
 from bench.options import Options
 
@@ -14,6 +14,7 @@ PARTS: Final[dict[str, Callable[[Options], list[Result]]]] = {
     "simulated": simulated.run,
     "nab": nab.run,
     "null": null.run,
+    "speed": speed.run,
 }
 
 

@@ -1,0 +1,125 @@
+"""Ten thousand tools for a day, in a process of its own: memory, the cost of a minute, saving, how soon all is warm again."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from bench.detection.minutes import DAY, START_MS
+from bench.figures import Result
+from services.detector.core.engine import Engine
+from services.detector.core.events import Book
+from services.detector.core.metrics import MINUTE_MS
+from services.detector.core.watch import Watch
+from services.detector.shell.database import FILE_NAME, Database, Debts
+from shared.batch import Batch, Series
+from shared.consumer import Position
+
+SERIES: Final = 10_000
+QUICK_SERIES: Final = 200
+#: Calls come in batches of that many minutes, one a minute of each series.
+_TOGETHER: Final = 60
+_MB: Final = 2**20
+
+
+def thousands(*, quick: bool = False) -> Result:
+    """The table; once, for it takes long."""
+    series = QUICK_SERIES if quick else SERIES
+    result = Result(
+        "detection: many series", f"{series:,} tools called once a minute for a day, resources measured", "as saved", 1
+    )
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = pool.submit(measure, series).result()
+    result.add(f"{series:,} series", **found)
+    result.notes += [
+        "resident: what the process grew by; arrays: of all series' histories",
+        "a minute: CPU ms of a minute's calls; warm start: reading all from disk",
+    ]
+    return result
+
+
+def measure(series: int) -> dict[str, float]:
+    """Fill a detector, save it and read it back."""
+    _fill(Watch(Engine(series), Book()), min(series, 10), 2)  # kernels are there from now on
+    before = _resident_bytes()
+    watch = Watch(Engine(series), Book())
+    _fill(watch, series, DAY // _TOGETHER)
+    grown = _resident_bytes() - before
+    arrays = sum(one.size_bytes for one in watch.engine.series.values())
+    minute_ms = 1_000 * _minute_s(watch, series)
+    with tempfile.TemporaryDirectory(prefix="perfmon-bench-") as folder:
+        save_s, load_s, size = _stored(watch, Path(folder) / FILE_NAME, series)
+    return {
+        "resident MB": grown / _MB,
+        "arrays MB": arrays / _MB,
+        "KB a series": grown / series / 1024,
+        "a minute, ms": minute_ms,
+        "save all, s": save_s,
+        "warm start, s": load_s,
+        "on disk MB": size / _MB,
+    }
+
+
+def _fill(watch: Watch, series: int, batches: int) -> None:
+    rng = np.random.default_rng(1)
+    for number in range(batches):
+        watch.apply(_batch(rng, series, number * _TOGETHER, _TOGETHER), live=True)
+        watch.tick(START_MS + (number + 1) * _TOGETHER * MINUTE_MS)
+        watch.take_lines()
+        watch.take_raises()
+
+
+def _minute_s(watch: Watch, series: int) -> float:
+    """CPU s of one more minute."""
+    rng = np.random.default_rng(2)
+    batch = _batch(rng, series, DAY, 1)
+    started = time.process_time()
+    watch.apply(batch, live=True)
+    watch.tick(START_MS + (DAY + 1) * MINUTE_MS)
+    return time.process_time() - started
+
+
+def _stored(watch: Watch, path: Path, series: int) -> tuple[float, float, int]:
+    """Seconds to save all and to read all, and bytes of the file."""
+    position = Position("bench", 1)
+    database = Database(path)
+    started = time.perf_counter()
+    database.save(position, watch.engine, watch.book, Debts([], [], [], []))
+    saved = time.perf_counter()
+    database.close()
+    size = sum(one.stat().st_size for one in path.parent.iterdir())
+    database = Database(path)
+    begun = time.perf_counter()
+    database.load(Engine(series), Book(), 0)
+    loaded = time.perf_counter()
+    database.close()
+    return saved - started, loaded - begun, size
+
+
+def _batch(rng: np.random.Generator, series: int, first: int, minutes: int) -> Batch:
+    """One call a minute of every series from minute `first` on, by time."""
+    calls = series * minutes
+    codes = np.tile(np.arange(series, dtype=np.uint32), minutes)
+    offset_ms = np.arange(series) * MINUTE_MS // series
+    ts = (START_MS + (first + np.arange(minutes))[:, None] * MINUTE_MS + offset_ms).ravel()
+    return Batch(
+        tuple(Series(f"server-{code // 20:03}", f"tool-{code % 20:02}") for code in range(series)),
+        codes,
+        ts,
+        (10.0 + codes % 1000) * rng.lognormal(0.0, 0.3, calls),
+        (rng.random(calls) > 0.005).astype(np.uint8),
+        cpu=np.clip(rng.normal(20.0, 4.0, calls), 0.0, 100.0),
+        memory=rng.normal(200.0, 4.0, calls),
+        disk_io=50.0 * rng.lognormal(0.0, 0.5, calls),
+    )
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
