@@ -9,7 +9,8 @@ from typing import Final
 
 from services.detector.core import severity
 from services.detector.core.events import SEVERITIES, Event, event_id
-from services.detector.core.kernels import errors, judge
+from services.detector.core.kernels import burn, judge
+from services.detector.core.kernels import error_mixture as errors
 from services.detector.core.metrics import ERROR_RATE_SPIKE, METRICS, MINUTE_MS, RESPONSE_TIME, STORED_LEVEL
 from services.detector.core.state.series import SeriesState
 from services.detector.core.sweep import RECENT_MS, Finding
@@ -85,10 +86,13 @@ def _update_failures(event: Event, run: judge.Row) -> None:
     event.calls, event.points = int(run[errors.NOTED_CALLS]), int(run[errors.NOTED_FAILURES])
     event.value = event.typical = 100.0 * event.points / max(event.calls, 1)
     if not run[errors.ADOPTED]:
-        event.median = 100.0 * float(run[errors.FAILED] / max(run[errors.SEEN], 1.0))
-        event.upper = 100.0 * float(run[errors.USUAL])
-    event.confidence = severity.from_mixture(float(run[errors.STRENGTH]), 1.0)
-    event.severity = severity.of_failures(event.points, event.calls)
+        failed, seen = float(run[errors.FAILED]), float(run[errors.SEEN])
+        event.median, event.upper = 100.0 * failed / max(seen, 1.0), 100.0 * severity.upper_rate(failed, seen)
+    event.confidence = severity.from_mixture(float(run[errors.STRENGTH]), float(run[errors.PACE]))
+    burns = severity.burn_rates(burn.shares(run), event.median / 100.0)
+    event.evidence["burn"] = {name: round(times, 2) for name, times in zip(burn.NAMES, burns, strict=True)}
+    found = severity.of_failures(event.points, event.calls, burns)
+    event.severity = max(event.severity, found, key=SEVERITIES.index)
 
 
 def from_finding(key: Series, finding: Finding) -> Event:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.core.events import Severity
+from services.detector.core.events import SEVERITIES, Severity
+from services.detector.core.kernels import burn
 from services.detector.core.metrics import Metric
 
 #: Times the upper end of the usual range from which a deviation is a warning, and above which it is critical.
 WARNING_TIMES: Final = 1.5
 CRITICAL_TIMES: Final = 10.0
-#: Share of failing calls from which failures are a warning, and critical.
-WARNING_FAILURES: Final = 0.05
-CRITICAL_FAILURES: Final = 0.5
+#: Share of calls that may fail: 99 % are to succeed. A tool that always failed more often has its usual rate for a budget.
+ERROR_BUDGET: Final = 0.01
+#: Times its budget that a tool must burn in both windows, the long one and the short one, which says that it still does.
+BURNS: Final[tuple[tuple[Severity, float, int, int], ...]] = (
+    ("critical", 14.4, burn.HOUR, burn.FIVE_MINUTES),
+    ("warning", 6.0, burn.SIX_HOURS, burn.HALF_HOUR),
+    ("info", 1.0, burn.THREE_DAYS, burn.SIX_HOURS),
+)
+#: Share of an event's calls from which it is critical, or a warning, before the long window has noticed; the burn of the last
+#: five minutes keeps a blip of a busy tool from being either.
+OUTRIGHT: Final[tuple[tuple[Severity, float, float], ...]] = (("critical", 0.5, 14.4), ("warning", 0.144, 6.0))
 #: Fewest failures that can be critical.
 CRITICAL_FAILURES_MIN: Final = 5
 #: Looks in the time over which a false alarm is counted: once a minute for six hours.
@@ -48,12 +58,26 @@ def of_deviations(
     return warning.astype(np.int64) + critical
 
 
-def of_failures(failures: int, calls: int) -> Severity:
-    """Severity of a burst of failures."""
+def of_failures(failures: int, calls: int, burns: Sequence[float]) -> Severity:
+    """Severity of an event with so many failures among its calls: by how fast the error budget burns, and at once when most calls
+    fail. `burns`: times the budget, by window of `kernels.burn`. Source: Google's SRE workbook, ch. 5.
+    """
     share = failures / max(calls, 1)
-    if share >= CRITICAL_FAILURES and failures >= CRITICAL_FAILURES_MIN:
-        return "critical"
-    return "warning" if share >= WARNING_FAILURES else "info"
+    burnt = (s for s, times, long, short in BURNS if min(burns[long], burns[short]) >= times)
+    outright = (s for s, least, times in OUTRIGHT if share >= least and burns[burn.FIVE_MINUTES] >= times)
+    worst: Severity = max((*burnt, *outright, "info"), key=SEVERITIES.index)
+    return "warning" if worst == "critical" and failures < CRITICAL_FAILURES_MIN else worst
+
+
+def burn_rates(shares: Sequence[float], usual: float) -> list[float]:
+    """Shares of failing calls as times the budget, which is the usual rate where that is higher."""
+    return [share / max(ERROR_BUDGET, usual) for share in shares]
+
+
+def upper_rate(failed: float, seen: float) -> float:
+    """The highest rate that so many failures among so many calls are an ordinary sample of: Wilson's bound at two deviations."""
+    n, p = max(seen, 1.0), min(failed / max(seen, 1.0), 1.0)
+    return (p + 2.0 / n + 2.0 * math.sqrt(p * (1.0 - p) / n + 1.0 / (n * n))) / (1.0 + 4.0 / n)
 
 
 def from_cusum(strength: float, calls_a_minute: float) -> float:

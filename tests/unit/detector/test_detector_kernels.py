@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.detector.core.kernels import absorb, bins, errors, fold, judge, query, twins
-from services.detector.core.kernels.twins_sequential import Failures, Spikes
+from services.detector.core.kernels import absorb, bins, fold, judge, query, twins
+from services.detector.core.kernels.twins_sequential import Spikes
 
 T0 = 1_760_000_000_000
 ABSURD = [0.0, -0.0, -1.0, 1e300, -1e300, 5e-324, 1e-310, math.inf, -math.inf, math.nan, 1.0, 1.0, 1e9]
@@ -229,27 +229,10 @@ def test_spikes_are_judged_as_by_the_twin_however_the_calls_are_cut_into_batches
     assert {judge.IDLE: "idle", judge.PENDING: "pending", judge.OPEN: "open"}[track[judge.PHASE]] == twin.phase
 
 
-@given(stream, st.sampled_from([0.0, 2.0, 500.0]))
-@settings(max_examples=150, deadline=None)
-def test_failures_are_judged_as_by_the_twin(runs, rate) -> None:
-    ts, _, ok = spread(runs)
-    run, out = np.zeros(errors.SIZE), np.zeros((4, errors.HAPPENING))
-    twin = Failures(rate)
-    expected = [found for t, good in zip(ts, ok, strict=True) for found in twin.judge(float(t), not good)]
-    seen, row = [], 0
-    while row < len(ts):
-        found, row = errors.judge_failures(ts, ok, run, rate, out, row)
-        seen += [(h[0], h[1 + errors.START], int(h[1 + errors.LEVEL])) for h in out[:found].copy()]
-    assert seen == expected
-    assert run[errors.SEEN] == pytest.approx(twin.seen)
-    assert run[errors.CUSUM] == pytest.approx(twin.cusum)
-
-
 def test_the_twins_own_streams_do_open_and_close_events() -> None:
-    """Else the two tests above would prove nothing."""
-    twin, failures, seen = Spikes(1.5, 5.0), Failures(2.0), set()
+    """Else the test above would prove nothing."""
+    twin, seen = Spikes(1.5, 5.0), set()
     for i in range(400):
         bad = 200 <= i < 215
         seen |= {("spike", kind) for kind, *_ in twin.judge(T0 + i * 15_000.0, 900.0 if bad else 100.0 + i % 7)}
-        seen |= {("failure", kind) for kind, *_ in failures.judge(T0 + i * 15_000.0, bad)}
-    assert seen == {("spike", 1.0), ("spike", 2.0), ("failure", 1.0), ("failure", 2.0)}
+    assert seen == {("spike", 1.0), ("spike", 2.0)}

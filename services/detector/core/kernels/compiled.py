@@ -1,14 +1,30 @@
-"""The one way in which a kernel is compiled: nopython, with its signature, kept in numba's cache."""
+"""The one way in which a kernel is compiled: nopython, with its signature, kept in numba's cache.
+
+Numba knows a kept kernel by the bytes of its own file alone; those of other files that became part of it may have changed since,
+and with them the length of a row. So each is kept in a folder named after all sources it is made of.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+import ast
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
 
 from numba import njit
+from numba.core import config
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: Modules whose source may become part of a kernel.
+_OURS: Final = "services.detector.core."
+#: Its attributes are set at run time; type checkers see none.
+_CONFIG: Final[Any] = config
+_CACHE: Final = Path(_CONFIG.CACHE_DIR or Path(__file__).with_name("__pycache__"))
 
 
 def compiled(signature: str, *, part: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -20,4 +36,24 @@ def compiled(signature: str, *, part: bool = False) -> Callable[[Callable[P, R]]
     decorator: Callable[[Callable[P, R]], Callable[P, R]] = njit(
         signature, cache=True, error_model="numpy", forceinline=part, **wrappers
     )
-    return decorator
+
+    def keep(function: Callable[P, R]) -> Callable[P, R]:
+        _CONFIG.CACHE_DIR = str(_CACHE / f"kernels-{_digest(function.__module__)}")
+        return decorator(function)
+
+    return keep
+
+
+@cache
+def _digest(module: str) -> str:
+    """Of a module's source and, through their digests, of all of ours that it imports."""
+    source = Path(str(sys.modules[module].__file__)).read_bytes()
+    digests = [_digest(name) for name in sorted(set(_imported(ast.parse(source))))]
+    return hashlib.sha256(b"\0".join([source, *(digest.encode() for digest in digests)])).hexdigest()[:16]
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and f"{node.module}.".startswith(_OURS):
+            names = (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+            yield from (name for name in names if name in sys.modules)

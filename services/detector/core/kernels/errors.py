@@ -1,12 +1,11 @@
-"""Judge a series' failures by a sequential test against its own rate.
+"""Judge a series' failures: a sequential test against its own usual rate, and the life of the event that it finds.
 
-A Shiryaev–Roberts mixture over rates of 2, 4, 8, 16 and 32 times the usual one: R ← (1 + R)·LR a call, alarm when the mean R
-passes A; the mean run to a false alarm is at least A calls when the usual rate is known (Pollak 1985; Tartakovsky, Nikiforov,
-Basseville 2014, ch. 6). The usual rate carries a prior of one failure in a hundred calls, and calls are learned in blocks,
-which wait while suspicion is up and are dropped when it proves right. A grows with the call rate: false alarms are counted
-an hour, not a call.
+The evidence is `error_mixture`'s. An alarm needs three failures and comes with a call that failed. Calls are learned as they
+come, those of an event too until it is stored: then they are taken back, and none is learned until it has gone on for an hour
+and is the new normal. An event is over when a CUSUM of its own rate against the usual one says so, or when its tool should
+have been called many times and no failure was heard of.
 
-`run` f64[SIZE] is all that is kept.
+`run` f64[SIZE] is all that is kept; `error_mixture` names its places.
 """
 
 # ruff: noqa: PLR0917 - kernels are called by position
@@ -18,172 +17,79 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from services.detector.core.kernels import error_mixture
+from services.detector.core.kernels.burn import AGE_EVERY_MS, age_windows
 from services.detector.core.kernels.compiled import compiled
+from services.detector.core.kernels.error_mixture import (
+    ADOPTED,
+    AGED_AT,
+    CALLS,
+    CLOCK,
+    CLOSING,
+    DUE,
+    FAILED,
+    FAILURES,
+    FAILURES_SINCE,
+    FAST,
+    FROM,
+    HUGE,
+    LAST,
+    LEVEL,
+    MIXTURE,
+    NEW_FAILED,
+    NEW_SEEN,
+    NEWEST,
+    NOTED_CALLS,
+    NOTED_FAILURES,
+    PACE,
+    PHASE,
+    QUIET,
+    RATES,
+    SEEN,
+    SINCE,
+    SLOW,
+    START,
+    STRENGTH,
+    USUAL,
+    Row,
+    adopt,
+    level_reached,
+    strength,
+    suspected,
+    take_usual,
+    unlearn,
+)
 from services.detector.core.kernels.judge import CLOSED_ADOPTED, CLOSED_INSIDE, CLOSED_QUIET, IDLE, OPEN, OPENED
 
-Row = NDArray[np.float64]
-
-# The usual rate, the block not learned yet, the mixture.
-FAILED, SEEN, BLOCK_FAILED, BLOCK_SEEN, NEWEST, FADED_AT = range(6)
-MIXTURE: Final = 6  # five places
-USUAL: Final = 11
-# The episode: since the one-sided CUSUM last stood at zero.
-CUSUM, START, CALLS, FAILURES, STREAK = 12, 13, 14, 15, 16
-# The event under way.
-PHASE, LAST, QUIET, LEVEL, STRENGTH, ADOPTED, CLOSING = 17, 18, 19, 20, 21, 22, 23
-#: Calls and failures of the event up to its last failure.
-NOTED_CALLS, NOTED_FAILURES = 24, 25
-SIZE: Final = 28
+#: Length of a row.
+SIZE: Final = error_mixture.SIZE
+#: A happening is its kind and the row at that moment.
 HAPPENING: Final = SIZE + 1
-
-_RATES = 5
-_PRIOR_FAILED = 1.0
-_PRIOR_SEEN = 100.0
-#: Standard deviations added to the estimate of the usual rate.
-_CAUTION = 1.5
-_BLOCK = 32.0
-#: Mean calls to a false alarm at two calls a minute or fewer, by level.
-_ARL = (2_000.0, 20_000.0, 200_000.0)
-_LEVELS = 3
-_MIN_FAILURES = 5.0
-#: Fewer failures suffice when every call fails.
-_MIN_STREAK = 3.0
-_MOST = 0.95
-#: CUSUM at which calls are no longer learned: more than one recent failure.
-_SUSPICION = 2.5
+#: Level from which an event is stored, and not learned.
+_STORED = 2.0
+MIN_FAILURES: Final = 3.0
+#: Places in the mixture of the rates that the CUSUMs listen for.
+_SLOW_PLACE, _FAST_PLACE = 1, 4
 _CLOSING_CAP = 4.0
 _GAP_MS = 120_000.0
 _GAP_CALLS = 10.0
-_QUIET_MS = 1_800_000.0
 _LATE_MS = 900_000.0
 _ADOPT_MS = 3_600_000.0
-_HALF_LIFE_MS = 86_400_000.0
-_FADE_EVERY_MS = 600_000.0
-_HUGE = 1e280
+_ADOPT_CALLS = 30.0
+#: An event is over when so many calls should have come since its last failure, but not before the first time, and after the
+#: second in any case.
+_SILENT_CALLS = 20.0
+_SILENCE_MS = (1_800_000.0, 86_400_000.0)
 
 
-@compiled("float64(float64, float64, boolean)", part=True)
-def ratio_of(rate: float, usual: float, failed: bool) -> float:
-    """Likelihood ratio of one call: failing at `rate` against failing at `usual`."""
-    return float(rate / usual) if failed else float((1.0 - rate) / (1.0 - usual))
-
-
-@compiled("void(float64, float64[:])", part=True)
-def learn_block(t: float, run: Row) -> None:
-    """Add the block to what is usual, letting what was known before fade."""
-    if run[FADED_AT] == 0.0:
-        run[FADED_AT] = t
-    age = t - run[FADED_AT]
-    if age >= _FADE_EVERY_MS:
-        fade = 0.5 ** (age / _HALF_LIFE_MS)
-        run[FAILED] *= fade
-        run[SEEN] *= fade
-        run[FADED_AT] = t
-    run[FAILED] += run[BLOCK_FAILED]
-    run[SEEN] += run[BLOCK_SEEN]
-    run[BLOCK_FAILED] = 0.0
-    run[BLOCK_SEEN] = 0.0
-
-
-@compiled("float64(float64[:])", part=True)
-def usual_rate(run: Row) -> float:
-    """The failure rate of the series when nothing is wrong, estimated with caution: an early run of luck must not make the
-    ordinary rate look like an outbreak.
-    """
-    failed = run[FAILED] + _PRIOR_FAILED
-    rate = (failed + _CAUTION * math.sqrt(failed)) / (run[SEEN] + _PRIOR_SEEN)
-    return float(min(max(rate, 1e-4), 0.5))
-
-
-@compiled("float64(float64[:], float64)", part=True)
-def level_reached(run: Row, rate: float) -> float:
-    """The least sensitive level at which the evidence suffices, 0 for none. `rate`: calls a minute."""
-    always = run[STREAK] == run[CALLS] and run[STREAK] >= _MIN_STREAK
-    if run[FAILURES] < _MIN_FAILURES and not always:
-        return 0.0
-    mean = 0.0
-    for k in range(_RATES):
-        mean += run[MIXTURE + k] / _RATES
-    for level in range(_LEVELS - 1, -1, -1):
-        if mean >= _ARL[level] * max(1.0, rate / 2.0):
-            return level + 1.0
-    return 0.0
-
-
-@compiled("void(boolean, float64[:])", part=True)
-def weigh(failed: bool, run: Row) -> None:
-    """Move mixture and episode by one call of an event."""
-    usual = run[USUAL]
-    times = 2.0
-    for k in range(_RATES):
-        rate = min(times * usual, _MOST)
-        run[MIXTURE + k] = min((1.0 + run[MIXTURE + k]) * ratio_of(rate, usual, failed), _HUGE)
-        times *= 2.0
-    rate = min(8.0 * usual, _MOST)
-    moved = run[CUSUM] + math.log(ratio_of(rate, usual, failed))
-    # The counts of an event last as long as it does.
-    run[CUSUM] = min(max(moved, 1e-9), 700.0)
-    run[CALLS] += 1.0
-    run[STREAK] = run[STREAK] + 1.0 if failed else 0.0
-    if failed:
-        run[FAILURES] += 1.0
-
-
-@compiled("float64(float64[:])", part=True)
-def strength(run: Row) -> float:
-    """ln of the mean R."""
-    mean = 0.0
-    for k in range(_RATES):
-        mean += run[MIXTURE + k] / _RATES
-    return math.log(max(mean, 1.0))
-
-
-@compiled("void(float64, boolean, float64[:])", part=True)
-def watch_end(t: float, failed: bool, run: Row) -> None:
-    """Move the statistic that says whether an event is still going on."""
-    usual = run[USUAL]
-    rate = min(max((run[FAILURES] + 0.5) / (run[CALLS] + 1.0), 2.0 * usual), 0.9)
-    if failed and run[CLOSING] > 0.0:
-        run[LAST] = max(run[LAST], t)
-        run[QUIET] = 0.0
-        run[NOTED_CALLS] = run[CALLS]
-        run[NOTED_FAILURES] = run[FAILURES]
-    else:
-        run[QUIET] += 1.0
-    if usual < rate:
-        moved = run[CLOSING] + math.log(ratio_of(rate, usual, failed))
-        run[CLOSING] = min(max(moved, 0.0), _CLOSING_CAP)
-
-
-@compiled("void(float64[:])", part=True)
-def end(run: Row) -> None:
-    """The event is over: the mixture starts anew. The episode's counts stay for the report and go with the next call."""
-    run[PHASE] = IDLE
-    for k in range(_RATES):
-        run[MIXTURE + k] = 0.0
-    run[CUSUM] = 0.0
-    if run[ADOPTED] == 0.0:
-        run[BLOCK_FAILED] = 0.0
-        run[BLOCK_SEEN] = 0.0
-
-
-@compiled("float64(float64[:], float64)")
-def end_if_silent(run: Row, t: float) -> float:
-    """Close an event that nothing was heard of for long; the happening's kind, or 0."""
-    if run[PHASE] == OPEN and t - run[LAST] >= _QUIET_MS:
-        end(run)
-        return CLOSED_QUIET
-    return 0.0
-
-
-@compiled("boolean(float64, float64[:], float64)", part=True)
-def opens(t: float, run: Row, rate: float) -> bool:
-    """Whether an event begins with the call that was weighed last; if not, it is learned in time."""
-    level = level_reached(run, rate)
-    if level == 0.0:
-        if run[BLOCK_SEEN] >= _BLOCK and run[CUSUM] < _SUSPICION:
-            learn_block(t, run)
-        return False
+@compiled("void(float64, float64[:], float64)", part=True)
+def opens(t: float, run: Row, level: float) -> None:
+    """An event begins with the call that was weighed last, at the level reached: since the change that is the likelier one."""
+    enough = run[FAST + FAILURES_SINCE] >= MIN_FAILURES
+    track = FAST if enough and run[FAST] > run[SLOW] else SLOW
+    run[START] = run[track + SINCE]
+    run[CALLS] = run[CLOCK] - run[track + FROM]
+    run[FAILURES] = run[track + FAILURES_SINCE]
     run[PHASE] = OPEN
     run[LEVEL] = level
     run[LAST] = t
@@ -193,85 +99,167 @@ def opens(t: float, run: Row, rate: float) -> bool:
     run[STRENGTH] = strength(run)
     run[NOTED_CALLS] = run[CALLS]
     run[NOTED_FAILURES] = run[FAILURES]
-    return True
+    if level >= _STORED:
+        unlearn(run[NEWEST], run)
+
+
+@compiled("void(float64[:])", part=True)
+def end(run: Row) -> None:
+    """The event is over: the mixture starts anew. The counts stay for the report."""
+    run[PHASE] = IDLE
+    for k in range(RATES):
+        run[MIXTURE + k] = 0.0
+    run[SLOW] = 0.0
+    run[FAST] = 0.0
+    run[DUE] = 0.0
+
+
+@compiled("float64(float64[:], float64)")
+def end_if_silent(run: Row, t: float) -> float:
+    """Close an event whose last failure is long ago, by the tool's own pace: so long that several calls should have come. The
+    happening's kind, or 0.
+    """
+    pace = _SILENT_CALLS * 60_000.0 / max(run[PACE], 1e-9)
+    silence = min(max(pace, _SILENCE_MS[0]), _SILENCE_MS[1])
+    if run[PHASE] == OPEN and t - run[LAST] >= silence:
+        end(run)
+        return CLOSED_QUIET
+    return 0.0
+
+
+@compiled("void(float64, float64[:])", part=True)
+def fail(t: float, run: Row) -> None:
+    """Weigh and learn a failure while nothing is under way; the call is in CLOCK already."""
+    usual = run[USUAL]
+    for k in range(RATES):
+        run[MIXTURE + k] = min((1.0 + run[MIXTURE + k]) * (suspected(usual, k) / usual), HUGE)
+    for track, place in ((SLOW, _SLOW_PLACE), (FAST, _FAST_PLACE)):
+        if run[track] == 0.0:
+            run[track] = 1.0
+            run[track + SINCE] = t
+            run[track + FROM] = run[CLOCK] - 1.0
+            run[track + FAILURES_SINCE] = 0.0
+        run[track] = min(run[track] * (suspected(usual, place) / usual), HUGE)
+        run[track + FAILURES_SINCE] += 1.0
+    run[FAILED] += 1.0
+    run[SEEN] += 1.0
+    run[NEW_FAILED] += 1.0
+    run[DUE] = 0.0
 
 
 @compiled("int64(int64[::1], uint8[::1], float64[::1], float64, int64)")
-def judge_idle(  # noqa: C901 - one loop in registers; `twins_sequential` says it in parts
+def judge_idle(  # noqa: C901, PLR0912 - one loop in registers; `twins_failures` says it in parts
     ts: NDArray[np.int64], ok: NDArray[np.uint8], run: Row, rate: float, start: int
 ) -> int:
-    """Judge calls from row `start` on until an event opens; the row after the call that opened it. The ratios are taken once for
-    as long as the usual rate is the same: it is when nothing was learned, and during an episode.
+    """Judge calls from row `start` on until an event opens; the row after the call that opened it. The ratios are the same for as
+    long as the usual rate is.
     """
-    fails, fine = np.empty(_RATES), np.empty(_RATES)
+    fine, r = np.empty(RATES), np.empty(RATES)
     following = start
     while following < len(ts):
-        relearned = run[CUSUM] > 0.0
-        if not relearned:
-            run[USUAL] = usual_rate(run)
-        usual, times = run[USUAL], 2.0
-        for k in range(_RATES):
-            fails[k] = ratio_of(min(times * usual, _MOST), usual, True)
-            fine[k] = ratio_of(min(times * usual, _MOST), usual, False)
-            times *= 2.0
-        rate_of_episode = min(8.0 * usual, _MOST)
-        up, down = math.log(ratio_of(rate_of_episode, usual, True)), math.log(ratio_of(rate_of_episode, usual, False))
-        cusum, calls, failures, streak = run[CUSUM], run[CALLS], run[FAILURES], run[STREAK]
-        if cusum == 0.0:
-            calls, failures, streak, run[START] = 0.0, 0.0, 0.0, 0.0
-        seen, failed_in_block, newest = run[BLOCK_SEEN], run[BLOCK_FAILED], run[NEWEST]
-        t, looks = 0.0, False
-        while following < len(ts) and not looks:
-            t = float(ts[following])
-            failed = ok[following] == 0
+        t = float(ts[following])
+        if t < run[NEWEST] - _LATE_MS:
             following += 1
+            continue
+        if run[SEEN] >= run[DUE]:
+            take_usual(max(t, run[NEWEST]), run)
+        usual = run[USUAL]
+        good = 1.0 / (1.0 - usual)
+        for k in range(RATES):
+            fine[k] = (1.0 - suspected(usual, k)) * good
+            r[k] = run[MIXTURE + k]
+        slow_fine, fast_fine = fine[_SLOW_PLACE], fine[_FAST_PLACE]
+        slow, fast, seen, clock, newest = run[SLOW], run[FAST], run[SEEN], run[CLOCK], run[NEWEST]
+        due, aged, before = run[DUE], run[AGED_AT] + AGE_EVERY_MS, run[CLOCK]
+        failed = False
+        while following < len(ts):
+            t = float(ts[following])
             if t < newest - _LATE_MS:
+                following += 1
                 continue
+            if t >= aged:
+                run[NEW_SEEN] += clock - before
+                before = clock
+                age_windows(t, run)
+                aged = t + AGE_EVERY_MS
             newest = max(newest, t)
-            for k in range(_RATES):
-                run[MIXTURE + k] = min((1.0 + run[MIXTURE + k]) * (fails[k] if failed else fine[k]), _HUGE)
-            moved = cusum + (up if failed else down)
+            following += 1
+            clock += 1.0
+            if ok[following - 1] == 0:
+                failed = True
+                break
+            for k in range(RATES):
+                r[k] = (1.0 + r[k]) * fine[k]
+            slow *= slow_fine
+            fast *= fast_fine
+            if slow < 1.0:
+                slow = 0.0
+            if fast < 1.0:
+                fast = 0.0
             seen += 1.0
-            if failed:
-                failed_in_block += 1.0
-            if moved <= 0.0:
-                cusum, calls, failures, streak, run[START] = 0.0, 0.0, 0.0, 0.0, 0.0
-                looks = relearned
-            else:
-                if cusum == 0.0:
-                    run[START] = t
-                cusum = min(max(moved, 1e-9), 700.0)
-                calls += 1.0
-                streak = streak + 1.0 if failed else 0.0
-                if failed:
-                    failures += 1.0
-                looks = failures >= _MIN_FAILURES or (streak == calls and streak >= _MIN_STREAK)
-            looks = looks or (seen >= _BLOCK and cusum < _SUSPICION)
-        run[CUSUM], run[CALLS], run[FAILURES], run[STREAK] = cusum, calls, failures, streak
-        run[BLOCK_SEEN], run[BLOCK_FAILED], run[NEWEST] = seen, failed_in_block, newest
-        if looks and opens(t, run, rate):
-            break
+            if seen >= due:
+                break
+        for k in range(RATES):
+            run[MIXTURE + k] = r[k]
+        run[SLOW], run[FAST], run[SEEN], run[CLOCK], run[NEWEST] = slow, fast, seen, clock, newest
+        run[NEW_SEEN] += clock - before
+        if failed:
+            fail(t, run)
+            if run[SLOW + FAILURES_SINCE] >= MIN_FAILURES:
+                level = level_reached(run, rate)
+                if level > 0.0:
+                    opens(t, run, level)
+                    break
     return following
+
+
+@compiled("void(float64, boolean, float64[:])", part=True)
+def watch_end(t: float, failed: bool, run: Row) -> None:
+    """Move the statistic that says whether an event is still going on."""
+    usual = run[USUAL]
+    rate = min(max((run[FAILURES] + 0.5) / (run[CALLS] + 1.0), 2.0 * usual), max(0.9, 0.5 + 0.5 * usual))
+    if failed and run[CLOSING] > 0.0:
+        run[LAST] = max(run[LAST], t)
+        run[QUIET] = 0.0
+        run[NOTED_CALLS] = run[CALLS]
+        run[NOTED_FAILURES] = run[FAILURES]
+    else:
+        run[QUIET] += 1.0
+    ratio = rate / usual if failed else (1.0 - rate) / (1.0 - usual)
+    run[CLOSING] = min(max(run[CLOSING] + math.log(ratio), 0.0), _CLOSING_CAP)
 
 
 @compiled("float64(float64, boolean, float64[:], float64)", part=True)
 def judge_open(t: float, failed: bool, run: Row, rate: float) -> float:
     """One call of an event under way: OPENED when it rose a level, how it closed, or 0."""
-    weigh(failed, run)
+    usual = run[USUAL]
+    good = 1.0 / (1.0 - usual)
+    for k in range(RATES):
+        suspect = suspected(usual, k)
+        ratio = suspect / usual if failed else (1.0 - suspect) * good
+        run[MIXTURE + k] = min((1.0 + run[MIXTURE + k]) * ratio, HUGE)
+    run[CLOCK] += 1.0
+    run[CALLS] += 1.0
+    run[NEW_SEEN] += 1.0
+    if failed:
+        run[FAILURES] += 1.0
+        run[NEW_FAILED] += 1.0
     run[STRENGTH] = max(run[STRENGTH], strength(run))
-    if t - run[START] >= _ADOPT_MS:
+    if run[LEVEL] >= _STORED and run[ADOPTED] == 0.0 and t - run[START] >= _ADOPT_MS and run[CALLS] >= _ADOPT_CALLS:
         run[ADOPTED] = 1.0
-        run[BLOCK_SEEN] += 1.0
-        run[BLOCK_FAILED] += 1.0 if failed else 0.0
-        if run[BLOCK_SEEN] >= _BLOCK:
-            learn_block(t, run)
-            run[USUAL] = usual_rate(run)
+        adopt(run[NEWEST], run)
+    if run[LEVEL] < _STORED or run[ADOPTED] > 0.0:
+        run[SEEN] += 1.0
+        run[FAILED] += 1.0 if failed else 0.0
+        take_usual(run[NEWEST], run)
     watch_end(t, failed, run)
-    level = level_reached(run, rate)
+    level = level_reached(run, rate) if failed else 0.0
     if level > run[LEVEL]:
+        if run[LEVEL] < _STORED <= level:
+            unlearn(run[NEWEST], run)
         run[LEVEL] = level
         return OPENED
-    if run[QUIET] >= _GAP_CALLS and t - run[LAST] >= _GAP_MS:
+    if run[CLOSING] == 0.0 and run[QUIET] >= _GAP_CALLS and t - run[LAST] >= _GAP_MS:
         kind = CLOSED_ADOPTED if run[ADOPTED] > 0.0 else CLOSED_INSIDE
         end(run)
         return kind
@@ -282,9 +270,10 @@ def judge_open(t: float, failed: bool, run: Row, rate: float) -> float:
 def judge_failures(
     ts: NDArray[np.int64], ok: NDArray[np.uint8], run: Row, rate: float, out: NDArray[np.float64], start: int
 ) -> tuple[int, int]:
-    """Judge the calls from row `start` on, as `judge.judge` does: (happenings in `out` f64[≥ 2, ≥ HAPPENING], next row)."""
+    """Judge the calls from row `start` on, as `judge.judge` does: (happenings in `out` f64[>= 2, >= HAPPENING], next row)."""
     found = 0
     following = start
+    run[PACE] = rate
     while following < len(ts):
         if found + 2 > out.shape[0]:
             break
@@ -298,6 +287,8 @@ def judge_failures(
                 following += 1
                 continue
             run[NEWEST] = max(run[NEWEST], t)
+            if t >= run[AGED_AT] + AGE_EVERY_MS:
+                age_windows(t, run)
             kind = end_if_silent(run, t)
             if kind == 0.0:
                 kind = judge_open(t, ok[following] == 0, run, rate)

@@ -9,6 +9,7 @@ IDLE, PENDING, OPEN = "idle", "pending", "open"
 OPENED, INSIDE, QUIET, ADOPTED = 1.0, 2.0, 3.0, 4.0
 
 _Z = (2.0, 2.5, 3.0)
+_MARGIN = (0.5, 1.0, 1.5)
 _TAIL = (0.05, 0.01, 0.001)
 _LISTEN = (0.5, 0.2, 0.1)
 _LIMIT = (6.0, 8.0, 11.0)
@@ -199,9 +200,12 @@ class Spikes:
         mean = sum(count * _middle(i) for i, count in filled) / self.weight
         deviation = math.sqrt(sum(count * (_middle(i) - mean) ** 2 for i, count in filled) / self.weight)
         self.median = _middle(self._rank(0.5 * self.weight))
-        margin = max(self.median * self.ratio, self.median + self.excess)
+        margin = max(self.median * (self.ratio - 1.0), self.excess)
         tails = [math.exp((self._rank((1 - tail) * self.weight) - 256 + 1) * 0.04) for tail in _TAIL]
-        self.bands = [max(margin, tail, mean + z * deviation) for tail, z in zip(tails, _Z, strict=True)]
+        self.bands = [
+            max(self.median + margin * share, tail, mean + z * deviation)
+            for share, tail, z in zip(_MARGIN, tails, _Z, strict=True)
+        ]
         self.chances = [max(tail, 1 / (self.weight + 1)) for tail in _TAIL]
 
     def _rank(self, rank: float) -> int:
@@ -212,129 +216,3 @@ class Spikes:
                 if running >= rank - 1e-9:
                     return i
         return last
-
-
-@dataclass
-class Failures:
-    """`errors.judge_failures` at a given call rate."""
-
-    rate: float
-    failed: float = 0.0
-    seen: float = 0.0
-    block: tuple[float, float] = (0.0, 0.0)
-    faded: float = 0.0
-    newest: float = 0.0
-    usual: float = 0.0
-    mixture: list[float] = field(default_factory=lambda: [0.0] * 5)
-    cusum: float = 0.0
-    start: float = 0.0
-    calls: float = 0.0
-    failures: float = 0.0
-    streak: float = 0.0
-    phase: str = IDLE
-    last: float = 0.0
-    quiet: int = 0
-    level: int = 0
-    adopted: bool = False
-    closing: float = 0.0
-
-    def judge(self, t: float, failed: bool) -> list[tuple[float, float, int]]:
-        """The happenings of one call: (kind, start, level)."""
-        if t < self.newest - 15 * _MINUTE:
-            return []
-        self.newest = max(self.newest, t)
-        found: list[tuple[float, float, int]] = []
-        if self.phase == OPEN and t - self.last >= 30 * _MINUTE:
-            found.append((QUIET, self.start, self.level))
-            self._end()
-        return found + (self._idle(t, failed) if self.phase == IDLE else self._open(t, failed))
-
-    def _idle(self, t: float, failed: bool) -> list[tuple[float, float, int]]:
-        if self.cusum == 0:
-            self._forget()
-            self.usual = self._usual()
-        self._weigh(t, failed)
-        self.block = (self.block[0] + failed, self.block[1] + 1)
-        level = self._level()
-        if level:
-            self.phase, self.level, self.last, self.quiet = OPEN, level, t, 0
-            self.adopted, self.closing = False, 4.0
-            return [(OPENED, self.start, level)]
-        if self.block[1] >= 32 and self.cusum < 2.5:
-            self._learn(t)
-        return []
-
-    def _open(self, t: float, failed: bool) -> list[tuple[float, float, int]]:
-        self._weigh(t, failed)
-        if t - self.start >= 60 * _MINUTE:
-            self.adopted = True
-            self.block = (self.block[0] + failed, self.block[1] + 1)
-            if self.block[1] >= 32:
-                self._learn(t)
-                self.usual = self._usual()
-        self._watch_end(t, failed)
-        level = self._level()
-        if level > self.level:
-            self.level = level
-            return [(OPENED, self.start, level)]
-        if self.quiet >= 10 and t - self.last >= 2 * _MINUTE:
-            kind = ADOPTED if self.adopted else INSIDE
-            self._end()
-            return [(kind, self.start, self.level)]
-        return []
-
-    def _weigh(self, t: float, failed: bool) -> None:
-        for k in range(5):
-            ratio = self._ratio(min(2.0 ** (k + 1) * self.usual, 0.95), failed)
-            self.mixture[k] = min((1 + self.mixture[k]) * ratio, 1e280)
-        moved = self.cusum + math.log(self._ratio(min(8 * self.usual, 0.95), failed))
-        if self.phase == IDLE:
-            if moved <= 0:
-                self._forget()
-                return
-            if self.cusum == 0:
-                self.start = t
-        self.cusum = min(max(moved, 1e-9), 700.0)
-        self.calls += 1
-        self.failures += failed
-        self.streak = self.streak + 1 if failed else 0
-
-    def _ratio(self, rate: float, failed: bool) -> float:
-        return rate / self.usual if failed else (1 - rate) / (1 - self.usual)
-
-    def _level(self) -> int:
-        always = self.streak == self.calls and self.streak >= 3
-        if self.failures < 5 and not always:
-            return 0
-        mean = sum(r / 5 for r in self.mixture)
-        return max((i + 1 for i, a in enumerate((2e3, 2e4, 2e5)) if mean >= a * max(1.0, self.rate / 2)), default=0)
-
-    def _watch_end(self, t: float, failed: bool) -> None:
-        rate = min(max((self.failures + 0.5) / (self.calls + 1), 2 * self.usual), 0.9)
-        if failed and self.closing > 0:
-            self.last, self.quiet = max(self.last, t), 0
-        else:
-            self.quiet += 1
-        if self.usual < rate:
-            self.closing = min(max(self.closing + math.log(self._ratio(rate, failed)), 0.0), 4.0)
-
-    def _usual(self) -> float:
-        failed = self.failed + 1
-        return min(max((failed + 1.5 * math.sqrt(failed)) / (self.seen + 100), 1e-4), 0.5)
-
-    def _learn(self, t: float) -> None:
-        self.faded = self.faded or t
-        if t - self.faded >= 10 * _MINUTE:
-            fade = 0.5 ** ((t - self.faded) / (1440 * _MINUTE))
-            self.failed, self.seen, self.faded = self.failed * fade, self.seen * fade, t
-        self.failed += self.block[0]
-        self.seen += self.block[1]
-        self.block = (0.0, 0.0)
-
-    def _end(self) -> None:
-        self.phase, self.mixture, self.cusum = IDLE, [0.0] * 5, 0.0
-        if not self.adopted:
-            self.block = (0.0, 0.0)
-
-    def _forget(self) -> None:
-        self.cusum = self.start = self.calls = self.failures = self.streak = 0.0

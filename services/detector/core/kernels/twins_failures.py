@@ -1,0 +1,170 @@
+"""What `errors.judge_failures` says, in plain Python with named fields: the measure it is tested by."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+IDLE, OPEN = "idle", "open"
+OPENED, INSIDE, QUIET, ADOPTED = 1.0, 2.0, 3.0, 4.0
+
+_MINUTE = 60_000.0
+_TIMES = (2.0, 4.0, 8.0, 16.0, 32.0)
+_ARL = (2_000.0, 20_000.0, 200_000.0)
+_STORED = 2
+
+
+@dataclass
+class Rise:
+    """A one-sided CUSUM that listens for one rate of the mixture."""
+
+    place: int
+    ratio: float = 0.0
+    since: float = 0.0
+    after: int = 0
+    failures: int = 0
+
+
+@dataclass
+class Failures:
+    """`errors.judge_failures` at a given call rate, without the windows."""
+
+    rate: float
+    failed: float = 0.0
+    seen: float = 0.0
+    faded: float = 0.0
+    newest: float = 0.0
+    usual: float = 0.0
+    due: float = 0.0
+    mixture: list[float] = field(default_factory=lambda: [0.0] * 5)
+    slow: Rise = field(default_factory=lambda: Rise(1))
+    fast: Rise = field(default_factory=lambda: Rise(4))
+    clock: int = 0
+    start: float = 0.0
+    calls: int = 0
+    failures: int = 0
+    phase: str = IDLE
+    last: float = 0.0
+    quiet: int = 0
+    level: int = 0
+    adopted: bool = False
+    closing: float = 0.0
+
+    def judge(self, t: float, failed: bool) -> list[tuple[float, float, int]]:
+        """The happenings of one call: (kind, start, level)."""
+        if t < self.newest - 15 * _MINUTE:
+            return []
+        if self.phase == IDLE and self.seen >= self.due:
+            self._take_usual(max(self.newest, t))
+        self.newest = max(self.newest, t)
+        found = self._end_if_silent(t) if self.phase == OPEN else []
+        if found:
+            self._take_usual(self.newest)
+        return found + (self._idle(t, failed) if self.phase == IDLE else self._open(t, failed))
+
+    def _idle(self, t: float, failed: bool) -> list[tuple[float, float, int]]:
+        self._weigh(failed)
+        for rise in (self.slow, self.fast):
+            self._follow(rise, t, failed)
+        self.clock += 1
+        self.seen += 1
+        if not failed:
+            return []
+        self.failed += 1
+        self.due = 0.0
+        level = self._level() if self.slow.failures >= 3 else 0
+        if not level:
+            return []
+        rise = self.fast if self.fast.ratio > self.slow.ratio else self.slow
+        self.start, self.calls, self.failures = rise.since, self.clock - rise.after, rise.failures
+        self.phase, self.level, self.last, self.quiet, self.adopted, self.closing = OPEN, level, t, 0, False, 4.0
+        if level >= _STORED:
+            self._unlearn()
+        return [(OPENED, self.start, level)]
+
+    def _open(self, t: float, failed: bool) -> list[tuple[float, float, int]]:
+        self._weigh(failed)
+        self.clock += 1
+        self.calls += 1
+        self.failures += failed
+        if self.level >= _STORED and not self.adopted and t - self.start >= 60 * _MINUTE and self.calls >= 30:
+            self.adopted = True
+            known = min(1.0, 100.0 / max(self.seen, 1.0))
+            self.failed, self.seen = self.failed * known, self.seen * known
+            self._take_usual(self.newest)
+        if self.level < _STORED or self.adopted:
+            self.seen += 1
+            self.failed += failed
+            self._take_usual(self.newest)
+        self._watch_end(t, failed)
+        level = self._level() if failed else 0
+        if level > self.level:
+            if self.level < _STORED <= level:
+                self._unlearn()
+            self.level = level
+            return [(OPENED, self.start, level)]
+        if self.closing == 0 and self.quiet >= 10 and t - self.last >= 2 * _MINUTE:
+            self._end()
+            return [(ADOPTED if self.adopted else INSIDE, self.start, self.level)]
+        return []
+
+    def _suspected(self, place: int) -> float:
+        return min(_TIMES[place] * self.usual, max(0.95, 0.5 + 0.5 * self.usual))
+
+    def _weigh(self, failed: bool) -> None:
+        for k in range(5):
+            self.mixture[k] = min((1 + self.mixture[k]) * self._ratio(k, failed), 1e280)
+
+    def _ratio(self, place: int, failed: bool) -> float:
+        rate = self._suspected(place)
+        return rate / self.usual if failed else (1 - rate) * (1 / (1 - self.usual))
+
+    def _follow(self, rise: Rise, t: float, failed: bool) -> None:
+        if failed and rise.ratio == 0:
+            rise.ratio, rise.since, rise.after, rise.failures = 1.0, t, self.clock, 0
+        rise.ratio = min(rise.ratio * self._ratio(rise.place, failed), 1e280)
+        rise.failures += failed
+        if not failed and rise.ratio < 1:
+            rise.ratio = 0.0
+
+    def _level(self) -> int:
+        jumps = [self._suspected(k) / self.usual for k in range(5)]
+        excess = sum((jump - 1) / math.log(jump) if jump > 1 else 1.0 for jump in jumps) / 5
+        calls = sum(self.mixture) / 5 / max(1.0, 0.5 * self.rate) * (0.75 * excess)
+        return max((i + 1 for i, a in enumerate(_ARL) if calls >= a), default=0)
+
+    def _watch_end(self, t: float, failed: bool) -> None:
+        least = 2 * self.usual
+        rate = min(max((self.failures + 0.5) / (self.calls + 1), least), max(0.9, 0.5 + 0.5 * self.usual))
+        if failed and self.closing > 0:
+            self.last, self.quiet = max(self.last, t), 0
+        else:
+            self.quiet += 1
+        ratio = rate / self.usual if failed else (1 - rate) / (1 - self.usual)
+        self.closing = min(max(self.closing + math.log(ratio), 0.0), 4.0)
+
+    def _take_usual(self, t: float) -> None:
+        self.faded = self.faded or t
+        if t - self.faded >= 10 * _MINUTE:
+            if self.seen > 2_000:
+                fade = max(0.5 ** ((t - self.faded) / (7 * 1_440 * _MINUTE)), 2_000 / self.seen)
+                self.failed, self.seen = self.failed * fade, self.seen * fade
+            self.faded = t
+        self.usual = min(max((self.failed + 0.5) / (self.seen + 1), 1e-4), 0.999)
+        self.due = self.seen + min(self.seen / 16, 1_024.0)
+
+    def _unlearn(self) -> None:
+        self.failed = max(self.failed - max(self.failures - 2.0, 0.0), 0.0)
+        self.seen = max(self.seen - self.calls, self.failed)
+        self._take_usual(self.newest)
+
+    def _end_if_silent(self, t: float) -> list[tuple[float, float, int]]:
+        pace = 20 * _MINUTE / max(self.rate, 1e-9)
+        if t - self.last < min(max(pace, 30 * _MINUTE), 1_440 * _MINUTE):
+            return []
+        self._end()
+        return [(QUIET, self.start, self.level)]
+
+    def _end(self) -> None:
+        self.phase, self.mixture, self.due = IDLE, [0.0] * 5, 0.0
+        self.slow.ratio = self.fast.ratio = 0.0
