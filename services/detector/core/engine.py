@@ -6,6 +6,7 @@ Owns the set of series and its cap. Knows nothing of events' life (`events`), of
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,9 +15,13 @@ from numpy.typing import NDArray
 from perfmon.wire.limits import OVERFLOW_NAME
 from services.detector.core.kernels import errors, judge
 from services.detector.core.kernels.absorb import FAILURES, sort_calls
-from services.detector.core.metrics import ERROR_RATE_SPIKE, HISTORY_MS, METRICS
+from services.detector.core.kernels.error_mixture import LEVEL, USUAL
+from services.detector.core.metrics import ERROR_RATE_SPIKE, HISTORY_MS, METRICS, MINUTE_MS, STORED_LEVEL
+from services.detector.core.servers import Servers
+from services.detector.core.signal import course
 from services.detector.core.state.budget import Budget
 from services.detector.core.state.series import SeriesState, SortedCalls, Work
+from services.detector.core.state.signals import Point, Signals
 from shared.batch import Batch, Series
 
 #: A column that was not measured.
@@ -39,6 +44,15 @@ class Happening(NamedTuple):
         return ERROR_RATE_SPIKE if self.metric < 0 else METRICS[self.metric].spike_type
 
 
+class Turn(NamedTuple):
+    """A signal's anomaly opened, rose a level or closed: `signal`, `kind` and `track` are those of `signal.course`."""
+
+    series: SeriesState
+    signal: int
+    kind: float
+    track: NDArray[np.float64]
+
+
 class Engine:
     """Series by name. At most `max_series` states; a new one beyond that takes the place of one silent for a day, else it is
     not watched, and counted.
@@ -49,6 +63,10 @@ class Engine:
         #: Watched tools by server.
         self.tools: Counter[str] = Counter()
         self.budget = budget or Budget()
+        self.signals = Signals(self.budget)
+        self._of_row: dict[int, SeriesState] = {}
+        self._judged_minute = -1
+        self.servers = Servers(self._tools_of)
         self.max_series = max_series
         self.unwatched_calls_total = 0
         self.calls_total = 0
@@ -61,6 +79,7 @@ class Engine:
     def adopt(self, series: SeriesState) -> None:
         """Put a restored series in its place."""
         self.series[series.key] = series
+        self._of_row[series.row] = series
         self.tools[series.key.server] += 1
         self._next_number = max(self._next_number, series.number + 1)
         self.newest_ts = max(self.newest_ts, series.newest_ts)
@@ -73,7 +92,9 @@ class Engine:
         calls, ends = sort_batch(batch)
         self._work.fit(int(np.diff(ends, prepend=0).max()))
         first = 0
-        for key, end in zip(batch.dictionary, ends.tolist(), strict=True):
+        watched: list[SeriesState | None] = [None] * len(batch.dictionary)
+        rates = np.zeros(len(batch.dictionary))
+        for code, (key, end) in enumerate(zip(batch.dictionary, ends.tolist(), strict=True)):
             if end == first:
                 continue
             # What is counted together has no history of its own to be judged by.
@@ -82,12 +103,32 @@ class Engine:
             if series is None:
                 self.unwatched_calls_total += end - first
             else:
+                watched[code], rates[code] = series, series.run[USUAL]
                 for row in series.absorb(calls, first, end, self._work):
                     happenings.append(_happening(series, row))
                 self.newest_ts = max(self.newest_ts, series.newest_ts)
             first = end
         self.calls_total += len(batch)
+        for happening in happenings:
+            if happening.metric < 0 and happening.kind == judge.OPENED and happening.place[LEVEL] >= STORED_LEVEL:
+                self.servers.explained(happening.series.key.server)
+        self.servers.judge(batch, watched, rates)
         return happenings
+
+    def close_minutes(self, now_ms: int) -> None:
+        """Judge the minutes that are over at a time, of all series; once a minute at most."""
+        minute = now_ms // MINUTE_MS
+        if minute > self._judged_minute:
+            self.signals.close(minute)
+            self._judged_minute = minute
+
+    def take_turns(self) -> list[Turn]:
+        """What happened in signals since the last time."""
+        return [
+            Turn(self._of_row[point.row], point.signal, point.kind, point.track)
+            for point in self.signals.take()
+            if point.row in self._of_row
+        ]
 
     def forget_after(self, ts_ms: int) -> int:
         """Forget series whose newest call is later: they heard it under a clock that was set back since, and would take every
@@ -98,7 +139,9 @@ class Engine:
         ahead = [series for series in self.series.values() if series.newest_ts > ts_ms]
         for series in ahead:
             self._forget(series)
+            self.servers.forget(series.key.server)
         self.newest_ts = max((series.newest_ts for series in self.series.values()), default=-1)
+        self._judged_minute = -1
         return len(ahead)
 
     def close_silent(self, series: SeriesState, now_ms: int) -> list[Happening]:
@@ -112,6 +155,10 @@ class Engine:
             kind = judge.end_if_silent(float(now_ms), hists.base_of(metric), int(hists.lows[metric]), track)
             if kind:
                 happenings.append(Happening(series, metric, kind, track.copy()))
+        for number in range(course.SIGNALS):
+            kept = self.signals.signal(series.row, number)
+            if kept is not None and course.end_if_silent(float(now_ms), kept[1]):
+                self.signals.found.append(Point(series.row, number, course.CLOSED_QUIET, kept[1].copy()))
         kind = errors.end_if_silent(series.run, float(now_ms))
         if kind:
             happenings.append(Happening(series, -1, kind, series.run.copy()))
@@ -121,9 +168,10 @@ class Engine:
     def _new(self, key: Series, ts_ms: int) -> SeriesState | None:
         if len(self.series) >= self.max_series and not self._evict(ts_ms):
             return None
-        series = SeriesState(key, self._next_number, self.budget)
+        series = SeriesState(key, self._next_number, self.budget, signals=self.signals)
         self._next_number += 1
         self.series[key] = series
+        self._of_row[series.row] = series
         self.tools[key.server] += 1
         return series
 
@@ -136,8 +184,15 @@ class Engine:
 
     def _forget(self, series: SeriesState) -> None:
         del self.series[series.key]
+        del self._of_row[series.row]
+        self.signals.drop(series.row)
         self.tools[series.key.server] -= 1
         self.gone.append(series.number)
+        if not self.tools[series.key.server]:
+            self.servers.forget(series.key.server)
+
+    def _tools_of(self, server: str) -> Iterator[SeriesState]:
+        return (series for series in self.series.values() if series.key.server == server)
 
 
 def sort_batch(batch: Batch) -> tuple[SortedCalls, NDArray[np.int64]]:

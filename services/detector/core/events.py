@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal
 
-from services.detector.core.metrics import ANOMALY_TYPES, GAP_MS, HISTORY_MS, LEVELS, STORED_LEVEL
+from services.detector.core.metrics import ANOMALY_TYPES, GAP_MS, HISTORY_MS, LEVELS, SIGNAL, STORED_LEVEL
 from shared.batch import Series
 from shared.timespan import day_of
 
@@ -67,8 +67,8 @@ class Event:
 
     @property
     def origin(self) -> str:
-        """The type it was first found as, by which it is known."""
-        return self.found_as or self.type
+        """The type it was first found as, by which it is known; what was found in a signal is one whatever its type."""
+        return SIGNAL if self.method == SIGNAL else self.found_as or self.type
 
     @property
     def series(self) -> Series:
@@ -177,6 +177,12 @@ class Book:
             if (event.series, event.origin, event.metric) == (series, anomaly_type, metric) and event.overlaps(
                 start_ms - GAP_MS, end_ms + GAP_MS
             ):
+                yield event
+
+    def about(self, series: Series, metric: str, start_ms: int, end_ms: int) -> Iterator[Event]:
+        """The events of a series' metric, whatever found them, that overlap a span, or nearly."""
+        for event in self.of_server(series.server):
+            if (event.series, event.metric) == (series, metric) and event.overlaps(start_ms - GAP_MS, end_ms + GAP_MS):
                 yield event
 
     def close(self, event: Event, end_ms: int, ended: str) -> None:

@@ -21,9 +21,13 @@ STORED_LEVEL: Final = LEVELS["medium"]
 RESPONSE_TIME_SPIKE: Final = "response_time_spike"
 RESPONSE_TIME_SHIFT: Final = "response_time_shift"
 ERROR_RATE_SPIKE: Final = "error_rate_spike"
+#: What such an event of a whole server was found as, beside those of the tool whose name it bears.
+SERVER_ERRORS: Final = "server_error_rate_spike"
 RESOURCE_SPIKE: Final = "resource_spike"
 RESOURCE_LEAK: Final = "resource_leak"
 THROUGHPUT_CHANGE: Final = "throughput_change"
+#: The method of what is found in a series' minutes (`signal`), by which its events are known.
+SIGNAL: Final = "signal"
 ANOMALY_TYPES: Final = (
     RESPONSE_TIME_SPIKE,
     RESPONSE_TIME_SHIFT,
@@ -37,7 +41,8 @@ ANOMALY_TYPES: Final = (
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One measured column. `margin_ratio` and `margin_excess` (in `unit`): how far above the median a value must be before
-    `auto` may call it abnormal, whatever the statistics say, so that jitter of a fast or flat tool never is.
+    `auto` may call it abnormal at medium, whatever the statistics say, so that jitter of a fast or flat tool never is; at high
+    half of that distance, at low half as much again.
     `notable_excess` and `grave_excess`: below the first an anomaly is at most `info`, below the second at most `warning`.
     """
 
@@ -50,10 +55,10 @@ class Metric:
     grave_excess: float
 
 
-RESPONSE_TIME: Final = Metric("response_time", "ms", RESPONSE_TIME_SPIKE, 1.5, 5.0, 50.0, 500.0)
-CPU: Final = Metric("cpu", "%", RESOURCE_SPIKE, 1.3, 10.0, 20.0, 60.0)
-MEMORY: Final = Metric("memory", "MB", RESOURCE_SPIKE, 1.2, 16.0, 64.0, 512.0)
-DISK_IO: Final = Metric("disk_io", "KB", RESOURCE_SPIKE, 2.0, 256.0, 10_240.0, 1_048_576.0)
+RESPONSE_TIME: Final = Metric("response_time", "ms", RESPONSE_TIME_SPIKE, 2.0, 5.0, 50.0, 500.0)
+CPU: Final = Metric("cpu", "%", RESOURCE_SPIKE, 1.6, 20.0, 20.0, 60.0)
+MEMORY: Final = Metric("memory", "MB", RESOURCE_SPIKE, 1.4, 32.0, 64.0, 512.0)
+DISK_IO: Final = Metric("disk_io", "KB", RESOURCE_SPIKE, 4.0, 256.0, 10_240.0, 1_048_576.0)
 #: Row j of every per-metric array belongs to METRICS[j]; a series that never measured resources has row 0 alone.
 METRICS: Final = (RESPONSE_TIME, CPU, MEMORY, DISK_IO)
 

@@ -11,7 +11,18 @@ from services.detector.core import severity
 from services.detector.core.events import SEVERITIES, Event, event_id
 from services.detector.core.kernels import burn, judge
 from services.detector.core.kernels import error_mixture as errors
-from services.detector.core.metrics import ERROR_RATE_SPIKE, METRICS, MINUTE_MS, RESPONSE_TIME, STORED_LEVEL
+from services.detector.core.metrics import (
+    ERROR_RATE_SPIKE,
+    METRICS,
+    MINUTE_MS,
+    RESPONSE_TIME,
+    RESPONSE_TIME_SHIFT,
+    SERVER_ERRORS,
+    SIGNAL,
+    STORED_LEVEL,
+    THROUGHPUT_CHANGE,
+)
+from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
 from services.detector.core.sweep import RECENT_MS, Finding
 from services.detector.core.view import combined, minutes_of
@@ -24,10 +35,17 @@ NEW_LEVEL: Final = "the new normal"
 REBUILT: Final = "lost in a rebuild"
 ENDINGS: Final = {judge.CLOSED_INSIDE: INSIDE, judge.CLOSED_QUIET: SILENT, judge.CLOSED_ADOPTED: NEW_LEVEL}
 
+SIGNAL_ENDINGS: Final = {
+    course.CLOSED_INSIDE: INSIDE,
+    course.CLOSED_QUIET: SILENT,
+    course.CLOSED_ADOPTED: NEW_LEVEL,
+}
+
 #: Types and metrics that a kernel's track follows; the others are swept.
-TRACKED: Final = {ERROR_RATE_SPIKE, *(metric.spike_type for metric in METRICS)}
+TRACKED: Final = {ERROR_RATE_SPIKE, SERVER_ERRORS, *(metric.spike_type for metric in METRICS)}
 TRACKED_METRICS: Final = {"error_rate", *(metric.name for metric in METRICS)}
 METRIC_NUMBER: Final = {metric.name: number for number, metric in enumerate(METRICS)}
+SIGNAL_NUMBER: Final = METRIC_NUMBER | {"calls": course.CALLS_SIGNAL}
 
 
 def place_of(series: SeriesState, event: Event) -> judge.Row | None:
@@ -93,6 +111,42 @@ def _update_failures(event: Event, run: judge.Row) -> None:
     event.evidence["burn"] = {name: round(times, 2) for name, times in zip(burn.NAMES, burns, strict=True)}
     found = severity.of_failures(event.points, event.calls, burns)
     event.severity = max(event.severity, found, key=SEVERITIES.index)
+
+
+def metric_of(signal: int) -> tuple[str, str]:
+    """Name and unit of a signal."""
+    return ("calls", "calls/min") if signal == course.CALLS_SIGNAL else (METRICS[signal].name, METRICS[signal].unit)
+
+
+def from_turn(key: Series, signal: int, track: judge.Row) -> Event:
+    """The event that a signal's track shows."""
+    name, unit = metric_of(signal)
+    kind = THROUGHPUT_CHANGE if signal == course.CALLS_SIGNAL else METRICS[signal].spike_type
+    start_ms = int(track[course.START])
+    event = Event(
+        event_id(key, SIGNAL, name, start_ms), key.server, key.tool, kind, name, unit, SIGNAL,
+        start_ms, start_ms, start_ms, 0.0, 0.0, float(track[course.EXPECTED]), float(track[course.LOWER]),
+        float(track[course.UPPER]), 0, 0, 0, 0.0,
+    )  # fmt: skip
+    follow_turn(event, signal, track)
+    return event
+
+
+def follow_turn(event: Event, signal: int, track: judge.Row) -> None:
+    """Let an event follow its signal's track."""
+    event.level = max(event.level, int(track[course.LEVEL]))
+    event.last_ms = max(event.last_ms, int(track[course.LAST]) + MINUTE_MS - 1)
+    event.peak_ms, event.value = int(track[course.PEAK_AT]), float(track[course.PEAK])
+    event.points = max(event.points, int(track[course.POINTS]))
+    event.calls = max(event.calls, int(track[course.CALLS]), event.points)
+    event.typical = float(track[course.TOTAL]) / max(float(track[course.POINTS]), 1.0)
+    event.confidence = max(event.confidence, severity.from_tail(float(track[course.TAIL]), severity.LOOKS))
+    if signal == course.CALLS_SIGNAL:
+        event.severity = "warning" if event.typical >= 10 * max(event.median, 1.0) else "info"
+        return
+    event.severity = severity.of_deviation(METRICS[signal], event.typical, event.median, max(event.median, event.upper))
+    if event.type == METRICS[0].spike_type and event.last_ms - event.start_ms >= RECENT_MS:
+        event.type = RESPONSE_TIME_SHIFT
 
 
 def from_finding(key: Series, finding: Finding) -> Event:

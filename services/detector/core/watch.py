@@ -10,24 +10,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from services.detector.core.engine import Engine, Happening
+from services.detector.core import server_events
+from services.detector.core.engine import Engine, Happening, Turn
 from services.detector.core.events import SEVERITIES, Book, Event
 from services.detector.core.evidence import Evidence, gather
 from services.detector.core.explain import recommendations
 from services.detector.core.kernels import judge
-from services.detector.core.metrics import METRICS, MINUTE_MS, RESPONSE_TIME_SHIFT, RESPONSE_TIME_SPIKE
+from services.detector.core.metrics import METRICS, MINUTE_MS, RESPONSE_TIME_SHIFT, RESPONSE_TIME_SPIKE, SIGNAL
 from services.detector.core.readings import (
     ENDINGS,
     REBUILT,
+    SIGNAL_ENDINGS,
+    SIGNAL_NUMBER,
     TRACKED,
     TRACKED_METRICS,
     ending,
+    follow_turn,
     from_finding,
     from_track,
+    from_turn,
+    metric_of,
     move,
     place_of,
     update,
 )
+from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
 from services.detector.core.sweep import Finding, sweep
 from shared.batch import Batch, Series
@@ -72,7 +79,10 @@ class Watch:
     def apply(self, batch: Batch, *, live: bool) -> bool:
         """Fold a batch in; whether an event opened, rose or closed."""
         happenings = self.engine.apply(batch)
-        return self._take(happenings, live=live)
+        changed = self._take(happenings, live=live)
+        changed = self._take_servers(live=live) or changed
+        self.engine.close_minutes(self.engine.newest_ts)
+        return self._take_turns(live=live) or changed
 
     def tick(self, now_ms: int) -> bool:
         """Close by the clock, and let open events follow their numbers; whether there is something to write or tell."""
@@ -83,6 +93,10 @@ class Watch:
             for happening in self.engine.close_silent(self.engine.series[series], now_ms)
         ]
         moved = self._take(happenings, live=True)
+        self.engine.servers.tick(now_ms)
+        moved = self._take_servers(live=True) or moved
+        self.engine.close_minutes(now_ms)
+        moved = self._take_turns(live=True) or moved
         return self.follow() or moved
 
     def follow(self) -> bool:
@@ -90,11 +104,18 @@ class Watch:
         worse = False
         for event in list(self._open()):
             series = self.engine.series.get(event.series)
-            place = None if series is None else place_of(series, event)
-            if series is None or place is None:
+            if series is None:
                 continue
             before = (event.last_ms, event.points, event.severity)
-            update(event, place)
+            if event.method == SIGNAL:
+                self._follow_signal(event, series)
+            elif server_events.is_of_server(event):
+                server_events.follow(event, self.engine.servers)
+            else:
+                place = place_of(series, event)
+                if place is None:
+                    continue
+                update(event, place)
             if before != (event.last_ms, event.points, event.severity):
                 self.book.dirty.add(event.id)
             worse = self._tell(event, live=True) or worse
@@ -123,7 +144,9 @@ class Watch:
         for event in list(self._open()):
             series = self.engine.series.get(event.series)
             tracked = event.origin in TRACKED and event.metric in TRACKED_METRICS
-            if series is None or (tracked and place_of(series, event) is None):
+            if server_events.is_of_server(event) and server_events.follow(event, self.engine.servers):
+                continue
+            if series is None or (tracked and place_of(series, event) is None) or self._lost_signal(event, series):
                 self._close(event, event.last_ms, REBUILT)
 
     # --- what goes out ----------------------------------------------------------------------------------------------
@@ -169,12 +192,85 @@ class Watch:
                 self._close(event, event.last_ms, ENDINGS[happening.kind])
         return bool(happenings)
 
+    def _take_servers(self, *, live: bool) -> bool:
+        turns = self.engine.servers.take()
+        for turn in turns:
+            event = server_events.open_event(self.book, turn.server)
+            if turn.kind == judge.OPENED:
+                if event is None:
+                    event = server_events.from_turn(turn)
+                    if event.id in self.book.events:
+                        continue  # found before, and still in the book: replayed or rebuilt
+                    event.opened_live = live
+                    self.book.add(event)
+                server_events.follow_turn(event, turn)
+                self._explain(event)
+                self._write(event)
+                self._tell(event, live=live)
+            elif event is not None:
+                server_events.follow_turn(event, turn)
+                self._tell(event, live=live)
+                self._close(event, event.last_ms, ENDINGS[turn.kind])
+        return bool(turns)
+
+    def _take_turns(self, *, live: bool) -> bool:
+        changed = False
+        for turn in self.engine.take_turns():
+            event = self.book.open_event(turn.series.key, SIGNAL, metric_of(turn.signal)[0])
+            if turn.kind == course.OPENED:
+                changed = self._turned(event, turn, live=live) or changed
+            elif event is not None:
+                follow_turn(event, turn.signal, turn.track)
+                self._tell(event, live=live)
+                self._close(event, event.last_ms, SIGNAL_ENDINGS[turn.kind])
+                changed = True
+        return changed
+
+    def _turned(self, event: Event | None, turn: Turn, *, live: bool) -> bool:
+        if event is None:
+            event = from_turn(turn.series.key, turn.signal, turn.track)
+            known = list(self.book.about(event.series, event.metric, event.start_ms, event.last_ms))
+            if known:
+                return self._surer(known[0], event, live=live)
+            event.opened_live = live
+            self.book.add(event)
+        else:
+            follow_turn(event, turn.signal, turn.track)
+            self.book.dirty.add(event.id)
+        self._explain(event)
+        self._write(event)
+        self._tell(event, live=live)
+        return True
+
+    def _surer(self, event: Event, again: Event, *, live: bool) -> bool:
+        """Another layer has found an event as well: it stays one anomaly, as sure as the surer of them."""
+        if event.level >= again.level and event.confidence >= again.confidence:
+            return False
+        event.level = max(event.level, again.level)
+        event.confidence = max(event.confidence, again.confidence)
+        self.book.dirty.add(event.id)
+        self._write(event)
+        self._tell(event, live=live)
+        return event.stored
+
+    def _follow_signal(self, event: Event, series: SeriesState) -> None:
+        signal = SIGNAL_NUMBER[event.metric]
+        kept = self.engine.signals.signal(series.row, signal)
+        if kept is not None and kept[1][course.PHASE] == course.OPEN and int(kept[1][course.START]) == event.start_ms:
+            follow_turn(event, signal, kept[1])
+
+    def _lost_signal(self, event: Event, series: SeriesState) -> bool:
+        if event.method != SIGNAL:
+            return False
+        kept = self.engine.signals.signal(series.row, SIGNAL_NUMBER[event.metric])
+        return kept is None or kept[1][course.PHASE] != course.OPEN or int(kept[1][course.START]) != event.start_ms
+
     def _opened(self, event: Event | None, happening: Happening, metric: str, *, live: bool) -> None:
         if event is None:
             event = from_track(happening.series.key, happening.metric, happening.place)
             if any(self.book.same(event.series, event.type, metric, event.start_ms, event.last_ms)):
                 return  # found before, and still in the book: replayed or rebuilt
-            if self._belongs_to_shift(event):
+            if self._belongs_to_shift(event) or self._known_by_signal(event, live=live):
                 return
             event.opened_live = live
             self.book.add(event)
@@ -191,7 +287,8 @@ class Watch:
             if self._lasts(series.key, finding):
                 return True
             if self._known(series.key, finding):
-                return False
+                signal = self.book.open_event(series.key, SIGNAL, finding.metric)
+                return signal is not None and self._surer(signal, from_finding(series.key, finding), live=True)
             event = from_finding(series.key, finding)
             event.opened_live = True
             self.book.add(event)
@@ -222,6 +319,8 @@ class Watch:
         span = (finding.start_ms, finding.last_ms)
         if any(e.level >= finding.level for e in self.book.same(key, finding.type, finding.metric, *span)):
             return True
+        if any(e.method == SIGNAL for e in self.book.about(key, finding.metric, *span)):
+            return True
         spikes = self.book.same(key, RESPONSE_TIME_SPIKE, finding.metric, *span)
         half_ms = (finding.last_ms - finding.start_ms) // 2
         return finding.type == RESPONSE_TIME_SHIFT and any(
@@ -240,11 +339,19 @@ class Watch:
             and event.typical <= BEYOND_SHIFT_TIMES * shift.value
         )
 
+    def _known_by_signal(self, event: Event, *, live: bool) -> bool:
+        """A signal shows it already: one anomaly, unless single calls are far beyond what that says."""
+        known = self.book.open_event(event.series, SIGNAL, event.metric)
+        if known is None or event.typical > BEYOND_SHIFT_TIMES * known.typical:
+            return False
+        self._surer(known, event, live=live)
+        return True
+
     def _settle(self, series: SeriesState, findings: dict[tuple[str, str], Finding]) -> bool:
         """Close the swept events of a series that are no longer found."""
         closed = False
         for event in list(self._open()):
-            swept = event.origin not in TRACKED and event.series == series.key
+            swept = event.origin not in TRACKED and event.method != SIGNAL and event.series == series.key
             if swept and (event.type, event.metric) not in findings:
                 self._close(event, event.last_ms, ending(series, event))
                 closed = True

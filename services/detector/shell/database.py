@@ -20,8 +20,10 @@ from services.detector.core.state.codec import (
     BadState,
     decode_chunk,
     decode_series,
+    decode_server,
     encode_chunk,
     encode_series,
+    encode_servers,
     oldest_chunk,
 )
 from shared.batch import Series
@@ -35,6 +37,7 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS place (one INTEGER PRIMARY KEY CHECK (one = 1), epoch TEXT NOT NULL, seq INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS series (
     number INTEGER PRIMARY KEY, server TEXT NOT NULL, tool TEXT NOT NULL, state BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS server (name TEXT PRIMARY KEY, state BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS chunk (
     number INTEGER NOT NULL, chunk INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (number, chunk)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS event (
@@ -109,6 +112,8 @@ class Database:
                 "INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?)",
                 ((s.number, s.key.server, s.key.tool, encode_series(s)) for s in changed),
             )
+            many("DELETE FROM server WHERE name = ?", [(name,) for name in engine.servers.gone])
+            many("INSERT OR REPLACE INTO server VALUES (?, ?)", list(encode_servers(engine.servers)))
             many("INSERT OR REPLACE INTO chunk VALUES (?, ?, ?)", _chunks(engine))
             many("INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?, ?)", map(_event_row, _dirty(book)))
             many("DELETE FROM line WHERE id = ? AND phase = ?", list(debts.done))
@@ -124,6 +129,8 @@ class Database:
             series.dirty = False
             series.dirty_chunks.clear()
         engine.gone.clear()
+        engine.servers.gone.clear()
+        engine.servers.dirty.clear()
         book.dirty.clear()
 
     def prune(self, engine: Engine, stored_before_ms: int, faint_before_ms: int) -> None:
@@ -139,7 +146,9 @@ class Database:
 
     def forget_all_series(self) -> None:
         """Before a rebuild: series go, events stay. The place goes too, so that a crash in between rebuilds again."""
-        self._connection.executescript("BEGIN; DELETE FROM place; DELETE FROM series; DELETE FROM chunk; COMMIT;")
+        self._connection.executescript(
+            "BEGIN; DELETE FROM place; DELETE FROM series; DELETE FROM server; DELETE FROM chunk; COMMIT;"
+        )
 
     def recent(self, since_ms: int, server: str | None, limit: int) -> tuple[list[Event], int]:
         """The stored events going on at or after a time, latest start first, and how many there are. From any thread."""
@@ -178,9 +187,13 @@ class Database:
             return None
         by_number = {}
         for number, server, tool, state in execute("SELECT number, server, tool, state FROM series"):
-            series = decode_series(Series(str(server), str(tool)), int(number), bytes(state), engine.budget)
+            series = decode_series(
+                Series(str(server), str(tool)), int(number), bytes(state), engine.budget, engine.signals
+            )
             by_number[series.number] = series
             engine.adopt(series)
+        for name, state in execute("SELECT name, state FROM server"):
+            engine.servers.adopt(str(name), decode_server(bytes(state)))
         for number, body in execute("SELECT number, body FROM chunk ORDER BY number, chunk"):
             if int(number) in by_number:
                 decode_chunk(by_number[int(number)], bytes(body))

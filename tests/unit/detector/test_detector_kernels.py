@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.detector.core.kernels import absorb, bins, fold, judge, query, twins
 from services.detector.core.kernels.twins_sequential import Spikes
+from services.detector.core.signal.pending import SLOTS, WIDTH
 
 T0 = 1_760_000_000_000
 ABSURD = [0.0, -0.0, -1.0, 1e300, -1e300, 5e-324, 1e-310, math.inf, -math.inf, math.nan, 1.0, 1.0, 1e9]
@@ -69,7 +70,8 @@ def folded(
     found = np.zeros((3, len(ts)), np.int64)
     rows, quarter_rows = (np.append(each, 0) for each in (minutes, quarters))
     whole = fold.find_rows(ts, rows, len(minutes), quarter_rows, len(quarters), found)
-    fold.fold_metric(ts, x, found, moments, 0, counts, 0, bins.BINS, 0)
+    under_way = np.zeros((1, SLOTS, WIDTH))
+    fold.fold_metric(ts, x, found, rows, moments, 0, counts, 0, bins.BINS, 0, under_way, 0)
     fold.fold_failures(ok, found, failures)
     return moments[: len(minutes), 0], counts[: len(quarters)], failures[: len(minutes)], whole
 

@@ -117,7 +117,8 @@ def keep_calls(
     "UniTuple(int64, 8)(int64[::1], float64[:, ::1], uint8[::1], int64, int64, int64, int64,"
     " int64[::1], int64, float64[:, :, ::1], float64[::1], int64[::1], int64, uint32[:, ::1],"
     " int64[::1], int64[::1], float64[:, ::1], float64[::1], float64[:, ::1], float64[::1],"
-    " int64[::1], float64[:, ::1], uint8[::1], int64, int64, float64[:, ::1], int64[:, ::1], float64[:, ::1])",
+    " int64[::1], float64[:, ::1], uint8[::1], int64, int64, float64[:, :, ::1], int64, float64[:, ::1], int64[:, ::1],"
+    " float64[:, ::1])",
 )
 def absorb(  # noqa: C901 - one call a series is the point; each step is a function
     batch_ts: Int64,
@@ -145,6 +146,8 @@ def absorb(  # noqa: C901 - one call a series is the point; each step is a funct
     kept_ok: UInt8,
     kept: int,
     following: int,
+    pending: NDArray[Any],
+    signals: int,
     margins: Float64,
     work: Int64,
     out: Float64,
@@ -172,7 +175,20 @@ def absorb(  # noqa: C901 - one call a series is the point; each step is a funct
         for i in range(len(ts)):
             earliest, latest = min(earliest, ts[i]), max(latest, ts[i])
         for j in range(metrics):
-            fold_metric(ts, batch_x[j, first:end], work, moments, j, counts, starts[j], starts[j + 1], lows[j])
+            fold_metric(
+                ts,
+                batch_x[j, first:end],
+                work,
+                minutes,
+                moments,
+                j,
+                counts,
+                starts[j],
+                starts[j + 1],
+                lows[j],
+                pending,
+                signals,
+            )
         fold_failures(ok, work, failures)
         kept, following, dropped = keep_calls(
             batch_ts, batch_x, batch_ok, first, end, kept_ts, kept_x, kept_ok, kept, following

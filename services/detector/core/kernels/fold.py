@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from services.detector.core.kernels.bins import bin_of
 from services.detector.core.kernels.compiled import compiled
+from services.detector.core.signal.pending import note
 
 #: Columns of `moments`: count, mean, sum of squared deviations from the mean, smallest, largest, ts of the largest.
 N, MEAN, M2, LOW, HIGH, AT = range(6)
@@ -148,20 +149,26 @@ def merge(
 
 
 @compiled(
-    "void(int64[::1], float64[::1], int64[:, ::1], float64[:, :, ::1], int64, uint32[:, ::1], int64, int64, int64)",
+    "void(int64[::1], float64[::1], int64[:, ::1], int64[::1], float64[:, :, ::1], int64, uint32[:, ::1], int64, int64,"
+    " int64, float64[:, :, ::1], int64)",
 )
 def fold_metric(
     ts: NDArray[np.int64],
     values: NDArray[np.float64],
     found: NDArray[np.int64],
+    minutes: NDArray[np.int64],
     moments: NDArray[np.float64],
     j: int,
     counts: NDArray[Any],
     start: int,
     end: int,
     low: int,
+    pending: NDArray[Any],
+    signals: int,
 ) -> None:
-    """Add metric j of every call to its minute and quarter hour, which are `found`; what is not finite is passed over."""
+    """Add metric j of every call to its minute and quarter hour, which are `found`, and to the minute under way in row `signals`
+    of `pending` (`signal.minutes`); what is not finite is passed over.
+    """
     at, minute_rows, quarter_rows = found[0], found[1], found[2]
     size = end - start
     k = 0
@@ -170,6 +177,7 @@ def fold_metric(
         row, quarter = minute_rows[k], quarter_rows[k]
         bins = counts[max(quarter, 0), start:end]
         n, first, total, squares, least, most, most_at = 0, 0.0, 0.0, 0.0, np.inf, -np.inf, 0
+        places = 0
         while k < len(ts) and minute_rows[k] == row and quarter_rows[k] == quarter:
             i = np.uint64(at[k])
             k += 1
@@ -182,6 +190,7 @@ def fold_metric(
             if n == 0:
                 first = value
             n += 1
+            places += place
             away = value - first
             total += away
             squares += away * away
@@ -190,6 +199,9 @@ def fold_metric(
                 most, most_at = value, ts[i]
         if row >= 0:
             merge(moments[row, j], n, first, total, squares, least, most, float(most_at))
+            if n > 0:
+                summed = float(places + n * low) if j == 0 else first * n + total
+                note(pending, signals, minutes[row], j, float(n), summed)
 
 
 @compiled("void(uint8[::1], int64[:, ::1], float64[::1])")

@@ -41,7 +41,9 @@ PAIRS, PREVIOUS = (
 CALM: Final = 45
 # What is known of how calls outside come together, fading like the baseline; three places each.
 RUNS, FOLLOWED = 48, 51
-SIZE: Final = 54
+#: What the time of day raises the bands by: how much more is usual in this hour than in others, at least 1; 0 for unknown.
+SEASON: Final = 54
+SIZE: Final = 55
 
 IDLE, PENDING, OPEN = 0.0, 1.0, 2.0
 #: Happenings: a new event or a higher level of one; its end inside the band, in silence, or at a new level.
@@ -52,12 +54,14 @@ HAPPENING: Final = SIZE + 1
 _LEVELS = 3
 _Z = (2.0, 2.5, 3.0)
 _TAIL = (0.05, 0.01, 0.001)
+#: Share of the metric's margin above the median that a level leaves.
+_MARGIN = (0.5, 1.0, 1.5)
 #: Ranks taken of the baseline: its lower end, the median, the levels' limits.
 _RANKS = (0.05, 0.5, *(1.0 - tail for tail in _TAIL))
 #: Share of calls outside that the CUSUM of a level listens for, at least.
 _LISTEN = (0.5, 0.2, 0.1)
 #: Alarm limits at one call a minute.
-_LIMIT = (6.0, 8.0, 11.0)
+_LIMIT = (6.5, 9.5, 12.5)
 #: Most that the size of one call may add to the evidence: ln 10, a Pareto tail of index 1 up to ten times the limit.
 _MAX_BOOST = 2.302585092994046
 #: Calls of baseline at which the alarm limits stand ln 2 higher than for a long one: young bands are rough guesses.
@@ -105,7 +109,7 @@ def refresh(t: float, base: Row, low: int, track: Row, ratio: float, excess: flo
         for i in range(len(base)):
             base[i] *= fade
         track[WEIGHT] *= fade
-        for i in range(RUNS, SIZE):
+        for i in range(RUNS, SEASON):
             track[i] *= fade
         track[DECAYED_AT] = t
     passed = max((t - track[REFRESHED_AT]) / 60_000.0, 1.0 / 60.0)
@@ -141,8 +145,8 @@ def refresh(t: float, base: Row, low: int, track: Row, ratio: float, excess: flo
     median = middle(low + ranked[1])
     track[MEDIAN] = median
     track[LOWER] = middle(low + ranked[0])
-    margin = max(median * ratio, median + excess)
     for level in range(_LEVELS):
+        margin = median + max(median * (ratio - 1.0), excess) * _MARGIN[level]
         track[BAND + level] = max(margin, upper(low + ranked[2 + level]), mean + _Z[level] * deviation)
         track[CHANCE + level] = max(_TAIL[level], 1.0 / (weight + 1.0))
         track[CALM + level] = 0.0
@@ -191,8 +195,9 @@ def weigh(value: float, track: Row) -> None:
     """Move every level's CUSUM by one call. A call outside that follows another says less when they are known to come in rows."""
     before = track[PREVIOUS]
     track[PREVIOUS] = 0.0
+    season = max(track[SEASON], 1.0)
     for level in range(_LEVELS):
-        chance, limit = track[CHANCE + level], track[BAND + level]
+        chance, limit = track[CHANCE + level], season * track[BAND + level]
         if before <= level and value <= limit:
             if track[CALM + level] == 0.0:
                 listen = min(max(_LISTEN[level], 5.0 * chance), 0.9)
@@ -289,7 +294,7 @@ def follow(t: float, outside: bool, track: Row) -> float:
 @compiled("float64(float64, float64, float64[:], int64, float64[:])", part=True)
 def judge_one(t: float, value: float, base: Row, low: int, track: Row) -> float:
     """One call against bands that are there; 0 or the happening's kind."""
-    outside = value > track[BAND]
+    outside = value > track[BAND] * max(track[SEASON], 1.0)
     if track[PHASE] == IDLE:
         if not outside:
             learn(value, 1.0, base, low, track)
@@ -342,7 +347,7 @@ def pass_quiet(ts: NDArray[np.int64], x: Row, base: Row, low: int, track: Row, s
     """Learn calls from row `start` on while nothing is under way, none is outside and no band is due: what `judge_any` would do
     with them, in registers. The row of the first other call.
     """
-    band, weight, since, newest = track[BAND], track[WEIGHT], track[SINCE], track[NEWEST]
+    band, weight, since, newest = track[BAND] * max(track[SEASON], 1.0), track[WEIGHT], track[SINCE], track[NEWEST]
     i = start
     while i < len(ts):
         # So many calls can come before bands are due: what it takes only grows with the weight.
@@ -384,7 +389,13 @@ def pass_inside(ts: NDArray[np.int64], x: Row, base: Row, low: int, track: Row, 
             track[OUTSIDE + level] >= _MIN_OUTSIDE and track[SUM + level] >= _LIMIT[level]
         ):
             return start
-    band, weight, since, newest, last = track[BAND], track[WEIGHT], track[SINCE], track[NEWEST], track[LAST]
+    band, weight, since, newest, last = (
+        track[BAND] * max(track[SEASON], 1.0),
+        track[WEIGHT],
+        track[SINCE],
+        track[NEWEST],
+        track[LAST],
+    )
     calls, quiet, fraction = track[CALLS], track[QUIET], track[FRACTION]
     low_sum, mid_sum, high_sum = track[SUM], track[SUM + 1], track[SUM + 2]
     i = start

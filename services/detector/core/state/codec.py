@@ -5,24 +5,30 @@ What comes back is checked: a data directory may have come with someone's clone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perfmon.wire import pack, unpack
-from services.detector.core.kernels import errors, judge
+from services.detector.core.kernels import errors, judge, server_errors
 from services.detector.core.kernels.bins import BINS
 from services.detector.core.kernels.fold import MOMENTS
 from services.detector.core.metrics import METRICS, MINUTE_MS, QUARTER_MS
+from services.detector.core.servers import Servers
+from services.detector.core.signal import course, scorer
+from services.detector.core.signal.minutes import HEADS
+from services.detector.core.signal.pending import MINUTE, SLOTS, WIDTH
 from services.detector.core.state.budget import Budget
 from services.detector.core.state.calls import MAX_CALLS
 from services.detector.core.state.histograms import MAX_QUARTERS, edges
-from services.detector.core.state.series import CHUNK_MINUTES, CHUNK_MS, MAX_MINUTES, SeriesState
+from services.detector.core.state.series import CHUNK_MINUTES, CHUNK_MS, HOUR_MS, MAX_MINUTES, SeriesState
+from services.detector.core.state.signals import Signals
 from shared.batch import Series
 
 #: The layout of the bytes; another number is not read but rebuilt.
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 
 
 class BadState(ValueError):
@@ -50,6 +56,7 @@ def encode_series(series: SeriesState) -> bytes:
             "base": hists.base.tobytes(),
             "tracks": series.tracks.tobytes(),
             "run": series.run.tobytes(),
+            "signals": series.signals.export(series.row),
         }
     )
 
@@ -76,8 +83,8 @@ def encode_chunk(series: SeriesState, chunk: int) -> bytes | None:
     )
 
 
-def decode_series(key: Series, number: int, data: bytes, budget: Budget) -> SeriesState:
-    """A series without its history.
+def decode_series(key: Series, number: int, data: bytes, budget: Budget, signals: Signals | None = None) -> SeriesState:
+    """A series without its history, its signals among those of others.
 
     Raises: BadState.
     """
@@ -87,8 +94,9 @@ def decode_series(key: Series, number: int, data: bytes, budget: Budget) -> Seri
     metrics = _int(body, "metrics")
     if metrics not in (1, len(METRICS)):
         raise BadState("metrics")
-    series = SeriesState(key, number, budget, metrics)
+    series = SeriesState(key, number, budget, metrics, signals)
     series.first_ts, series.newest_ts = _int(body, "first"), _int(body, "newest")
+    series.hour = series.newest_ts // HOUR_MS
     series.calls_total, series.minutes.forgotten = _int(body, "total"), _int(body, "forgotten")
     ts = _array(body, "ts", np.int64)
     if len(ts) > MAX_CALLS:
@@ -103,8 +111,26 @@ def decode_series(key: Series, number: int, data: bytes, budget: Budget) -> Seri
     hists.quarters.columns[0] = np.zeros((len(hists.quarters.index), int(starts[-1])), np.uint32)
     series.tracks[:] = _array(body, "tracks", np.float64, (metrics, judge.SIZE))
     series.run[:] = _array(body, "run", np.float64, (errors.SIZE,))
+    _put_signals(series, body.get("signals"))
     series.dirty = False
     return series
+
+
+def encode_servers(servers: Servers) -> Iterator[tuple[str, bytes]]:
+    """The rows of the servers that changed."""
+    for server in sorted(servers.dirty & servers.numbers.keys()):
+        yield server, pack({"layout": LAYOUT, "row": servers.rows[servers.numbers[server]].tobytes()})
+
+
+def decode_server(data: bytes) -> NDArray[np.float64]:
+    """A server's row.
+
+    Raises: BadState.
+    """
+    body = _body(data)
+    if body.get("layout") != LAYOUT:
+        raise BadState(f"layout {body.get('layout')}, this program knows {LAYOUT}")
+    return _array(body, "row", np.float64, (server_errors.SIZE,))
 
 
 def decode_chunk(series: SeriesState, data: bytes) -> None:
@@ -134,6 +160,25 @@ def oldest_chunk(series: SeriesState) -> int:
     """Chunks before this one are no longer needed."""
     keep = (series.newest_ts // MINUTE_MS - MAX_MINUTES) // CHUNK_MINUTES
     return max(keep, (series.minutes.forgotten + 1) // CHUNK_MINUTES)
+
+
+def _put_signals(series: SeriesState, body: Any) -> None:
+    if not isinstance(body, dict) or body.get("size") != scorer.SIZE:
+        raise BadState("signals")
+    has, heads = body.get("has"), body.get("heads")
+    numbers = isinstance(has, list) and all(type(n) is int and 0 <= n < course.SIGNALS for n in has)
+    if not isinstance(has, list) or not numbers or len(set(has)) != len(has):
+        raise BadState("signals")
+    if not isinstance(heads, list) or len(heads) != HEADS or any(type(h) is not int or abs(h) > 2**40 for h in heads):
+        raise BadState("signals")
+    pending = _array(body, "pending", np.float64, (SLOTS, WIDTH))
+    states = _array(body, "states", np.float64, (len(has), scorer.SIZE))
+    tracks = _array(body, "tracks", np.float64, (len(has), course.SIZE))
+    sound = np.isfinite(pending).all() and np.all(np.abs(pending[:, MINUTE]) < 2**40)
+    if not sound:
+        raise BadState("signals")
+    series.signals.restore_minutes(series.row, heads, pending)
+    series.signals.restore(series.row, has, states, tracks)
 
 
 def _put_quarters(series: SeriesState, body: dict[str, Any], metrics: int, quarters: NDArray[np.int64]) -> None:

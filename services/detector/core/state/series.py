@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from services.detector.core.kernels import absorb, errors, judge
 from services.detector.core.kernels.fold import MOMENTS
 from services.detector.core.metrics import HISTORY_MS, METRICS, MINUTE_MS, QUARTER_MS
+from services.detector.core.signal.pending import SLOTS
 from services.detector.core.state.budget import Budget
 from services.detector.core.state.calls import Calls
 from services.detector.core.state.histograms import Histograms
 from services.detector.core.state.rows import SortedRows
+from services.detector.core.state.signals import Signals
 from shared.batch import Series
 
 #: Minutes kept: a day and slack.
@@ -23,12 +25,18 @@ _FIRST_MINUTES: Final = 16
 #: History is saved in chunks of this many minutes.
 CHUNK_MINUTES: Final = 30
 CHUNK_MS: Final = CHUNK_MINUTES * MINUTE_MS
+HOUR_MS: Final = 60 * MINUTE_MS
+#: The time of day raises a band by this much at most.
+MOST_SEASON: Final = 3.0
 
 
 #: Margins of METRICS, f64[metrics, 2]: ratio and excess.
 MARGINS: Final = np.array([(metric.margin_ratio, metric.margin_excess) for metric in METRICS])
 #: Happenings taken from the kernel at once; it is called again while there are more.
 _OUT_ROWS: Final = 32
+#: Calls folded in at once when they are from more minutes than can be under way; and fewest, however disordered they are.
+_PIECE_CALLS: Final = 16_384
+_FEWEST_CALLS: Final = 64
 
 
 class SortedCalls(NamedTuple):
@@ -63,16 +71,24 @@ class SeriesState:
         "dirty_chunks",
         "first_ts",
         "histograms",
+        "hour",
         "key",
         "minutes",
         "newest_ts",
         "number",
+        "row",
         "run",
+        "signals",
         "tracks",
     )
 
-    def __init__(self, key: Series, number: int, budget: Budget, metrics: int = 1) -> None:
+    def __init__(
+        self, key: Series, number: int, budget: Budget, metrics: int = 1, signals: Signals | None = None
+    ) -> None:
+        """`signals`: where the series' minutes under way and signals are kept, with those of others."""
         self.key = key
+        self.signals = Signals(budget) if signals is None else signals
+        self.row = self.signals.add()
         #: The name of this series in the database.
         self.number = number
         self.budget = budget
@@ -82,6 +98,8 @@ class SeriesState:
         self.histograms = Histograms(metrics, budget)
         self.tracks: NDArray[np.float64] = np.zeros((metrics, judge.SIZE))
         self.run: NDArray[np.float64] = np.zeros(errors.SIZE)
+        #: The hour (since 1970) whose usual values the bands follow.
+        self.hour = -1
         self.first_ts = -1
         self.newest_ts = -1
         self.calls_total = 0
@@ -115,6 +133,14 @@ class SeriesState:
         """Fold calls `first` … `end` − 1 in (in order of arrival) and judge them. Yields what happened, rows
         f64[absorb.HAPPENING] that are good until the next one.
         """
+        while first < end:
+            piece = yield from self._absorb(calls, first, end, work)
+            first += piece
+
+    def _absorb(
+        self, calls: SortedCalls, first: int, end: int, work: Work
+    ) -> Generator[NDArray[np.float64], None, int]:
+        """Likewise with as many of the calls as the minutes under way can take; how many these were."""
         minutes, hists, kept = self.minutes, self.histograms, self.calls
         stage, row = absorb.NEW, 0
         while stage != absorb.DONE:
@@ -144,17 +170,21 @@ class SeriesState:
                 kept.ok,
                 kept.filled,
                 kept.following,
+                self.signals.pending,
+                self.row,
                 MARGINS,
                 work.rows,
                 work.out,
             )
             if found == absorb.GROW:
+                end = first + self._piece(calls.ts[first : min(end, first + _PIECE_CALLS)], end - first)
                 self._grow(calls.ts[first:end], calls.x[:, first:end])
                 continue
             if latest >= 0:
                 kept.kept(filled, following, dropped_ts)
                 self._note(earliest, latest, end - first)
             yield from work.out[:found]
+        return end - first
 
     def _note(self, earliest: int, latest: int, calls: int) -> None:
         """Note what is changed by calls that were folded in."""
@@ -188,6 +218,20 @@ class SeriesState:
         oldest = self.first_ts if forgotten < 0 else (forgotten + 1) * MINUTE_MS
         return max(oldest, self.newest_ts - HISTORY_MS)
 
+    @staticmethod
+    def _piece(ts: NDArray[np.int64], calls: int) -> int:
+        """How many of the next calls the minutes under way can take; `ts` of the first of them."""
+        minutes = ts // MINUTE_MS
+        beyond = np.abs(minutes - minutes[0]) >= SLOTS - 1
+        at = int(np.argmax(beyond))
+        return min(calls, max(at, _FEWEST_CALLS)) if beyond[at] else len(ts)
+
+    def _turn_hour(self, hour: int) -> None:
+        """Have the bands follow the time of day."""
+        self.hour = hour
+        for metric in range(self.metrics):
+            self.tracks[metric, judge.SEASON] = min(self.signals.season(self.row, metric, hour % 24), MOST_SEASON)
+
     def _grow(self, ts: NDArray[np.int64], x: NDArray[np.float64]) -> None:
         """Make room for calls: for their metrics, minutes, quarter hours and bins, and among the latest calls."""
         if self.metrics == 1 and len(x) > 1 and np.isfinite(x[1:]).any():
@@ -197,6 +241,10 @@ class SeriesState:
         self.minutes.make_room(minutes)
         self.histograms.quarters.make_room(np.unique(minutes * MINUTE_MS // QUARTER_MS))
         self.dirty_chunks.update((minutes // CHUNK_MINUTES).tolist())
+        self.signals.claim(self.row, minutes.tolist())
+        hour = int(minutes[-1]) * MINUTE_MS // HOUR_MS
+        if hour != self.hour:
+            self._turn_hour(hour)
         for metric in range(min(self.metrics, len(x))):
             finite = x[metric][np.isfinite(x[metric])]
             if len(finite):
