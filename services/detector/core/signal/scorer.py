@@ -279,8 +279,8 @@ def observe_next(  # noqa: C901, PLR0912, PLR0915 - one pass over registers; `tw
         mean += share * away
         state[at] = mean
         state[at + 1] = (1.0 - share) * (variance + share * away * away)
-        state[at + 2] = x if x > high else mean + (high - mean) * fading
-        state[at + 3] = x if x < low else mean + (low - mean) * fading
+        state[at + 2] = max(x, mean + (high - mean) * fading)
+        state[at + 3] = min(x, mean + (low - mean) * fading)
     state[LEVEL] = (fast - usual) / (deviation + floor)
     state[STRENGTH] = strength
     if strength > 0.0:
