@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Final
 
 from bench.detection.drive import Drive
@@ -70,19 +71,33 @@ def _recalls(judged: Sequence[Judged]) -> Result:
     result = Result("detection: recall", "faults found while they last, auto, by sensitivity", "nothing", len(judged))
     result.notes += [
         "required: spikes >= 4x, shifts >= 1.5x, bursts >= 10 %, leaks doubling in 6 h or less",
-        "delay: median minutes from a fault's start to the first report; events: a fault that was found",
+        "delay: median minutes from a fault's start to the first report; calls: of the tool until then, medium",
+        "events: that tell of a fault that was found, medium",
     ]
     outcomes = {level: [o for one in judged for o in one.levels[level].outcomes] for level in LEVELS.values()}
+    calls = {id(o): _calls(one.truth, o) for one in judged for o in one.levels[LEVELS["medium"]].outcomes}
     kinds = dict.fromkeys((*CLASSES, SERVER_WIDE))
-    result.figures.append(_recall_row(REQUIRED, outcomes, [kind for kind in kinds if is_required(kind)]))
+    result.figures.append(_recall_row(REQUIRED, outcomes, calls, [kind for kind in kinds if is_required(kind)]))
     for kind in kinds:
-        row = _recall_row(kind.name, outcomes, [kind])
+        row = _recall_row(kind.name, outcomes, calls, [kind])
         if row.values["faults"]:
             result.figures.append(row)
     return result
 
 
-def _recall_row(what: str, outcomes: dict[int, list[Outcome]], kinds: Iterable[Class]) -> Figure:
+def _calls(truth: Scenario, outcome: Outcome) -> float | None:
+    """The tool's calls from a fault's start to its first report, from the truth; None without."""
+    fault, found_ms = outcome.fault, outcome.found_ms
+    if found_ms is None or not fault.tool:
+        return None
+    row = next(row for row, tool in enumerate(truth.tools) if tool.key == (fault.server, fault.tool))
+    first, last = ((ms - START_MS) // MINUTE_MS for ms in (fault.start_ms, found_ms))
+    return float(truth.minutes.rate[row, first:last].sum())
+
+
+def _recall_row(
+    what: str, outcomes: dict[int, list[Outcome]], calls: dict[int, float | None], kinds: Iterable[Class]
+) -> Figure:
     chosen = set(kinds)
     of = {level: [o for o in listed if o.fault.kind in chosen] for level, listed in outcomes.items()}
     values: dict[str, float | int | str] = {"faults": len(of[1])}
@@ -90,6 +105,8 @@ def _recall_row(what: str, outcomes: dict[int, list[Outcome]], kinds: Iterable[C
         delay_s = median_delay_s(of[LEVELS[name]])
         values[name] = round(recall(of[LEVELS[name]]), 3)
         values[f"{name}: delay min"] = "" if delay_s is None else round(delay_s / 60, 1)
+    waited = [waited for o in of[LEVELS["medium"]] if (waited := calls[id(o)]) is not None]
+    values["calls"] = round(median(waited), 1) if waited else ""
     found = [len(o.sightings) for o in of[LEVELS["medium"]] if o.found_ms is not None]
     values["events"] = round(sum(found) / len(found), 2) if found else ""
     return Figure(what, values)

@@ -1,4 +1,4 @@
-"""Ten thousand tools for a day, in a process of its own: memory, the cost of a minute, saving, how soon all is warm again."""
+"""Ten thousand tools for a day, in a process of its own: memory, a minute's cost, saving, how soon all is warm again."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def measure(series: int) -> dict[str, float]:
     arrays = sum(one.size_bytes for one in watch.engine.series.values())
     minute_ms = 1_000 * _minute_s(watch, series)
     with tempfile.TemporaryDirectory(prefix="perfmon-bench-") as folder:
-        save_s, load_s, size = _stored(watch, Path(folder) / FILE_NAME, series)
+        save_s, load_s, load_cpu_s, size = _stored(watch, Path(folder) / FILE_NAME, series)
     return {
         "resident MB": grown / _MB,
         "arrays MB": arrays / _MB,
@@ -63,6 +63,7 @@ def measure(series: int) -> dict[str, float]:
         "a minute, ms": minute_ms,
         "save all, s": save_s,
         "warm start, s": load_s,
+        "CPU s": load_cpu_s,
         "on disk MB": size / _MB,
     }
 
@@ -86,8 +87,8 @@ def _minute_s(watch: Watch, series: int) -> float:
     return time.process_time() - started
 
 
-def _stored(watch: Watch, path: Path, series: int) -> tuple[float, float, int]:
-    """Seconds to save all and to read all, and bytes of the file."""
+def _stored(watch: Watch, path: Path, series: int) -> tuple[float, float, float, int]:
+    """Seconds to save all and to read all, CPU seconds of the latter, and bytes of the file."""
     position = Position("bench", 1)
     database = Database(path)
     started = time.perf_counter()
@@ -96,11 +97,11 @@ def _stored(watch: Watch, path: Path, series: int) -> tuple[float, float, int]:
     database.close()
     size = sum(one.stat().st_size for one in path.parent.iterdir())
     database = Database(path)
-    begun = time.perf_counter()
+    begun, begun_cpu = time.perf_counter(), time.process_time()
     database.load(Engine(series), Book(), 0)
-    loaded = time.perf_counter()
+    loaded, loaded_cpu = time.perf_counter(), time.process_time()
     database.close()
-    return saved - started, loaded - begun, size
+    return saved - started, loaded - begun, loaded_cpu - begun_cpu, size
 
 
 def _batch(rng: np.random.Generator, series: int, first: int, minutes: int) -> Batch:
