@@ -83,7 +83,7 @@ _SILENCE_MS = (1_800_000.0, 86_400_000.0)
 
 
 @compiled("void(float64, float64[:], float64)", part=True)
-def opens(t: float, run: Row, level: float) -> None:
+def begin(t: float, run: Row, level: float) -> None:
     """An event begins with the call that was weighed last, at the level reached: since the change that is the likelier one."""
     enough = run[FAST + FAILURES_SINCE] >= MIN_FAILURES
     track = FAST if enough and run[FAST] > run[SLOW] else SLOW
@@ -99,8 +99,6 @@ def opens(t: float, run: Row, level: float) -> None:
     run[STRENGTH] = strength(run)
     run[NOTED_CALLS] = run[CALLS]
     run[NOTED_FAILURES] = run[FAILURES]
-    if level >= _STORED:
-        unlearn(run[NEWEST], run)
 
 
 @compiled("void(float64[:])", part=True)
@@ -208,16 +206,27 @@ def judge_idle(  # noqa: C901, PLR0912 - one loop in registers; `twins_failures`
             if run[SLOW + FAILURES_SINCE] >= MIN_FAILURES:
                 level = level_reached(run, rate)
                 if level > 0.0:
-                    opens(t, run, level)
+                    begin(t, run, level)
+                    if level >= _STORED:
+                        unlearn(run[NEWEST], run)
                     break
     return following
 
 
+@compiled("float64(float64, float64)", part=True)
+def lower_rate(failures: float, calls: float) -> float:
+    """The lowest rate of which so many failures among so many calls are an ordinary sample: Wilson's bound at two deviations."""
+    n, p = max(calls, 1.0), failures / max(calls, 1.0)
+    return float((p + 2.0 / n - 2.0 * math.sqrt(p * (1.0 - p) / n + 1.0 / (n * n))) / (1.0 + 4.0 / n))
+
+
 @compiled("void(float64, boolean, float64[:])", part=True)
 def watch_end(t: float, failed: bool, run: Row) -> None:
-    """Move the statistic that says whether an event is still going on."""
+    """Move the statistic that says whether an event is still going on: at no less than the lowest rate that it may well have, for
+    an event is found by the luck of its first calls.
+    """
     usual = run[USUAL]
-    rate = min(max((run[FAILURES] + 0.5) / (run[CALLS] + 1.0), 2.0 * usual), max(0.9, 0.5 + 0.5 * usual))
+    rate = min(max(lower_rate(run[FAILURES], run[CALLS]), 2.0 * usual), max(0.9, 0.5 + 0.5 * usual))
     if failed and run[CLOSING] > 0.0:
         run[LAST] = max(run[LAST], t)
         run[QUIET] = 0.0
@@ -227,6 +236,12 @@ def watch_end(t: float, failed: bool, run: Row) -> None:
         run[QUIET] += 1.0
     ratio = rate / usual if failed else (1.0 - rate) / (1.0 - usual)
     run[CLOSING] = min(max(run[CLOSING] + math.log(ratio), 0.0), _CLOSING_CAP)
+
+
+@compiled("boolean(float64, float64[:])", part=True)
+def is_over(t: float, run: Row) -> bool:
+    """Whether the calls since the last failure say that the event has ended."""
+    return bool(run[CLOSING] == 0.0 and run[QUIET] >= _GAP_CALLS and t - run[LAST] >= _GAP_MS)
 
 
 @compiled("float64(float64, boolean, float64[:], float64)", part=True)
@@ -259,7 +274,7 @@ def judge_open(t: float, failed: bool, run: Row, rate: float) -> float:
             unlearn(run[NEWEST], run)
         run[LEVEL] = level
         return OPENED
-    if run[CLOSING] == 0.0 and run[QUIET] >= _GAP_CALLS and t - run[LAST] >= _GAP_MS:
+    if is_over(t, run):
         kind = CLOSED_ADOPTED if run[ADOPTED] > 0.0 else CLOSED_INSIDE
         end(run)
         return kind

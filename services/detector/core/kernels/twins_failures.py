@@ -57,22 +57,22 @@ class Failures:
         if self.phase == IDLE and self.seen >= self.due:
             self._take_usual(max(self.newest, t))
         self.newest = max(self.newest, t)
-        found = self._end_if_silent(t) if self.phase == OPEN else []
+        found = self.end_if_silent(t) if self.phase == OPEN else []
         if found:
             self._take_usual(self.newest)
         return found + (self._idle(t, failed) if self.phase == IDLE else self._open(t, failed))
 
     def _idle(self, t: float, failed: bool) -> list[tuple[float, float, int]]:
-        self._weigh(failed)
+        self.weigh(failed)
         for rise in (self.slow, self.fast):
-            self._follow(rise, t, failed)
+            self.follow(rise, t, failed)
         self.clock += 1
         self.seen += 1
         if not failed:
             return []
         self.failed += 1
         self.due = 0.0
-        level = self._level() if self.slow.failures >= 3 else 0
+        level = self.level_reached() if self.slow.failures >= 3 else 0
         if not level:
             return []
         rise = self.fast if self.fast.ratio > self.slow.ratio else self.slow
@@ -83,7 +83,7 @@ class Failures:
         return [(OPENED, self.start, level)]
 
     def _open(self, t: float, failed: bool) -> list[tuple[float, float, int]]:
-        self._weigh(failed)
+        self.weigh(failed)
         self.clock += 1
         self.calls += 1
         self.failures += failed
@@ -96,22 +96,36 @@ class Failures:
             self.seen += 1
             self.failed += failed
             self._take_usual(self.newest)
-        self._watch_end(t, failed)
-        level = self._level() if failed else 0
+        self.watch_end(t, failed)
+        level = self.level_reached() if failed else 0
         if level > self.level:
             if self.level < _STORED <= level:
                 self._unlearn()
             self.level = level
             return [(OPENED, self.start, level)]
-        if self.closing == 0 and self.quiet >= 10 and t - self.last >= 2 * _MINUTE:
-            self._end()
+        if self.is_over(t):
+            self.end()
             return [(ADOPTED if self.adopted else INSIDE, self.start, self.level)]
         return []
+
+    def likelier(self) -> Rise:
+        """The rise since which an event is said to go on."""
+        return self.fast if self.fast.failures >= 3 and self.fast.ratio > self.slow.ratio else self.slow
+
+    def begin(self, rise: Rise, t: float, level: int) -> None:
+        """An event is under way."""
+        self.start, self.calls, self.failures = rise.since, self.clock - rise.after, rise.failures
+        self.phase, self.level, self.last, self.quiet, self.adopted, self.closing = OPEN, level, t, 0, False, 4.0
+
+    def is_over(self, t: float) -> bool:
+        """Whether the calls since the last failure say that the event has ended."""
+        return self.closing == 0 and self.quiet >= 10 and t - self.last >= 2 * _MINUTE
 
     def _suspected(self, place: int) -> float:
         return min(_TIMES[place] * self.usual, max(0.95, 0.5 + 0.5 * self.usual))
 
-    def _weigh(self, failed: bool) -> None:
+    def weigh(self, failed: bool) -> None:
+        """Move the mixture by one call."""
         for k in range(5):
             self.mixture[k] = min((1 + self.mixture[k]) * self._ratio(k, failed), 1e280)
 
@@ -119,7 +133,8 @@ class Failures:
         rate = self._suspected(place)
         return rate / self.usual if failed else (1 - rate) * (1 / (1 - self.usual))
 
-    def _follow(self, rise: Rise, t: float, failed: bool) -> None:
+    def follow(self, rise: Rise, t: float, failed: bool) -> None:
+        """Move a CUSUM by one call."""
         if failed and rise.ratio == 0:
             rise.ratio, rise.since, rise.after, rise.failures = 1.0, t, self.clock, 0
         rise.ratio = min(rise.ratio * self._ratio(rise.place, failed), 1e280)
@@ -127,15 +142,19 @@ class Failures:
         if not failed and rise.ratio < 1:
             rise.ratio = 0.0
 
-    def _level(self) -> int:
+    def level_reached(self) -> int:
+        """The least sensitive level at which the evidence suffices, 0 for none."""
         jumps = [self._suspected(k) / self.usual for k in range(5)]
         excess = sum((jump - 1) / math.log(jump) if jump > 1 else 1.0 for jump in jumps) / 5
         calls = sum(self.mixture) / 5 / max(1.0, 0.5 * self.rate) * (0.75 * excess)
         return max((i + 1 for i, a in enumerate(_ARL) if calls >= a), default=0)
 
-    def _watch_end(self, t: float, failed: bool) -> None:
+    def watch_end(self, t: float, failed: bool) -> None:
+        """Move the statistic that says whether an event is still going on."""
         least = 2 * self.usual
-        rate = min(max((self.failures + 0.5) / (self.calls + 1), least), max(0.9, 0.5 + 0.5 * self.usual))
+        n, p = max(self.calls, 1), self.failures / max(self.calls, 1)
+        lower = (p + 2 / n - 2 * math.sqrt(p * (1 - p) / n + 1 / n**2)) / (1 + 4 / n)
+        rate = min(max(lower, least), max(0.9, 0.5 + 0.5 * self.usual))
         if failed and self.closing > 0:
             self.last, self.quiet = max(self.last, t), 0
         else:
@@ -158,13 +177,15 @@ class Failures:
         self.seen = max(self.seen - self.calls, self.failed)
         self._take_usual(self.newest)
 
-    def _end_if_silent(self, t: float) -> list[tuple[float, float, int]]:
+    def end_if_silent(self, t: float) -> list[tuple[float, float, int]]:
+        """What happens when nothing was heard of for long."""
         pace = 20 * _MINUTE / max(self.rate, 1e-9)
         if t - self.last < min(max(pace, 30 * _MINUTE), 1_440 * _MINUTE):
             return []
-        self._end()
+        self.end()
         return [(QUIET, self.start, self.level)]
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """The event is over."""
         self.phase, self.mixture, self.due = IDLE, [0.0] * 5, 0.0
         self.slow.ratio = self.fast.ratio = 0.0
