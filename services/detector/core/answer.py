@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from services.detector.core import methods
+from services.detector.core import incidents, methods
 from services.detector.core.events import SEVERITIES, Event
-from services.detector.core.explain import anomaly, recommendations
+from services.detector.core.explain import recommendations
 from services.detector.core.kernels.fold import N
 from services.detector.core.metrics import (
     HISTORY_MS,
@@ -28,6 +28,7 @@ from services.detector.core.metrics import (
     SENSITIVITIES,
     is_below,
 )
+from services.detector.core.remarks import remark
 from services.detector.core.state.series import SeriesState
 from services.detector.core.watch import Watch
 from shared.timespan import iso
@@ -93,7 +94,8 @@ def answer(watch: Watch, query: Query, lock: Lock) -> dict[str, Any]:
         for event in shown:
             if event.end_ms is None or query.method != "auto":
                 _explain(watch, event)
-        rows = [anomaly(event, full=query.full) for event in shown]
+        rows = [remark(watch, event, full=query.full, place=place) for place, event in enumerate(shown)]
+        figures.setdefault("incidents", incidents.summary(shown, watch.incidents))
     return {"anomalies": rows, "summary": figures, "coverage": coverage.as_map()}
 
 
@@ -109,7 +111,9 @@ def _find_auto(
             coverage.add(series)
             events += [e for e in watch.preview(series, query.end_ms) if not is_below(e.level, query.sensitivity)]
     events.sort(key=badness, reverse=True)
-    return events[: query.limit], summary(events)
+    with lock():
+        grouped = incidents.summary(events, watch.incidents)
+    return events[: query.limit], summary(events) | {"incidents": grouped}
 
 
 def _find_named(

@@ -33,7 +33,7 @@ class Event:
     abnormal one to the last. level: 1 + index into metrics.SENSITIVITIES of the least sensitive setting that reports it.
     raised: the worst severity the alerter was, or is being, told of. written: the last line in the anomaly files, `open` or
     `close`. opened_live: seen as it happened, not in a replay. found_as: the type it had when found, if it has another now (a
-    spike that lasts is a shift).
+    spike that lasts is a shift). incident: what it is part of (`incidents`).
     """
 
     id: str
@@ -64,6 +64,7 @@ class Event:
     written: str = ""
     opened_live: bool = False
     found_as: str = ""
+    incident: dict[str, Any] = field(default_factory=dict)
 
     @property
     def origin(self) -> str:
@@ -139,6 +140,7 @@ def _is_sound(event: Event) -> bool:
         and all(isinstance(t, str) for t in texts)
         and (event.end_ms is None or type(event.end_ms) is int)
         and isinstance(event.evidence, dict)
+        and isinstance(event.incident, dict)
         and isinstance(event.recommendations, list)
     )
 

@@ -1,4 +1,5 @@
-"""What else moved while an anomaly went on: failures, resources, load, other tools of the same server. Pure reading.
+"""What else moved while an anomaly went on, and since when: failures and what they said, resources, load, other tools of the
+same server. Pure reading.
 
 Everything compares the anomaly's own time with the hours before it; nothing is said where nothing was measured.
 """
@@ -6,38 +7,60 @@ Everything compares the anomaly's own time with the hours before it; nothing is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
 
 from services.detector.core.events import Event
+from services.detector.core.kernels.fold import MEAN, N
+from services.detector.core.messages import Said
+from services.detector.core.messages import as_map as said_map
 from services.detector.core.metrics import METRICS, MINUTE_MS
 from services.detector.core.state.series import SeriesState
-from services.detector.core.view import combined, minutes_of
+from services.detector.core.view import Float64, Int64, combined, minutes_of
 
 #: What is compared with.
 BEFORE_MS: Final = 6 * 3_600_000
 #: Other tools whose anomalies began within this of ours count as the same trouble.
 TOGETHER_MS: Final = 10 * MINUTE_MS
 #: Events of a server that are looked at, so that a server of which everything is slow is not looked at for ever.
-MAX_LOOKED_AT: Final = 200
+MAX_LOOKED_AT: Final = 500
 #: Siblings that are named.
 MAX_SIBLINGS: Final = 5
+#: How long before an event something may have begun to move that explains it, and the share of its rise that says it has.
+LEAD_MS: Final = 60 * MINUTE_MS
+RISEN: Final = 0.4
+#: A figure moved when it is this many times what it was, and differs by this much in its unit.
+MOVED: Final = {
+    "error_rate": (2.0, 5.0),
+    "cpu": (1.4, 10.0),
+    "memory": (1.25, 16.0),
+    "disk_io": (2.0, 256.0),
+    "calls_per_minute": (2.0, 1.0),
+    "response_time": (1.5, 20.0),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A figure before and during."""
+    """A figure before and during; `since_ms`: the minute in which it rose, None when it did not or cannot be told."""
 
     before: float
     during: float
+    since_ms: int | None = None
 
     @property
     def times(self) -> float:
         """during / before."""
         return self.during / self.before if self.before > 0 else math.inf if self.during > 0 else 1.0
+
+    def moved(self, name: str) -> bool:
+        """Whether the figure of that name rose by enough to speak of."""
+        times, least = MOVED[name]
+        return self.times >= times and self.during - self.before >= least
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +76,8 @@ class Sibling:
 class Evidence:
     """Changes by name (`response_time`, `cpu`, `memory`, `disk_io`: means; `error_rate` in %; `calls_per_minute`), and company.
     `first`: no sibling began before. `tools`: how many other tools of the server are watched. `measured`: metrics of which there
-    is any measurement, during it or before; one that is not in `changes` as well has nothing to be compared with.
+    is any measurement, during it or before; one that is not in `changes` as well has nothing to be compared with. `said`: what
+    its failing calls said.
     """
 
     changes: dict[str, Change]
@@ -61,30 +85,50 @@ class Evidence:
     first: bool
     tools: int
     measured: frozenset[str] = frozenset()
+    said: tuple[Said, ...] = ()
 
     def as_map(self) -> dict[str, Any]:
         """Plain values for answers and the database."""
-        return {
+        found = {
             "changes": {
-                name: {"before": _round(c.before), "during": _round(c.during)} for name, c in self.changes.items()
+                name: {"before": _round(c.before), "during": _round(c.during)}
+                | ({} if c.since_ms is None else {"sinceMs": c.since_ms})
+                for name, c in self.changes.items()
             },
             "siblings": [asdict(s) for s in self.siblings],
             "first": self.first,
             "otherTools": self.tools,
+            "measured": sorted(self.measured),
         }
+        return found | ({"said": [said_map(s) for s in self.said]} if self.said else {})
 
 
-def gather(event: Event, series: SeriesState, events: Iterator[Event], tools: int) -> Evidence:
+def changes_in(evidence: dict[str, Any]) -> dict[str, Change]:
+    """The changes that an event's evidence holds; what cannot be read is passed over."""
+    found: dict[str, Change] = {}
+    changes = evidence.get("changes")
+    for name, change in changes.items() if isinstance(changes, dict) else ():
+        if name not in MOVED or not isinstance(change, dict):
+            continue
+        before, during, since_ms = (change.get(key) for key in ("before", "during", "sinceMs"))
+        if isinstance(before, int | float) and isinstance(during, int | float):
+            found[name] = Change(before, during, since_ms if type(since_ms) is int else None)
+    return found
+
+
+def gather(
+    event: Event, series: SeriesState, events: Iterator[Event], tools: int, said: Sequence[Said] = ()
+) -> Evidence:
     """The evidence around an event, as far as the series' history goes; `events`: those of its server, latest first; `tools`: how
-    many tools of the server are watched.
+    many tools of the server are watched; `said`: what failing calls said.
     """
     siblings = sorted(
-        (Sibling(e.tool, e.type, e.start_ms) for e in events if _is_sibling(event, e)),
+        (Sibling(e.tool, e.type, e.start_ms) for e in islice(events, MAX_LOOKED_AT) if _is_sibling(event, e)),
         key=lambda s: (s.start_ms, s.tool),
     )
     first = all(s.start_ms >= event.start_ms for s in siblings)
     changes, named = _changes(event, series), tuple(siblings[:MAX_SIBLINGS])
-    return Evidence(changes, named, first, tools - 1, _measured(event, series))
+    return Evidence(changes, named, first, tools - 1, _measured(event, series), tuple(said))
 
 
 def _is_sibling(event: Event, other: Event) -> bool:
@@ -104,18 +148,56 @@ def _changes(event: Event, series: SeriesState) -> dict[str, Change]:
     for j in range(series.metrics):
         during, before = _mean_during(event, series, j), combined(minutes_of(series, j, since, first - 1))
         if not math.isnan(during) and before.n:
-            changes[METRICS[j].name] = Change(before.mean, during)
+            changes[METRICS[j].name] = _dated(METRICS[j].name, Change(before.mean, during), event, series)
     rows_before = series.minutes.between(since, first - 1)
     calls_before = float(series.moments[rows_before, 0, 0].sum())
     if calls_before:
         failed = 100.0 * float(series.failures[rows_before].sum()) / calls_before
-        changes["error_rate"] = Change(failed, _failed_during(event, series))
+        changes["error_rate"] = _dated("error_rate", Change(failed, _failed_during(event, series)), event, series)
         rows = series.minutes.between(first, last)
         begun = max(series.first_ts, since * MINUTE_MS)
         minutes_before = max(1.0, (event.start_ms - begun) / MINUTE_MS)
         during_calls = float(series.moments[rows, 0, 0].sum())
-        changes["calls_per_minute"] = Change(calls_before / minutes_before, during_calls / (last - first + 1))
+        load = Change(calls_before / minutes_before, during_calls / (last - first + 1))
+        changes["calls_per_minute"] = _dated("calls_per_minute", load, event, series)
     return changes
+
+
+def _dated(name: str, change: Change, event: Event, series: SeriesState) -> Change:
+    """The change with the minute in which it began, if it is one worth speaking of."""
+    if not change.moved(name):
+        return change
+    first, last = (event.start_ms - LEAD_MS) // MINUTE_MS, event.last_ms // MINUTE_MS
+    start, values = course(series, name, first, last)
+    return Change(change.before, change.during, _onset(start, values, change, event.start_ms))
+
+
+def course(series: SeriesState, name: str, first: int, last: int) -> tuple[Int64, Float64]:
+    """A figure by minute (numbers first … last), only where it was measured: start ms and value."""
+    rows = series.minutes.between(first, last)
+    start, calls = series.minutes.index[rows] * MINUTE_MS, series.moments[rows, 0, N]
+    if name == "calls_per_minute":
+        return start, calls
+    if name == "error_rate":
+        some = calls > 0
+        return start[some], 100.0 * series.failures[rows][some] / calls[some]
+    metric = next(j for j, known in enumerate(METRICS) if known.name == name)
+    if metric >= series.metrics:
+        return start[:0], np.empty(0)
+    some = series.moments[rows, metric, N] > 0
+    return start[some], series.moments[rows, metric, MEAN][some]
+
+
+def _onset(start: Int64, values: Float64, change: Change, event_ms: int) -> int | None:
+    """The first of the minutes around the event's start, without a break of two, in which the figure had risen."""
+    risen = values >= change.before + RISEN * (change.during - change.before)
+    later = np.flatnonzero(risen & (start > event_ms - 2 * MINUTE_MS))
+    if not len(later):
+        return None
+    at = int(later[0])
+    while at > 0 and risen[max(0, at - 2) : at].any():
+        at -= 1 if risen[at - 1] else 2
+    return int(start[at])
 
 
 def _measured(event: Event, series: SeriesState) -> frozenset[str]:

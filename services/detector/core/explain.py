@@ -20,30 +20,22 @@ from services.detector.core.metrics import (
     SENSITIVITIES,
     THROUGHPUT_CHANGE,
 )
-from shared.names import shown
+from services.detector.core.narrative import cause_of, summary
+from services.detector.core.words import (
+    RESOURCES,
+    UNITS,
+    WORDS,
+    begun,
+    listed,
+    number,
+    plain,
+    plain_type,
+    quoted,
+)
 from shared.timespan import iso, iso_seconds, span_text
 
 #: Recommendations an anomaly carries.
 MAX_RECOMMENDATIONS: Final = 4
-#: A figure moved when it is this many times what it was, and differs by this much in its unit.
-_MOVED: Final = {
-    "error_rate": (2.0, 5.0),
-    "cpu": (1.4, 10.0),
-    "memory": (1.25, 16.0),
-    "disk_io": (2.0, 256.0),
-    "calls_per_minute": (2.0, 1.0),
-    "response_time": (1.5, 20.0),
-}
-_UNITS: Final = {"error_rate": "%", "cpu": "%", "memory": "MB", "disk_io": "KB", "response_time": "ms"}
-_RESOURCES: Final = ("cpu", "memory", "disk_io")
-_WORDS: Final = {
-    "cpu": "CPU",
-    "memory": "memory",
-    "disk_io": "disk I/O",
-    "error_rate": "failures",
-    "response_time": "response time",
-    "calls_per_minute": "calls",
-}
 
 
 def recommendations(event: Event, evidence: Evidence) -> list[str]:
@@ -83,6 +75,8 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
             "sensitivity": SENSITIVITIES[event.level - 1],
         },
         "recommendations": list(event.recommendations),
+        "summary": summary(event),
+        "incident": event.incident,
         "startTs": when(event.start_ms),
         "endTs": when(event.end_ms),
         "peakTs": when(event.peak_ms),
@@ -111,22 +105,6 @@ def deviation(event: Event) -> str:
     return f"{times:.0f}x" if times >= 10 else f"{times:.2g}x"
 
 
-def number(value: float) -> float:
-    """A figure to six digits; whole ones stay exact."""
-    if not math.isfinite(value):
-        return 0.0
-    return float(value) if value == int(value) else float(f"{value:.9g}")
-
-
-def plain(value: float) -> str:
-    """A figure of an expected range: four digits, never an exponent."""
-    if not math.isfinite(value):
-        return "0"
-    if abs(value) >= 1000 or value == 0:
-        return f"{value:.0f}"
-    return f"{value:.{max(0, 3 - math.floor(math.log10(abs(value))))}f}".rstrip("0").rstrip(".") or "0"
-
-
 def _slow(event: Event, evidence: Evidence) -> Iterator[str]:
     failures = _moved(evidence, "error_rate")
     if failures:
@@ -134,9 +112,9 @@ def _slow(event: Event, evidence: Evidence) -> Iterator[str]:
             f"Failures rose with it, {_from_to(failures, 'error_rate')}: read the error messages of these calls first; slow "
             "calls that fail are often time-outs."
         )
-    moved = [name for name in _RESOURCES if _moved(evidence, name)]
+    moved = [name for name in RESOURCES if _moved(evidence, name)]
     for name in moved:
-        yield f"{_start(_WORDS[name])} rose in the same calls, {_from_to(evidence.changes[name], name)}: {_TO_DO[name]}"
+        yield f"{begun(WORDS[name])} rose in the same calls, {_from_to(evidence.changes[name], name)}: {_TO_DO[name]}"
     load = _moved(evidence, "calls_per_minute")
     if load:
         yield f"Calls came {load.times:.2g} times as often as before: check for a caller that retries or loops."
@@ -148,7 +126,7 @@ def _slow(event: Event, evidence: Evidence) -> Iterator[str]:
 
 def _fell(event: Event, evidence: Evidence) -> Iterator[str]:
     """Only the z-score finds these: it asks for the distance from the mean, whichever the side."""
-    name = _start(_WORDS.get(event.metric, event.metric))
+    name = begun(WORDS.get(event.metric, event.metric))
     usual = f"{plain(event.lower)}-{plain(event.upper)} {event.unit}"
     yield f"{name} fell below its usual range, to {plain(event.value)} {event.unit} (usual: {usual}): rarely trouble by itself."
     failures = _moved(evidence, "error_rate")
@@ -160,7 +138,11 @@ def _fell(event: Event, evidence: Evidence) -> Iterator[str]:
 
 def _failing(event: Event, evidence: Evidence) -> Iterator[str]:
     share = 100.0 * event.points / max(event.calls, 1)
-    if event.points == event.calls:
+    said = evidence.said[0] if evidence.said else None
+    if said is not None and 2 * said.count > said.of:
+        new = "all new since it began" if said.new else "seen before too"
+        yield f"{said.count} of the latest {said.of} failures say {quoted(said.message)}, {new}: look there first."
+    elif event.points == event.calls:
         began = iso_seconds(event.start_ms)
         yield f"All {event.calls} calls since {began} failed: read the error messages; try one call by hand."
     else:
@@ -177,7 +159,7 @@ def _failing(event: Event, evidence: Evidence) -> Iterator[str]:
 
 
 def _hungry(event: Event, evidence: Evidence) -> Iterator[str]:
-    yield f"{_start(_WORDS.get(event.metric, event.metric))} rose: {_TO_DO[event.metric]}"
+    yield f"{begun(WORDS.get(event.metric, event.metric))} rose: {_TO_DO[event.metric]}"
     load = _moved(evidence, "calls_per_minute")
     if load:
         yield f"Calls came {load.times:.2g} times as often as before: the load explains it, at least in part."
@@ -215,6 +197,10 @@ def _pace(event: Event, evidence: Evidence) -> Iterator[str]:
 
 
 def _company(event: Event, evidence: Evidence) -> Iterator[str]:
+    cause = cause_of(event)
+    if cause is not None and (cause.get("anomaly") or cause.get("kind") in ("server", "shared")):
+        yield f"Start at the likely cause ({cause.get('confidence')}): {cause.get('sentence')}."
+        return
     if not evidence.siblings:
         # A named method may find others at the same time that are in no book.
         if evidence.tools and event.type != THROUGHPUT_CHANGE and event.method == "auto":
@@ -226,16 +212,16 @@ def _company(event: Event, evidence: Evidence) -> Iterator[str]:
         yield f"{count} other tool{'s' * (count > 1)} of the server followed: start here, this one was first."
     else:
         began = span_text(max(1, event.start_ms - first.start_ms))
-        what = f"{quoted(first.tool)} of the same server was abnormal {began} before ({_plain_type(first.type)})"
+        what = f"{quoted(first.tool)} of the same server was abnormal {began} before ({plain_type(first.type)})"
         yield f"Tool {what}: start there."
 
 
 def _unexplained(evidence: Evidence) -> str:
     if "error_rate" not in evidence.changes:
         return "No calls from before it are known to compare with: whether failures, resources or load moved cannot be told."
-    missing = [_WORDS[name] for name in _RESOURCES if name not in evidence.measured]
-    unknown = [_WORDS[name] for name in _RESOURCES if name in evidence.measured and name not in evidence.changes]
-    still = [_WORDS[name] for name in _RESOURCES if name in evidence.changes]
+    missing = [WORDS[name] for name in RESOURCES if name not in evidence.measured]
+    unknown = [WORDS[name] for name in RESOURCES if name in evidence.measured and name not in evidence.changes]
+    still = [WORDS[name] for name in RESOURCES if name in evidence.changes]
     if not missing and not unknown:
         return (
             "Neither failures, resources nor load moved with it: the time is spent waiting, most likely for a network, a "
@@ -243,15 +229,11 @@ def _unexplained(evidence: Evidence) -> str:
         )
     said = f"Neither {', '.join(['failures', *still])} nor load moved with it"
     if not missing:
-        return f"{said}; {_listed(unknown)} cannot be compared with before."
-    if len(missing) == len(_RESOURCES):
+        return f"{said}; {listed(unknown)} cannot be compared with before."
+    if len(missing) == len(RESOURCES):
         return f"{said}; resources were not measured here: record them to tell waiting from work."
     was, them = ("was", "it") if len(missing) == 1 else ("were", "them")
-    return f"{said}; {_listed(missing)} {was} not measured here: record {them} to tell waiting from work."
-
-
-def _listed(words: list[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f"{said}; {listed(missing)} {was} not measured here: record {them} to tell waiting from work."
 
 
 _TO_DO: Final = {
@@ -263,27 +245,11 @@ _TO_DO: Final = {
 
 def _moved(evidence: Evidence, name: str) -> Change | None:
     change = evidence.changes.get(name)
-    times, least = _MOVED[name]
-    if change is None or change.times < times or change.during - change.before < least:
-        return None
-    return change
+    return change if change is not None and change.moved(name) else None
 
 
 def _from_to(change: Change, name: str) -> str:
-    return f"from {plain(change.before)} to {plain(change.during)} {_UNITS[name]}"
-
-
-def quoted(name: str) -> str:
-    """An untrusted name as part of a sentence: escaped, cut, in quotes of its own."""
-    return "“" + shown(name, 80).replace("“", "'").replace("”", "'") + "”"
-
-
-def _start(word: str) -> str:
-    return word[:1].upper() + word[1:]
-
-
-def _plain_type(name: str) -> str:
-    return name.replace("_", " ")
+    return f"from {plain(change.before)} to {plain(change.during)} {UNITS[name]}"
 
 
 def _iso_or_none(ts_ms: int | None) -> str | None:

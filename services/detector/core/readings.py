@@ -9,6 +9,7 @@ from typing import Final
 
 from services.detector.core import severity
 from services.detector.core.events import SEVERITIES, Event, event_id
+from services.detector.core.firing import note_track, note_turn
 from services.detector.core.kernels import burn, judge
 from services.detector.core.kernels import error_mixture as errors
 from services.detector.core.metrics import (
@@ -80,6 +81,7 @@ def update(event: Event, place: judge.Row) -> None:
         _update_failures(event, place)
     else:
         _update_spike(event, place)
+    note_track(event, place)
 
 
 def _update_spike(event: Event, track: judge.Row) -> None:
@@ -134,6 +136,7 @@ def from_turn(key: Series, signal: int, track: judge.Row) -> Event:
 
 def follow_turn(event: Event, signal: int, track: judge.Row) -> None:
     """Let an event follow its signal's track."""
+    note_turn(event, track)
     event.level = max(event.level, int(track[course.LEVEL]))
     event.last_ms = max(event.last_ms, int(track[course.LAST]) + MINUTE_MS - 1)
     event.peak_ms, event.value = int(track[course.PEAK_AT]), float(track[course.PEAK])

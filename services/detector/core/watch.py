@@ -15,7 +15,10 @@ from services.detector.core.engine import Engine, Happening, Turn
 from services.detector.core.events import SEVERITIES, Book, Event
 from services.detector.core.evidence import Evidence, gather
 from services.detector.core.explain import recommendations
+from services.detector.core.firing import note_baseline
+from services.detector.core.incidents import Incidents
 from services.detector.core.kernels import judge
+from services.detector.core.messages import Messages
 from services.detector.core.metrics import METRICS, MINUTE_MS, RESPONSE_TIME_SHIFT, RESPONSE_TIME_SPIKE, SIGNAL
 from services.detector.core.readings import (
     ENDINGS,
@@ -69,6 +72,8 @@ class Watch:
     def __init__(self, engine: Engine, book: Book) -> None:
         self.engine = engine
         self.book = book
+        self.incidents = Incidents(book)
+        self.messages = Messages()
         self._lines: list[Line] = []
         self._raises: list[Telling] = []
         #: Events of a replay whose telling waits until it is over.
@@ -78,6 +83,7 @@ class Watch:
 
     def apply(self, batch: Batch, *, live: bool) -> bool:
         """Fold a batch in; whether an event opened, rose or closed."""
+        self.messages.note(batch)
         happenings = self.engine.apply(batch)
         changed = self._take(happenings, live=live)
         changed = self._take_servers(live=live) or changed
@@ -168,12 +174,15 @@ class Watch:
                 event = from_finding(series.key, finding)
                 evidence = self.evidence(event, series)
                 event.evidence = evidence.as_map() | ({"perHour": finding.per_hour} if finding.per_hour else {})
+                note_baseline(event, series)
+                event.incident = self.incidents.place(event)
                 event.recommendations = recommendations(event, evidence)
                 yield event
 
     def evidence(self, event: Event, series: SeriesState) -> Evidence:
         """What else moved while an event of a series went on."""
-        return gather(event, series, self.book.of_server(event.server), self.engine.tools[event.server])
+        said = self.messages.during(event.series, event.start_ms, event.last_ms)
+        return gather(event, series, self.book.of_server(event.server), self.engine.tools[event.server], said)
 
     # --- decisions --------------------------------------------------------------------------------------------------
 
@@ -391,6 +400,8 @@ class Watch:
             return
         evidence = self.evidence(event, series)
         event.evidence = event.evidence | evidence.as_map()
+        note_baseline(event, series)
+        self.incidents.join(event)
         event.recommendations = recommendations(event, evidence)
         self.book.dirty.add(event.id)
 

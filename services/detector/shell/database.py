@@ -166,6 +166,19 @@ class Database:
             connection.close()
         return [from_record(json.loads(row[0])) for row in rows], total
 
+    def beginning(self, name: str, limit: int) -> list[Event]:
+        """The events whose id, or the last part of it, begins so, latest start first. `name`: letters, digits and `-` alone. From
+        any thread.
+        """
+        query = "SELECT record FROM event WHERE id GLOB ? OR id GLOB ? ORDER BY start_ms DESC, id LIMIT ?"
+        connection = open_readonly(self.path)
+        try:
+            # An id is `anomaly-`, eight digits, `-`, and its own part.
+            rows = connection.execute(query, [f"{name}*", f"anomaly-????????-{name}*", limit]).fetchall()
+        finally:
+            connection.close()
+        return [from_record(json.loads(row[0])) for row in rows]
+
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()

@@ -180,6 +180,7 @@ def _event_of(record: dict[str, Any]) -> Event | None:
                 "recommendations": record["recommendations"],
                 "found_as": record["foundAs"] or "",
                 "evidence": record["evidence"],
+                "incident": record.get("incident") or {},
                 "written": record["phase"],
                 # Who could not be told before will not be told now.
                 "raised": record["severity"],

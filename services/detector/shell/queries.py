@@ -1,4 +1,4 @@
-"""Answers `anomalies` and `recent`, in worker threads."""
+"""Answers `anomalies`, `recent` and `explain`, in worker threads."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from services.detector.core.answer import MAX_LIMIT, BadQuery, answer, parse_query, summary
 from services.detector.core.explain import anomaly
+from services.detector.shell.explaining import Explaining
 from services.detector.shell.state import DetectorState
 from shared.batch import MAX_TS_MS
 from shared.consumer import Consumer
@@ -30,6 +31,7 @@ class Queries:
         """Answer from now on."""
         self._service.rpc.register("anomalies", self.anomalies, slow=True)
         self._service.rpc.register("recent", self.recent, slow=True)
+        self._service.rpc.register("explain", self.explain, slow=True)
 
     def anomalies(self, params: dict[str, Any]) -> dict[str, Any]:
         """{mcpServer?, toolName?, lookbackMs?, endMs?, sensitivity?, method?, limit?, detail?} →
@@ -56,6 +58,11 @@ class Queries:
         events, total = self._state.database.recent(since_ms, server, limit)
         rows = [anomaly(event, full=params.get("detail") == "full") for event in events]
         return {"anomalies": rows, "total": total, "summary": summary(events)}
+
+    def explain(self, params: dict[str, Any]) -> dict[str, Any]:
+        """As `explaining.Explaining.explain` says."""
+        self._must_be_ready()
+        return Explaining(self._state, self._turn).explain(params)
 
     def _freshness(self) -> dict[str, Any]:
         consumer, newest = self._consumer, self._state.watch.engine.newest_ts

@@ -1,0 +1,113 @@
+"""An explanation as lines for a terminal or a model, no wider than asked. Names and messages are quoted and escaped."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import Any, Final
+
+from services.detector.core.events import Event
+from services.detector.core.narrative import summary
+from services.detector.core.words import WORDS, brief, counted, lead, measured, plain_type, quoted
+from shared.names import shown
+
+_TITLE: Final = 10
+FEWEST_COLUMNS: Final = 40
+
+
+def lines(event: Event, found: dict[str, Any], width: int) -> list[str]:
+    """The explanation `found` of an event."""
+    width = max(width, FEWEST_COLUMNS)
+    state = "going on" if event.end_ms is None else f"over: {shown(event.ended)}" if event.ended else "over"
+    head = [f"{event.id}  {event.severity}  {plain_type(event.type)}  ({state})", *_wrapped("", summary(event), width)]
+    body = [line for title, text in _parts(event, found) for line in _wrapped(title, text, width)]
+    chart = ["", *found["chart"]] if found["chart"] else []
+    return [shown(line, 4 * width) for line in (*head, "", *body, *chart)]
+
+
+def _parts(event: Event, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    baseline, unit = found["baseline"], event.unit
+    counts = f", in {event.points:,} of {counted(event.calls, 'call')}" if event.method == "auto" else ""
+    yield "value", f"{measured(event.typical, unit)}, worst {measured(event.value, unit)}{counts}"
+    usual = f"median {brief(event.median)}, {brief(event.lower)}–{measured(event.upper, unit)}"
+    if baseline["calls"]:
+        usual += f"; of {counted(baseline['calls'], 'call')} since {_short(baseline['since'])}"
+    yield "usual", usual
+    if found["bands"]:
+        yield (
+            "band",
+            ", ".join(f"{name} > {brief(value)}" for name, value in reversed(found["bands"].items())) + f" {unit}",
+        )
+    yield "fired", f"{found['part']}: {found['partMeaning']}"
+    yield "how sure", _how_sure(found)
+    times = found["timeline"]
+    end = f", ended {_short(times['end'])}" if times["end"] else ", still going on"
+    yield (
+        "when",
+        f"began {_short(times['start'])}, worst {_short(times['peak'])}, last seen {_short(times['lastSeen'])}{end}",
+    )
+    yield from _moved(found)
+    yield from _incident(found)
+    for place, advice in enumerate(event.recommendations, 1):
+        yield f"do {place}", advice
+    if found["unknown"]:
+        yield "unknown", "; ".join(found["unknown"])
+
+
+def _how_sure(found: dict[str, Any]) -> str:
+    p, text = found["tailProbability"], f"confidence {found['confidence']:.4g}"
+    if not isinstance(p, int | float) or not found["tailPer"]:
+        return text
+    chance = "less than 1e-12" if p < 1e-12 else f"about {p:.2g}"
+    return f"{text}; by chance {chance} a {found['tailPer']}"
+
+
+def _moved(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for moved in found["moved"]:
+        early = moved["leadS"]
+        when = "" if early is None else f", {lead(early * 1_000)} before" if early >= 120 else ", with it"
+        since = f" since {_short(moved['since'])}{when}" if moved["since"] else ""
+        word = WORDS.get(moved["figure"], moved["figure"])
+        yield "moved", f"{word} rose from {brief(moved['before'])} to {measured(moved['during'], moved['unit'])}{since}"
+    still = [WORDS.get(one["figure"], one["figure"]) for one in found["unmoved"]]
+    missing = [WORDS[name] for name in found["notMeasured"]]
+    parts = [f"{', '.join(still)} as before"] if still else []
+    parts += [f"{', '.join(missing)} not measured"] if missing else []
+    if parts:
+        yield ("" if found["moved"] else "moved"), "; ".join(parts)
+    for said in found["said"]:
+        new = ", not seen before it" if said.get("new") else ""
+        yield (
+            "said",
+            f"{quoted(str(said.get('message')))} in {said.get('count')} of {said.get('of')} failures seen{new}",
+        )
+
+
+def _incident(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    incident = found["incident"]
+    if not incident.get("id"):
+        return
+    members, servers = int(incident.get("members") or 1), int(incident.get("servers") or 1)
+    size = f"{counted(members, 'anomaly')} of {counted(servers, 'server')}, since {_short(incident.get('since'))}"
+    yield "incident", f"{shown(str(incident['id']))}, this one: {shown(str(incident.get('role')))}; {size}"
+    cause = incident.get("likelyCause")
+    ranked = found["causes"] or ([cause] if isinstance(cause, dict) else [])
+    if not cause and ranked:
+        yield "cause", "none stands out; the candidates:"
+    for place, one in enumerate(ranked):
+        likely = bool(cause) and place == 0
+        sentence = f"({one.get('confidence')}) {shown(str(one.get('sentence')), 300)}"
+        yield ("cause", f"likely {sentence}") if likely else ("", f"or {sentence}")
+
+
+def _short(text: object) -> str:
+    """`2025-10-31 13:00:05Z` of an ISO time."""
+    return f"{text[:10]} {text[11:19]}Z" if isinstance(text, str) and len(text) >= 20 else "?"
+
+
+def _wrapped(title: str, text: str, width: int) -> list[str]:
+    indent = " " * (_TITLE if title or text.startswith("or") else 0)
+    first = title.ljust(_TITLE) if title else indent
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=indent, break_long_words=True, break_on_hyphens=False
+    ) or [first.rstrip()]

@@ -1,0 +1,95 @@
+"""Which part of the detector fired, how seldom chance does that, and the bands of every sensitivity, while they are known.
+
+Read off the kernels' rows as an event opens and goes on, and kept in its evidence, for the rows move on.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from services.detector.core.events import Event
+from services.detector.core.kernels import error_mixture, judge
+from services.detector.core.metrics import ERROR_RATE_SPIKE, HISTORY_MS, MINUTE_MS, SENSITIVITIES
+from services.detector.core.signal import course, scorer
+from services.detector.core.state.series import SeriesState
+
+#: What each part is, as a reader is told.
+MEANINGS: Final = {
+    "calls": "single calls outside the band, more of them than chance explains (CUSUM)",
+    "errors": "failures against the usual rate (Shiryaev–Roberts mixture)",
+    "range": "minutes beyond the highest or lowest so far",
+    "spike": "minutes far from what was expected",
+    "shift": "the level of the last hour left what is usual",
+    "drift": "the level of the last hours left what is usual",
+    "volatility": "values became more restless, or flatter, than usual",
+    "jump": "a break from one minute to the next",
+    "novelty": "a course that was not seen before",
+    "season": "not what is usual at this hour of the day",
+    "median-shift": "the recent calls' median against that of the calls before (sign test)",
+    "theil-sen": "robust slope of memory (Theil–Sen, Mann–Kendall)",
+    "pace": "calls of half an hour against the half hours before",
+    "z-score": "further from the mean of the lookback than so many deviations",
+    "moving-avg": "so many times the mean of the calls before",
+    "percentile": "above a percentile of the lookback",
+}
+#: Facts of the moment in which an event opened, which later readings do not replace.
+_AT_OPENING: Final = ("part", "bands", "baselineCalls", "baselineSinceMs")
+
+
+def note_track(event: Event, place: judge.Row) -> None:
+    """Keep what the track of slow calls, or of failures, says."""
+    _note(event, _of_failures(place) if event.type == ERROR_RATE_SPIKE else _of_calls(place))
+
+
+def note_turn(event: Event, track: judge.Row) -> None:
+    """Keep what a signal's course says."""
+    _note(
+        event,
+        {
+            "part": scorer.PARTS[int(track[course.PART])],
+            "tailP": float(track[course.TAIL]),
+            "per": "minute",
+            "bands": {"medium": float(track[course.UPPER])},
+        },
+    )
+
+
+def note_baseline(event: Event, series: SeriesState) -> None:
+    """Keep of how many calls of the day before the event the baseline is, and since when there were any."""
+    first = (event.start_ms - HISTORY_MS) // MINUTE_MS
+    rows = series.minutes.between(first, event.start_ms // MINUTE_MS - 1)
+    calls = int(series.moments[rows, 0, 0].sum())
+    if calls:
+        _note(event, {"baselineCalls": calls, "baselineSinceMs": max(series.since(), event.start_ms - HISTORY_MS)})
+
+
+def part_of(event: Event) -> str:
+    """The part's name, also for an event that was found before it was noted."""
+    fired = event.evidence.get("fired")
+    part = fired.get("part") if isinstance(fired, dict) else None
+    if isinstance(part, str) and part in MEANINGS:
+        return part
+    if event.method == "auto":
+        return "errors" if event.type == ERROR_RATE_SPIKE else "calls"
+    return event.method
+
+
+def _note(event: Event, now: dict[str, Any]) -> None:
+    """`fired` in its evidence: {part, bands?: {sensitivity: upper limit}, tailP?, per?, baselineCalls?, baselineSinceMs?}."""
+    kept = event.evidence.get("fired")
+    before = kept if isinstance(kept, dict) else {}
+    event.evidence["fired"] = before | now | {name: before[name] for name in _AT_OPENING if name in before}
+
+
+def _of_calls(track: judge.Row) -> dict[str, Any]:
+    found: dict[str, Any] = {"part": "calls"}
+    if not track[judge.ADOPTED]:
+        found["bands"] = {name: float(track[judge.BAND + i]) for i, name in enumerate(SENSITIVITIES)}
+    strength = min(float(track[judge.STRENGTH]), 700.0)
+    return found | {"tailP": min(1.0, max(1.0, float(track[judge.RATE])) * math.exp(-strength)), "per": "minute"}
+
+
+def _of_failures(run: judge.Row) -> dict[str, Any]:
+    strength = min(float(run[error_mixture.STRENGTH]), 700.0)
+    return {"part": "errors", "tailP": min(1.0, math.exp(-strength)), "per": "call"}

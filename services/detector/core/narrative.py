@@ -1,0 +1,106 @@
+"""An anomaly in one sentence, as a colleague would say it: what, since when, compared with what, how sure, what else moved.
+
+Never more certain than the detector: causes and kinds are “likely”, confidence is a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from services.detector.core.causes import effect_words
+from services.detector.core.events import Event
+from services.detector.core.evidence import changes_in
+from services.detector.core.metrics import (
+    ERROR_RATE_SPIKE,
+    MINUTE_MS,
+    RESOURCE_LEAK,
+    RESOURCE_SPIKE,
+    RESPONSE_TIME_SHIFT,
+    RESPONSE_TIME_SPIKE,
+    THROUGHPUT_CHANGE,
+)
+from services.detector.core.words import UNITS, WORDS, brief, clock, counted, lead, listed, measured, quoted
+from shared.names import shown
+
+#: What else moved that is named, and characters of a cause.
+MAX_MOVED: Final = 2
+MAX_CAUSE_CHARS: Final = 300
+_NOUNS: Final = {
+    RESPONSE_TIME_SPIKE: "a spike",
+    RESPONSE_TIME_SHIFT: "a lasting change",
+    ERROR_RATE_SPIKE: "a real rise and no bad luck",
+    RESOURCE_SPIKE: "a spike",
+    RESOURCE_LEAK: "a leak",
+    THROUGHPUT_CHANGE: "a real change of use",
+}
+
+
+def summary(event: Event) -> str:
+    """The sentence."""
+    parts = [f"{_who(event)} {effect_words(event)} {_when(event)}: {_compared(event)}", _sure(event), *_moved(event)]
+    parts += _company(event)
+    return "; ".join(parts) + "."
+
+
+def cause_of(event: Event) -> dict[str, Any] | None:
+    """The likely cause of its incident, if one stands out and it is another than the event itself."""
+    cause = event.incident.get("likelyCause")
+    return cause if isinstance(cause, dict) and cause.get("anomaly") != event.id else None
+
+
+def _who(event: Event) -> str:
+    tools = event.evidence.get("toolsAffected") or event.evidence.get("tools")
+    if event.evidence.get("scope") == "server":
+        several = f"{len(tools)} tools" if isinstance(tools, list) else "calls"
+        return f"{several} of {quoted(event.server)}"
+    return f"{quoted(event.tool)} of {quoted(event.server)}"
+
+
+def _when(event: Event) -> str:
+    if event.end_ms is None:
+        return f"at {clock(event.start_ms)}, still going on"
+    until = clock(event.end_ms, event.start_ms)
+    same = event.end_ms // MINUTE_MS == event.start_ms // MINUTE_MS
+    return f"at {clock(event.start_ms)}" if same else f"from {clock(event.start_ms)} to {until}"
+
+
+def _compared(event: Event) -> str:
+    if event.type == ERROR_RATE_SPIKE:
+        failed = f"{event.points:,} of {counted(event.calls, 'call')} failed ({measured(event.value, '%')})"
+        return f"{failed}, usual are {measured(event.median, '%')}"
+    usual = f"{brief(event.lower)}–{measured(event.upper, event.unit)}"
+    worst = "" if abs(event.value - event.typical) <= 0.1 * abs(event.typical) else f", at worst {brief(event.value)}"
+    return f"{measured(event.typical, event.unit)}{worst}, usual are {usual} (median {brief(event.median)})"
+
+
+def _sure(event: Event) -> str:
+    noun = "a drop" if event.direction == "below" and event.type != THROUGHPUT_CHANGE else _NOUNS[event.type]
+    word = "likely" if event.confidence >= 0.9 else "possibly"
+    return f"{word} {noun} (confidence {event.confidence:.4g})"
+
+
+def _moved(event: Event) -> Iterator[str]:
+    changes = changes_in(event.evidence)
+    if not changes:
+        return
+    own = "calls_per_minute" if event.metric == "calls" else event.metric
+    moved = [(name, c) for name, c in changes.items() if name != own and c.moved(name)]
+    for name, change in moved[:MAX_MOVED]:
+        early = event.start_ms - change.since_ms if change.since_ms is not None else 0
+        when = f" from {lead(early)} before" if early >= 2 * MINUTE_MS else " with it"
+        unit = UNITS.get(name, "a minute")
+        yield f"{WORDS[name]} rose{when}, {brief(change.before)} → {brief(change.during)} {unit}"
+    still = [WORDS[name] for name in changes if name != own and not changes[name].moved(name)]
+    if not moved and still:
+        yield f"{listed(still)} did not rise with it"
+
+
+def _company(event: Event) -> Iterator[str]:
+    others = event.incident.get("members", 1) - 1 if type(event.incident.get("members")) is int else 0
+    cause = cause_of(event)
+    if cause is not None:
+        yield f"likely cause ({cause.get('confidence')}): {shown(str(cause.get('sentence')), MAX_CAUSE_CHARS)}"
+    elif others > 0:
+        role = "likely the cause of" if event.incident.get("role") == "cause" else "one incident with"
+        yield f"{role} {counted(others, 'other anomaly')}"

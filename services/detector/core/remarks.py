@@ -1,0 +1,82 @@
+"""What is said of an event in an answer: the anomaly itself, its incident, and, when asked, why it is one.
+
+Only reads; an event that is in no incident yet is told which one it belongs to.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from services.detector.core.causes import Cause, rank
+from services.detector.core.events import Event
+from services.detector.core.explain import anomaly
+from services.detector.core.explanation import Points, asked_for, explanation
+from services.detector.core.explanation_text import lines
+from services.detector.core.watch import Watch
+from shared.names import shown
+
+#: Anomalies of one answer whose minutes are drawn, the worst first: each chart takes about 700 characters.
+CHARTS: Final = 3
+#: Columns of a chart in an answer.
+ANSWER_WIDTH: Final = 72
+
+
+def remark(watch: Watch, event: Event, *, full: bool, place: int) -> dict[str, Any]:
+    """The row of an event in an answer, the `place`-th of it."""
+    if not event.incident:
+        event.incident = watch.incidents.place(event)
+    row = anomaly(event, full=full)
+    if full:
+        drawn = place < CHARTS
+        row["explanation"] = why(watch, event, width=ANSWER_WIDTH if drawn else 0)
+        if not drawn:
+            row["explanation"].pop("chart")
+            row["explanation"].pop("unknown")
+    return row
+
+
+def why(
+    watch: Watch, event: Event, *, points: Points | None = None, width: int = 80, ascii_only: bool = False
+) -> dict[str, Any]:
+    """The explanation of an event, as `core.explanation` says."""
+    series = watch.engine.series.get(event.series)
+    return explanation(event, series, points=points, causes=_causes(watch, event), width=width, ascii_only=ascii_only)
+
+
+def whole(
+    watch: Watch, event: Event, *, points: Points | None = None, width: int = 80, ascii_only: bool = False
+) -> dict[str, Any]:
+    """{anomaly, explanation, text, wanted}: all of it for one event. `wanted`: the rollup that would show the minutes around it,
+    None when they are shown.
+    """
+    row = remark(watch, event, full=True, place=CHARTS)
+    found = why(watch, event, points=points, width=width, ascii_only=ascii_only)
+    row["explanation"] = found
+    return {
+        "anomaly": row,
+        "explanation": found,
+        "text": lines(event, found, width),
+        "wanted": None if found["chart"] else asked_for(event),
+    }
+
+
+def listed_ids(events: list[Event]) -> list[dict[str, Any]]:
+    """A line an event, for a reader who has to choose."""
+    return [
+        {
+            "id": e.id,
+            "mcpServer": shown(e.server),
+            "toolName": shown(e.tool),
+            "anomalyType": e.type,
+            "startTs": e.start_ms,
+        }
+        for e in events
+    ]
+
+
+def _causes(watch: Watch, event: Event) -> list[Cause]:
+    """The candidates, likeliest first; none when the incident's members are no longer in the book."""
+    members = watch.incidents.members(str(event.incident.get("id") or ""))
+    if all(member.id != event.id for member in members):
+        members = [*members, event]
+    return rank(members) if len(members) >= int(event.incident.get("members") or 1) else []
