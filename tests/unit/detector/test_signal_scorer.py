@@ -160,7 +160,7 @@ def test_nothing_alerts_while_little_is_known() -> None:
 def test_the_end_of_a_long_silence_alone_alerts_nothing_and_nothing_is_forgotten_soon() -> None:
     t_s, values = times(20 * 288, 300.0), cycle(20 * 288, 300.0)
     t_s[10 * 288 :] += 7 * DAY
-    assert t_s[10 * 288] not in alerts(t_s, values)
+    assert not (np.abs(alerts(t_s, values) - t_s[10 * 288]) < DAY / 2).any()
     values[15 * 288] += 40.0
     assert t_s[15 * 288] in alerts(t_s, values)
 

@@ -77,9 +77,13 @@ _SLOW_S = 6.0 * _HOUR_S
 _FAST_SHARE = 1.0 / 6.0
 _SLOW_SHARE = 1.0 / 18.0
 _HOUR_SHARE = 1.0 / 3.0
+_USUAL_SHARE = 1.0 / 30.0
+_OFTEN_SHARE = 1.0 / 60.0
 #: Time over which a stream's mean and deviation are taken, and a record fades.
 _USUAL_S = 7.0 * _DAY_S
 _RECORD_S = 90.0 * _DAY_S
+#: A record fades by so much in a step at most: a silence says nothing of how far values go.
+_SILENT_S = _DAY_S
 #: Time over which it is counted how often a part answers.
 _OFTEN_S = 14.0 * _DAY_S
 #: Time of an hour of the day itself: a week of days.
@@ -133,11 +137,11 @@ def note_step(step_s: float, state: Row) -> None:
     state[STEP] = step_s
     state[FADING] = min(1.0 - math.exp(-step_s / _FAST_S), _FAST_SHARE)
     state[FADING + 1] = min(1.0 - math.exp(-step_s / _SLOW_S), _SLOW_SHARE)
-    state[FADING + 2] = 1.0 - math.exp(-step_s / _USUAL_S)
-    state[FADING + 3] = math.exp(-step_s / _RECORD_S)
+    state[FADING + 2] = min(1.0 - math.exp(-step_s / _USUAL_S), _USUAL_SHARE)
+    state[FADING + 3] = math.exp(-min(step_s, _SILENT_S) / _RECORD_S)
     state[FADING + 4] = min(1.0 - math.exp(-step_s / _OF_HOUR_S), _HOUR_SHARE)
     state[FADING + 5] = math.exp(-step_s / _HOLD_S)
-    state[FADING + 6] = 1.0 - math.exp(-step_s / _OFTEN_S)
+    state[FADING + 6] = min(1.0 - math.exp(-step_s / _OFTEN_S), _OFTEN_SHARE)
 
 
 @compiled("void(float64, float64, float64[:])", part=True)

@@ -194,7 +194,7 @@ class Twin:
     def _part(self, k: int, x: float, floor: float, step_s: float) -> float:
         """What stream `k` says of its value `x` on both questions, damped while little is known."""
         stream = self.streams[k]
-        share = max(1.0 - math.exp(-step_s / s._OFTEN_S), 1.0 / (self.count + s._OFTEN_FROM))
+        share = max(min(1.0 - math.exp(-step_s / s._OFTEN_S), s._OFTEN_SHARE), 1.0 / (self.count + s._OFTEN_FROM))
         part = stream.beyond.weighed(stream.how_far_beyond(x, floor), share)
         if s.PARTS[k] in ("shift", "volatility", "season"):
             part += stream.far.weighed(stream.how_far_off(x, floor), share)
@@ -208,7 +208,8 @@ class Twin:
 
     def _learn(self, stream: Stream, x: float, floor: float, step_s: float) -> None:
         most = s._CLIP * stream.scale(floor) if self.count > s._UNCLIPPED else math.inf
-        stream.learn(x, self._share(step_s, s._USUAL_S), math.exp(-step_s / s._RECORD_S), most)
+        fading = math.exp(-min(step_s, s._SILENT_S) / s._RECORD_S)
+        stream.learn(x, self._share(step_s, s._USUAL_S, s._USUAL_SHARE), fading, most)
 
     def _debounced(self, strength: float, step_s: float) -> float:
         hold = self.hold * math.exp(-step_s / s._HOLD_S)
