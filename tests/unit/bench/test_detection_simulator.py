@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bench.detection.drive import Drive
-from bench.detection.faults import CLASSES, LEARNING, SPIKE, Class, Fault, inflict
+from bench.detection.faults import BURST, CLASSES, LEAK, LEARNING, SHIFT, SPIKE, Class, Fault, inflict
 from bench.detection.matching import match, recall
-from bench.detection.minutes import START_MS, healthy
+from bench.detection.minutes import HOUR, START_MS, healthy
 from bench.detection.scenario import Scenario, scenario
 from bench.detection.tools import Component, Tool, fleet
 from services.detector.core.metrics import LEVELS, MINUTE_MS
@@ -93,3 +95,25 @@ def test_a_healthy_plain_tool_has_no_event() -> None:
     drive = Drive()
     drive.run(Scenario(2, [tool], minutes, [], set()).steps(5))
     assert match([], drive.sightings.values(), MEDIUM).false == []
+
+
+def test_the_plain_faults_of_four_plain_tools_are_found_and_little_else() -> None:
+    kinds = [
+        Class(SPIKE, 10.0, 20, 20, ("response_time",)),
+        Class(SHIFT, 3.0, 10 * HOUR, 10 * HOUR, ("response_time",)),
+        Class(BURST, 30.0, 60, 60, ("error_rate",)),
+        Class(LEAK, 3.0, 9 * HOUR, 9 * HOUR, ("memory",)),
+    ]
+    tools = [replace(plain_tool(), key=Series("s", kind.kind)) for kind in kinds]
+    minutes = healthy(np.random.default_rng(5), tools, 36 * HOUR)
+    faults = []
+    at = 25 * HOUR
+    for row, kind in enumerate(kinds):
+        inflict(kind, row, tools[row], minutes, at, at + kind.longest)
+        start_ms = START_MS + at * MINUTE_MS
+        faults.append(Fault(kind, "s", kind.kind, start_ms, start_ms + kind.longest * MINUTE_MS, 1e3, ""))
+    drive = Drive()
+    drive.run(Scenario(6, tools, minutes, faults, set()).steps(5))
+    found = match(faults, drive.sightings.values(), MEDIUM)
+    assert {outcome.fault.name for outcome in found.outcomes if outcome.found_ms is None} == set()
+    assert len(found.false) <= 2
