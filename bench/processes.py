@@ -6,6 +6,7 @@ of ours was charged for (writing pages back to the disk, other people's programs
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,7 +101,8 @@ def processes_of(data: DataDirectory) -> dict[str, psutil.Process]:
     known = {process.pid for process in found.values()}
     for child in supervisor.children(recursive=True):
         if child.pid not in known:
-            found[f"other: {' '.join(child.cmdline()[-2:])}"] = child
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                found[f"other: {' '.join(child.cmdline()[-2:])}"] = child
     return {"supervisord": supervisor, **found}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import resource
 import signal
 import socket as stdlib_socket
 import sys
@@ -43,6 +44,10 @@ LOCK_LOG_S: Final = 10.0
 BACKGROUND_NICENESS: Final = 5
 #: Services that are waited for with every call.
 FOREGROUND: Final = frozenset({"ingest", "gateway"})
+
+#: Files and connections a process may hold, where the system allows it: each producer on this machine is one, and ZeroMQ aborts a
+#: process that has none left for the next.
+DESCRIPTORS: Final = 65_536
 
 #: Allocations between two looks for reference cycles.
 GC_ALLOCATIONS: Final = 20_000
@@ -225,6 +230,7 @@ def main(name: str, build: Callable[[Service], None]) -> int:
         return EXIT_CONFIGURATION
     if lock is None:
         return 0
+    _allow_descriptors()
     service = Service(name, data, settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
@@ -242,6 +248,15 @@ def main(name: str, build: Callable[[Service], None]) -> int:
     sys.stderr.flush()
     # Worker threads may still hold a query; the state is on disk, so nothing is worth waiting for.
     os._exit(code)
+
+
+def _allow_descriptors() -> None:
+    """Raise the limit on open descriptors, which is 1,024 by default, as far as it goes without asking."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _collect_seldom() -> None:

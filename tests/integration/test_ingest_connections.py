@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from collections.abc import Iterator
 
@@ -176,3 +177,26 @@ def test_connections_that_come_and_go_leave_nothing_open(ingest: ServiceProcess,
         with Raw(data.endpoint("ingest.write")) as short:
             short.send(GREETING[: os.urandom(1)[0] % 64])
     eventually(lambda: descriptors(ingest.pid) <= before + 2, "they are closed")
+
+
+def test_more_connections_than_the_usual_limit_of_descriptors_are_held(
+    ingest: ServiceProcess, data: DataDirectory
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4_000:
+        pytest.skip("this user may not have so many descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4_000), hard))
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context.set(zmq.MAX_SOCKETS, 2_000)
+    sockets = []
+    for number in range(1_200):
+        socket = context.socket(zmq.DEALER)
+        socket.connect(data.endpoint("ingest.write"))
+        socket.send(encode_rows([row()], producer=f"many-{number}", seq=1))
+        sockets.append(socket)
+    for socket in sockets:
+        assert socket.poll(20_000)
+        assert unpack(socket.recv())["stored"] == 1
+        socket.close(linger=0)
+    context.term()
+    assert ingest.process.poll() is None
