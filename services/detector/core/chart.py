@@ -73,7 +73,8 @@ def draw(plot: Plot, width: int, *, ascii_only: bool = False) -> list[str]:
     lines.append(" " * (_LABEL + 1) + _times(plot, columns))
     band = f"{brief(plot.lower)}{glyphs.dash}{brief(plot.upper)}"
     log = ", logarithmic" if scale.log else ""
-    lines.append(f"{plot.what}, {plot.unit}{log}; {glyphs.band * 2} usual: {band}; {glyphs.span[3]} worst")
+    lines.append(f"{plot.what}, {plot.unit}{log}")
+    lines.append(f"{glyphs.band * 2} usual: {band}; {glyphs.span[3]} worst")
     return [line.rstrip()[:width] for line in lines]
 
 

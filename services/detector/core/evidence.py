@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.detector.core.events import Event
 from services.detector.core.kernels.fold import MEAN, N
@@ -30,9 +31,10 @@ TOGETHER_MS: Final = 10 * MINUTE_MS
 MAX_LOOKED_AT: Final = 500
 #: Siblings that are named.
 MAX_SIBLINGS: Final = 5
-#: How long before an event something may have begun to move that explains it, and the share of its rise that says it has.
+#: How long before an event something may have begun to move that explains it, and the share of its rise that says it has, if
+#: its minutes are not as restless anyway.
 LEAD_MS: Final = 60 * MINUTE_MS
-RISEN: Final = 0.4
+RISEN: Final = 0.15
 #: A figure moved when it is this many times what it was, and differs by this much in its unit.
 MOVED: Final = {
     "error_rate": (2.0, 5.0),
@@ -169,7 +171,11 @@ def _dated(name: str, change: Change, event: Event, series: SeriesState) -> Chan
         return change
     first, last = (event.start_ms - LEAD_MS) // MINUTE_MS, event.last_ms // MINUTE_MS
     start, values = course(series, name, first, last)
-    return Change(change.before, change.during, _onset(start, values, change, event.start_ms))
+    early = values[start < event.start_ms - LEAD_MS // 2]
+    spread = float(early.std()) if len(early) else math.inf
+    rise = change.during - change.before
+    limit = change.before + max(RISEN * rise, min(0.5 * rise, 3.0 * spread))
+    return Change(change.before, change.during, _onset(start, values >= limit, event.start_ms))
 
 
 def course(series: SeriesState, name: str, first: int, last: int) -> tuple[Int64, Float64]:
@@ -188,9 +194,8 @@ def course(series: SeriesState, name: str, first: int, last: int) -> tuple[Int64
     return start[some], series.moments[rows, metric, MEAN][some]
 
 
-def _onset(start: Int64, values: Float64, change: Change, event_ms: int) -> int | None:
+def _onset(start: Int64, risen: NDArray[np.bool_], event_ms: int) -> int | None:
     """The first of the minutes around the event's start, without a break of two, in which the figure had risen."""
-    risen = values >= change.before + RISEN * (change.during - change.before)
     later = np.flatnonzero(risen & (start > event_ms - 2 * MINUTE_MS))
     if not len(later):
         return None

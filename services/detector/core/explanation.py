@@ -14,7 +14,7 @@ import numpy as np
 from services.detector.core.causes import Cause
 from services.detector.core.chart import MOST_COLUMNS, Plot, draw
 from services.detector.core.events import Event
-from services.detector.core.evidence import changes_in, course
+from services.detector.core.evidence import Change, changes_in, course
 from services.detector.core.firing import MEANINGS, part_of
 from services.detector.core.kernels.fold import HIGH, N
 from services.detector.core.metrics import (
@@ -101,7 +101,7 @@ def plot_of(event: Event, points: Points) -> Plot:
     what = "calls" if event.type == THROUGHPUT_CHANGE else WORDS.get(event.metric, event.metric)
     how = "worst call of each minute" if _shows_worst(event) else "each minute"
     if points and shown.end_ms - shown.start_ms > MOST_COLUMNS * MINUTE_MS:
-        how += ", the worst of them a column"
+        how += " (some share a column)"
     return Plot(
         points,
         shown.start_ms,
@@ -155,8 +155,8 @@ def explanation(
             "end": _iso(event.end_ms),
             "ended": event.ended or None,
         },
-        "moved": _moved(event, rose=True),
-        "unmoved": _moved(event, rose=False),
+        "moved": _moved(event),
+        "unmoved": [name for name, change in _others(event) if not change.moved(name)],
         "notMeasured": _not_measured(event),
         "said": [said for said in event.evidence.get("said") or () if isinstance(said, dict)],
         "incident": event.incident,
@@ -178,8 +178,13 @@ def _bands(known: dict[str, Any]) -> dict[str, float]:
     return {name: number(bands[name]) for name in SENSITIVITIES if isinstance(bands.get(name), int | float)}
 
 
-def _moved(event: Event, *, rose: bool) -> list[dict[str, Any]]:
+def _others(event: Event) -> list[tuple[str, Change]]:
+    """The figures besides the event's own, before and during."""
     own = "calls_per_minute" if event.metric == "calls" else event.metric
+    return [(name, change) for name, change in changes_in(event.evidence).items() if name != own]
+
+
+def _moved(event: Event) -> list[dict[str, Any]]:
     return [
         {
             "figure": name,
@@ -189,8 +194,8 @@ def _moved(event: Event, *, rose: bool) -> list[dict[str, Any]]:
             "since": _iso(change.since_ms),
             "leadS": None if change.since_ms is None else (event.start_ms - change.since_ms) // 1_000,
         }
-        for name, change in changes_in(event.evidence).items()
-        if name != own and change.moved(name) == rose
+        for name, change in _others(event)
+        if change.moved(name)
     ]
 
 

@@ -12,17 +12,25 @@ from services.detector.core.words import WORDS, brief, counted, lead, measured, 
 from shared.names import shown
 
 _TITLE: Final = 10
-FEWEST_COLUMNS: Final = 40
+#: Narrower text is not wrapped, only cut.
+FEWEST_COLUMNS: Final = 20
+#: What a terminal without Unicode shows instead.
+_ASCII: Final = str.maketrans({"“": '"', "”": '"', "–": "-", "→": ">", "…": "...", "’": "'"})
 
 
-def lines(event: Event, found: dict[str, Any], width: int) -> list[str]:
+def lines(event: Event, found: dict[str, Any], width: int, *, ascii_only: bool = False) -> list[str]:
     """The explanation `found` of an event."""
     width = max(width, FEWEST_COLUMNS)
     state = "going on" if event.end_ms is None else f"over: {shown(event.ended)}" if event.ended else "over"
-    head = [f"{event.id}  {event.severity}  {plain_type(event.type)}  ({state})", *_wrapped("", summary(event), width)]
+    head = [f"{event.id}  {event.severity}  {plain_type(event.type)}  ({state})", summary(event)]
     body = [line for title, text in _parts(event, found) for line in _wrapped(title, text, width)]
     chart = ["", *found["chart"]] if found["chart"] else []
-    return [shown(line, 4 * width) for line in (*head, "", *body, *chart)]
+    told = [*(line for text in head for line in textwrap.wrap(text, width)), "", *body, *chart]
+    return [_plain(shown(line, 4 * width), width) if ascii_only else shown(line, 4 * width) for line in told]
+
+
+def _plain(line: str, width: int) -> str:
+    return line.translate(_ASCII).encode("ascii", "backslashreplace").decode()[:width]
 
 
 def _parts(event: Event, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -69,12 +77,12 @@ def _moved(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         since = f" since {_short(moved['since'])}{when}" if moved["since"] else ""
         word = WORDS.get(moved["figure"], moved["figure"])
         yield "moved", f"{word} rose from {brief(moved['before'])} to {measured(moved['during'], moved['unit'])}{since}"
-    still = [WORDS.get(one["figure"], one["figure"]) for one in found["unmoved"]]
+    still = [WORDS.get(name, name) for name in found["unmoved"]]
     missing = [WORDS[name] for name in found["notMeasured"]]
     parts = [f"{', '.join(still)} as before"] if still else []
     parts += [f"{', '.join(missing)} not measured"] if missing else []
     if parts:
-        yield ("" if found["moved"] else "moved"), "; ".join(parts)
+        yield "" if found["moved"] else "moved", "; ".join(parts)
     for said in found["said"]:
         new = ", not seen before it" if said.get("new") else ""
         yield (
@@ -106,8 +114,7 @@ def _short(text: object) -> str:
 
 
 def _wrapped(title: str, text: str, width: int) -> list[str]:
-    indent = " " * (_TITLE if title or text.startswith("or") else 0)
-    first = title.ljust(_TITLE) if title else indent
+    indent = " " * _TITLE
     return textwrap.wrap(
-        text, width, initial_indent=first, subsequent_indent=indent, break_long_words=True, break_on_hyphens=False
-    ) or [first.rstrip()]
+        text, width, initial_indent=title.ljust(_TITLE), subsequent_indent=indent, break_on_hyphens=False
+    )

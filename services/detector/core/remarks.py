@@ -19,6 +19,9 @@ from shared.names import shown
 CHARTS: Final = 3
 #: Columns of a chart in an answer.
 ANSWER_WIDTH: Final = 72
+#: What a row says already, and what is told of the worst anomalies alone.
+_IN_THE_ROW: Final = frozenset({"metric", "unit", "typical", "incident", "said"})
+_OF_THE_WORST: Final = frozenset({"chart", "unknown", "causes"})
 
 
 def remark(watch: Watch, event: Event, *, full: bool, place: int) -> dict[str, Any]:
@@ -28,10 +31,9 @@ def remark(watch: Watch, event: Event, *, full: bool, place: int) -> dict[str, A
     row = anomaly(event, full=full)
     if full:
         drawn = place < CHARTS
-        row["explanation"] = why(watch, event, width=ANSWER_WIDTH if drawn else 0)
-        if not drawn:
-            row["explanation"].pop("chart")
-            row["explanation"].pop("unknown")
+        told = why(watch, event, width=ANSWER_WIDTH if drawn else 0)
+        left_out = _IN_THE_ROW if drawn else _IN_THE_ROW | _OF_THE_WORST
+        row["explanation"] = {name: value for name, value in told.items() if name not in left_out}
     return row
 
 
@@ -49,13 +51,12 @@ def whole(
     """{anomaly, explanation, text, wanted}: all of it for one event. `wanted`: the rollup that would show the minutes around it,
     None when they are shown.
     """
-    row = remark(watch, event, full=True, place=CHARTS)
+    row = remark(watch, event, full=False, place=0) | anomaly(event, full=True)
     found = why(watch, event, points=points, width=width, ascii_only=ascii_only)
-    row["explanation"] = found
     return {
         "anomaly": row,
         "explanation": found,
-        "text": lines(event, found, width),
+        "text": lines(event, found, width, ascii_only=ascii_only),
         "wanted": None if found["chart"] else asked_for(event),
     }
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from perfmon import __version__
-from perfmon.cli import bench, doctor, foreground, keys, lifecycle, mcp_help, status
+from perfmon.cli import bench, doctor, explain, foreground, keys, lifecycle, mcp_help, status
 
 #: Modules of other parts that add commands of their own with `register(app)`.
 _PARTS: Final = ("perfmon.cli.wrap", "perfmon.cli.connect")
@@ -31,7 +31,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for part in (lifecycle, foreground, status, doctor, keys, bench, mcp_help):
+    for part in (lifecycle, foreground, status, doctor, explain, keys, bench, mcp_help):
         part.register(app)
     for name in _PARTS:
         _register_if_there(name, app)
