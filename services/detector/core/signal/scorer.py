@@ -18,8 +18,9 @@ that learn no more than five deviations from any point; beyond five, g = z - 5 g
 series says less, and weighs less (`_BUDGET`). Their sum is the *strength*; no weight is fitted. It is damped while little is
 known.
 
-SCORE is for ranking and alerting: strength by the strength that alerts, less what is left of the last alert (peak and hold,
-half-life a day), so that one event alerts once.
+SCORE is for ranking and alerting: strength by the strength that alerts, and 0 unless it is beyond what is left of the strongest
+point before (peak and hold, half-life a day and a half), so that one event alerts once. The remainder is not subtracted: a second
+event of nearly the first one's strength is an event in full.
 
 TAIL_P is calibrated, and not by a model of the values, which a heavy or quantised tail would belie: for each sensitivity a
 limit is *controlled* so that it is passed as often as the sensitivity says. It rises with every passing and falls between them
@@ -88,7 +89,7 @@ _SILENT_S = _DAY_S
 _OFTEN_S = 14.0 * _DAY_S
 #: Time of an hour of the day itself: a week of days.
 _OF_HOUR_S = 7.0 * _HOUR_S
-_HOLD_S = _DAY_S / math.log(2.0)
+_HOLD_S = 1.5 * _DAY_S / math.log(2.0)
 #: Excess is counted in this share of the record's width, this of the deviation, and a floor for what is flat or quantised.
 _OF_WIDTH = 0.1
 _OF_DEVIATION = 0.5
@@ -110,8 +111,9 @@ _YOUNG_S = 3.0 * _DAY_S
 _YOUNG_POINTS = 50.0
 _OLD_S = 20.0 * _YOUNG_S
 _OLD_POINTS = 20.0 * _YOUNG_POINTS
-#: The strength that alerts.
-_ALERT = 0.2
+#: The strength that alerts, and the one that CLOSENESS counts in.
+_ALERT = 0.4
+_CLOSE = 0.2
 #: Values are cut to this, so that their squares are finite.
 _HUGE = 1e100
 #: Times are cut to this, so that their hours are whole numbers.
@@ -288,11 +290,11 @@ def observe_next(  # noqa: C901, PLR0912, PLR0915 - one pass over registers; `tw
     state[LEVEL] = (fast - usual) / (deviation + floor)
     state[STRENGTH] = strength
     if strength > 0.0:
-        closeness = 1.0 + strength / _ALERT
+        closeness = 1.0 + strength / _CLOSE
     state[CLOSENESS] = closeness
     state[TAIL_P] = control(closeness, t_s, state)
     hold = state[HOLD] * state[FADING + 5]
-    score = max(0.0, strength - hold) / _ALERT
+    score = strength / _ALERT if strength > hold else 0.0
     state[HOLD] = max(strength, hold)
     state[SCORE] = score
     return float(score)

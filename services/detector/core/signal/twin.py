@@ -159,7 +159,7 @@ class Twin:
             self._learn(self.streams[k], x, floor, step_s)
         strength, most = sum(parts.values()), max(parts, key=lambda k: parts[k])
         told = strength > 0.0
-        closeness = 1.0 + strength / s._ALERT if told else max(near, default=0.0)
+        closeness = 1.0 + strength / s._CLOSE if told else max(near, default=0.0)
         return Judged(
             self._debounced(strength, step_s),
             self._tail_p(closeness, t_s, min(1.0, step_s / s._LOOK_S)),
@@ -214,7 +214,7 @@ class Twin:
     def _debounced(self, strength: float, step_s: float) -> float:
         hold = self.hold * math.exp(-step_s / s._HOLD_S)
         self.hold = max(strength, hold)
-        return max(0.0, strength - hold) / s._ALERT
+        return strength / s._ALERT if strength > hold else 0.0
 
     def _tail_p(self, closeness: float, t_s: float, looks: float) -> float:
         """Compare with the limits, from the most sensitive on, and move them."""
