@@ -12,16 +12,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-
 from services.detector.core import incidents, methods
 from services.detector.core.events import SEVERITIES, Event
 from services.detector.core.explain import recommendations
-from services.detector.core.kernels.fold import N
+from services.detector.core.kernels import spans
 from services.detector.core.metrics import (
     HISTORY_MS,
     METHODS,
-    METRICS,
     MIN_BASELINE_CALLS,
     MIN_METHOD_CALLS,
     MINUTE_MS,
@@ -90,11 +87,13 @@ def answer(watch: Watch, query: Query, lock: Lock) -> dict[str, Any]:
     if query.method != "auto" and not figures["total"]:
         # A silent method is not a healthy tool: say what the default one sees in the same window.
         figures["autoFinds"] = _find_auto(watch, query, chosen, _Coverage(query), lock)[1]["total"]
-    with lock():
-        for event in shown:
+    rows: list[dict[str, Any]] = []
+    for event in shown:
+        with lock():
             if event.end_ms is None or query.method != "auto":
                 _explain(watch, event)
-        rows = [remark(watch, event, full=query.full, place=place) for place, event in enumerate(shown)]
+            rows.append(remark(watch, event, full=query.full, place=len(rows)))
+    with lock():
         figures.setdefault("incidents", incidents.summary(shown, watch.incidents))
     return {"anomalies": rows, "summary": figures, "coverage": coverage.as_map()}
 
@@ -120,30 +119,13 @@ def _find_named(
     _: Watch, query: Query, chosen: list[SeriesState], coverage: _Coverage, lock: Lock
 ) -> tuple[list[Event], dict[str, Any]]:
     """The worst events that a named method finds, and figures about all; only the worst are written out."""
-    found: list[methods.Found] = []
+    search = methods.Search(query.method, query.sensitivity, query.start_ms, query.end_ms)
     for series in chosen:
         with lock():
             coverage.add(series)
-            found += methods.find(series, query.method, query.sensitivity, query.start_ms, query.end_ms)
-    sizes = [len(f.groups) for f in found]
-    grave = np.concatenate([f.severity for f in found]) if found else np.empty(0, np.int64)
-    by_type: Counter[str] = Counter()
-    for f, size in zip(found, sizes, strict=True):
-        by_type[METRICS[f.span.metric].spike_type] += size
-    counts = np.bincount(grave, minlength=len(SEVERITIES)).tolist()
-    figures = {
-        "total": len(grave),
-        "bySeverity": dict(zip(SEVERITIES, counts, strict=True)),
-        "byType": dict(sorted(by_type.items())),
-    }
-    if not found:
-        return [], figures
-    starts, times = np.concatenate([f.start_ms for f in found]), np.concatenate([f.times for f in found])
-    worst = np.lexsort((starts, times, grave))[::-1][: query.limit]
-    offsets = np.cumsum([0, *sizes])
-    owner = np.searchsorted(offsets, worst, "right") - 1
-    events = [found[f].event(int(i - offsets[f])) for f, i in zip(owner.tolist(), worst.tolist(), strict=True)]
-    return events, figures
+            search.look(series)
+    found = search.found()
+    return found.worst(query.limit), found.summary()
 
 
 def badness(event: Event) -> tuple[int, bool, float, int]:
@@ -164,28 +146,39 @@ def summary(events: Iterable[Event]) -> dict[str, Any]:
 
 
 class _Coverage:
-    """What could be seen: since when, how many calls, how many series had too few to judge by."""
+    """What could be seen: since when, how many calls, how many series had too few to judge by; and what of it the named methods
+    saw call by call, what by the minutes' summaries.
+    """
 
     def __init__(self, query: Query) -> None:
         self._query = query
         self._needed = MIN_BASELINE_CALLS if query.method == "auto" else MIN_METHOD_CALLS
         self._since: int | None = None
-        self._calls = self._series = self._short = self._partial = 0
+        self._held = self._told = self._series = self._exact = self._short = self._partial = 0
 
     def add(self, series: SeriesState) -> None:
-        rows = series.minutes.between(-(-self._query.start_ms // MINUTE_MS), self._query.end_ms // MINUTE_MS)
-        calls = int(series.moments[rows, 0, N].sum())
-        if series.calls.covers(self._query.start_ms):
-            calls = len(series.calls.between(self._query.start_ms, self._query.end_ms)[0])
-        if not calls:
+        calls, minutes, start_ms = series.calls, series.minutes, self._query.start_ms
+        held, told = spans.tally(
+            start_ms,
+            self._query.end_ms,
+            calls.ts,
+            calls.filled,
+            calls.dropped_ts,
+            minutes.index,
+            minutes.filled,
+            minutes.columns[0],
+        )
+        if not held + told:
             return
-        since = max(series.since(), self._query.start_ms)
+        since = max(series.since(), start_ms)
         self._since = since if self._since is None else min(self._since, since)
-        self._calls += calls
+        self._held += held
+        self._told += told
         self._series += 1
-        known = series.calls_total if self._query.method == "auto" else calls
+        self._exact += calls.covers(start_ms)
+        known = series.calls_total if self._query.method == "auto" else held + told
         self._short += known < self._needed
-        self._partial += series.minutes.forgotten * MINUTE_MS >= self._query.start_ms
+        self._partial += minutes.forgotten * MINUTE_MS >= start_ms
 
     def as_map(self) -> dict[str, Any]:
         return {
@@ -193,8 +186,11 @@ class _Coverage:
             "endMs": self._query.end_ms,
             "sinceMs": self._since,
             "since": None if self._since is None else iso(self._since),
-            "calls": self._calls,
+            "calls": self._held + self._told,
+            "callsOneByOne": self._held,
+            "callsByMinutes": self._told,
             "series": self._series,
+            "seriesExact": self._exact,
             "seriesWithTooFewCalls": self._short,
             "minCalls": self._needed,
             "seriesSeenInPart": self._partial,

@@ -6,220 +6,219 @@ it (at least 5). percentile: x above the lookback's nearest-rank P99.9, P99 or P
 
 Where the single calls are no longer held, minutes stand in: mean and sd are still those of all calls, candidates are each
 minute's largest (and smallest) call, the moving average is that of the minutes before with at least 20 calls, percentiles are
-within 2 %.
+within 2 %, and calls between two events are counted by the minutes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.detector.core import severity
 from services.detector.core.events import SEVERITIES, Event, event_id
-from services.detector.core.kernels import query
-from services.detector.core.metrics import GAP_CALLS, GAP_MS, LEVELS, METRICS, MIN_METHOD_CALLS, MINUTE_MS
+from services.detector.core.kernels import named, spans
+from services.detector.core.kernels.bins import BINS
+from services.detector.core.metrics import GAP_CALLS, GAP_MS, LEVELS, METRICS, MIN_METHOD_CALLS
+from services.detector.core.state.calls import MAX_CALLS
 from services.detector.core.state.series import SeriesState
-from services.detector.core.view import Float64, Int64, Minutes, Moments, Span
+from services.detector.core.view import Float64, Int64
 
 #: By sensitivity, as users know them.
 Z_LIMITS: Final = {"low": 3.0, "medium": 2.5, "high": 2.0}
 MOVING_AVERAGE_TIMES: Final = {"low": 3.0, "medium": 2.0, "high": 1.5}
 PERCENTILES: Final = {"low": 0.999, "medium": 0.99, "high": 0.95}
-#: Calls in the moving average, and fewest.
-WINDOW_CALLS: Final = 20
-FEWEST_WINDOW_CALLS: Final = 5
+_KERNELS: Final = {
+    "z-score": (named.ZSCORE, Z_LIMITS),
+    "moving-avg": (named.MOVING_AVERAGE, MOVING_AVERAGE_TIMES),
+    "percentile": (named.PERCENTILE, PERCENTILES),
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """Calls judged, ascending by time: when, what, the limits of the usual range for each, whether outside."""
+class Search:
+    """Looks through one series after the other with a method, and gathers what it finds."""
 
-    ts: Int64
-    x: Float64
-    lower: Float64
-    upper: Float64
-    outside: NDArray[np.uint8]
+    def __init__(self, method: str, sensitivity: str, start_ms: int, end_ms: int) -> None:
+        self._asked = method, sensitivity
+        self._method, limits = _KERNELS[method]
+        self._k = limits[sensitivity]
+        self._start_ms, self._end_ms = start_ms, end_ms
+        self._series: list[SeriesState] = []
+        self._rows: list[Float64] = []
+        self._figures: list[Float64] = []
+        room = max(MAX_CALLS, BINS)
+        self._order, self._when = np.zeros(room, np.int64), np.zeros(room, np.int64)
+        self._work = np.zeros((3, room))
+        # Two events of a metric begin more than GAP_MS apart.
+        self._out = np.zeros((len(METRICS) * (max(0, end_ms - start_ms) // GAP_MS + 2), named.FOUND))
+
+    def look(self, series: SeriesState) -> None:
+        """Look through a series; metrics with fewer than MIN_METHOD_CALLS calls are passed over."""
+        calls, minutes, hists = series.calls, series.minutes, series.histograms
+        figures = np.zeros((series.metrics, spans.FIGURES))
+        found = named.look(
+            self._method,
+            self._k,
+            self._start_ms,
+            self._end_ms,
+            MIN_METHOD_CALLS,
+            GAP_MS,
+            GAP_CALLS,
+            calls.ts,
+            calls.x,
+            series.metrics,
+            calls.filled,
+            calls.following,
+            calls.dropped_ts,
+            minutes.index,
+            minutes.filled,
+            minutes.columns[0],
+            hists.quarters.index,
+            hists.quarters.filled,
+            hists.counts,
+            hists.starts,
+            hists.lows,
+            self._order,
+            self._when,
+            self._work,
+            figures,
+            self._out,
+        )
+        if found:
+            self._series.append(series)
+            self._rows.append(self._out[:found].copy())
+            self._figures.append(figures)
+
+    def found(self) -> Found:
+        """All that was found so far."""
+        rows = np.concatenate(self._rows) if self._rows else np.zeros((0, named.FOUND))
+        owner = np.repeat(np.arange(len(self._rows)), [len(part) for part in self._rows])
+        return Found(self._series, owner, rows, self._figures, *_ranked(rows), *self._asked)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The events of one metric of one series, as arrays over events; `event(i)` makes one of them.
+    """Events as arrays over events; `event(i)` makes one of them.
 
-    groups i64[n, 4] as `query.group` writes them; severity: index into events.SEVERITIES; times: the worst value over the end of
-    the usual range.
+    series, figures: of those that have any; owner: index into them. groups f64[n, named.FOUND]. severity: index into
+    events.SEVERITIES; times: the worst value over the end of the usual range.
     """
 
-    span: Span
-    moments: Moments
-    candidates: Candidates
-    groups: NDArray[np.int64]
-    typical: Float64
-    median: float
-    severity: NDArray[np.int64]
+    series: Sequence[SeriesState]
+    owner: Int64
+    groups: Float64
+    figures: Sequence[Float64]
+    severity: Int64
     times: Float64
-    start_ms: Int64
     method: str
     sensitivity: str
 
+    def worst(self, limit: int) -> list[Event]:
+        """The worst ones, in full: the graver, the further outside, the later."""
+        chosen = self._at_least(limit)
+        order = np.lexsort((self.groups[chosen, named.START], self.times[chosen], self.severity[chosen]))[::-1]
+        return [self.event(i) for i in chosen[order[:limit]].tolist()]
+
+    def summary(self) -> dict[str, Any]:
+        """How many, by severity and by type."""
+        by_metric = np.bincount(self.groups[:, named.METRIC].astype(np.int64), minlength=len(METRICS)).tolist()
+        by_type: Counter[str] = Counter()
+        for metric, count in zip(METRICS, by_metric, strict=True):
+            by_type[metric.spike_type] += count
+        counts = np.bincount(self.severity, minlength=len(SEVERITIES)).tolist()
+        return {
+            "total": len(self.severity),
+            "bySeverity": dict(zip(SEVERITIES, counts, strict=True)),
+            "byType": {name: count for name, count in sorted(by_type.items()) if count},
+        }
+
+    def _at_least(self, limit: int) -> Int64:
+        """The worst `limit` and few others, so that not all need be sorted."""
+        for grave in reversed(range(len(SEVERITIES))):
+            chosen = np.flatnonzero(self.severity >= grave)
+            if len(chosen) >= limit > 0:
+                graver = int(np.count_nonzero(self.severity > grave))
+                times = self.times[chosen][self.severity[chosen] == grave]
+                # `times` of those that are the last to be needed.
+                least = np.partition(times, len(times) - (limit - graver))[len(times) - (limit - graver)]
+                worst: Int64 = chosen[(self.severity[chosen] > grave) | (self.times[chosen] >= least)]
+                return worst
+        return np.arange(len(self.severity))
+
     def event(self, i: int) -> Event:
         """One event in full."""
-        return _event(self, i)
+        row = self.groups[i].tolist()
+        owner, number = int(self.owner[i]), int(row[named.METRIC])
+        key, metric = self.series[owner].key, METRICS[number]
+        start_ms, last_ms, points = int(row[named.START]), int(row[named.LAST]), int(row[named.POINTS])
+        typical = row[named.TOTAL] / points if math.isfinite(row[named.TOTAL]) else row[named.VALUE]
+        name = f"{metric.name}/{self.method}/{self.sensitivity}"
+        return Event(
+            id=event_id(key, metric.spike_type, name, start_ms),
+            server=key.server,
+            tool=key.tool,
+            type=metric.spike_type,
+            metric=metric.name,
+            unit=metric.unit,
+            method=self.method,
+            start_ms=start_ms,
+            last_ms=last_ms,
+            end_ms=last_ms,
+            peak_ms=int(row[named.PEAK_AT]),
+            value=row[named.VALUE],
+            typical=typical,
+            median=row[named.MEDIAN],
+            lower=max(0.0, row[named.LOWER]),
+            upper=row[named.UPPER],
+            points=points,
+            calls=max(points, round(row[named.LAST_PLACE] - row[named.FIRST_PLACE]) + 1),
+            level=LEVELS[self.sensitivity],
+            confidence=severity.from_distance(
+                _distance(self.figures[owner][number], row[named.VALUE], typical, points)
+            ),
+            severity=SEVERITIES[self.severity[i]],
+        )
 
 
 def find(series: SeriesState, method: str, sensitivity: str, start_ms: int, end_ms: int) -> Iterator[Found]:
-    """What a named method finds in a span of a series; nothing with fewer than MIN_METHOD_CALLS calls."""
-    held = series.calls.between(start_ms, end_ms)[:2]
-    for metric in range(series.metrics):
-        span = Span(series, metric, start_ms, end_ms, held)
-        moments = span.moments()
-        if moments.n < MIN_METHOD_CALLS:
-            continue
-        candidates = _JUDGES[method](span, moments, sensitivity)
-        if candidates.outside.any():
-            yield _grouped(span, moments, candidates, method, sensitivity)
+    """What a named method finds in a span of one series, if anything."""
+    search = Search(method, sensitivity, start_ms, end_ms)
+    search.look(series)
+    found = search.found()
+    if len(found.groups):
+        yield found
 
 
-def zscore(span: Span, moments: Moments, sensitivity: str) -> Candidates:
-    """|x − mean| > k·sd."""
-    k = Z_LIMITS[sensitivity]
-    ts, x = _with_extremes(span, both=True)
-    outside = np.zeros(len(x), np.uint8)
-    query.outside_zscore(x, moments.mean, moments.deviation, k, outside)
-    reach = k * moments.deviation
-    return Candidates(ts, x, np.full(len(x), moments.mean - reach), np.full(len(x), moments.mean + reach), outside)
-
-
-def moving_average(span: Span, _: Moments, sensitivity: str) -> Candidates:
-    """x > k·mean of the calls before."""
-    k = MOVING_AVERAGE_TIMES[sensitivity]
-    # The lookback's first calls are averaged over those before it, which the ring may still hold.
-    earlier = Span(span.series, span.metric, 0, span.end_ms)
-    average = np.empty(len(earlier.x))
-    query.trailing_mean(earlier.x, WINDOW_CALLS, FEWEST_WINDOW_CALLS, average)
-    held = (earlier.ts >= span.start_ms) & (earlier.ts > _held_after(span))
-    ts, x, average = earlier.ts[held], earlier.x[held], average[held]
-    if not span.exact:
-        minutes = _before_calls(span)
-        gone = minutes.high_at <= span.series.calls.dropped_ts
-        ts = np.concatenate([minutes.high_at[gone], ts])
-        x = np.concatenate([minutes.high[gone], x])
-        average = np.concatenate([_minutes_average(minutes)[gone], average])
-    with np.errstate(invalid="ignore"):
-        outside = (x > k * average).astype(np.uint8)
-    return Candidates(ts, x, np.zeros(len(x)), k * average, outside)
-
-
-def percentile(span: Span, _: Moments, sensitivity: str) -> Candidates:
-    """x above the lookback's percentile."""
-    limit = span.quantile(PERCENTILES[sensitivity])
-    ts, x = _with_extremes(span, both=False)
-    outside = np.zeros(len(x), np.uint8)
-    query.above(x, limit, outside)
-    lowest = float(x.min()) if span.exact else float(span.minutes().low.min())
-    return Candidates(ts, x, np.full(len(x), lowest), np.full(len(x), limit), outside)
-
-
-_JUDGES: Final = {"z-score": zscore, "moving-avg": moving_average, "percentile": percentile}
-
-
-def _held_after(span: Span) -> int:
-    """Calls after this time are all held one by one."""
-    return -1 if span.exact else span.series.calls.dropped_ts
-
-
-def _before_calls(span: Span) -> Minutes:
-    """The minutes up to the one of the latest call that is no longer held."""
-    return span.minutes(before_ms=span.series.calls.dropped_ts + MINUTE_MS)
-
-
-def _with_extremes(span: Span, *, both: bool) -> tuple[Int64, Float64]:
-    """The calls held and, before them, each minute's largest (and, of whole minutes, smallest) call."""
-    if span.exact:
-        return span.ts, span.x
-    minutes = _before_calls(span)
-    after = _held_after(span)
-    held, gone, whole = span.ts > after, minutes.high_at <= after, minutes.start + MINUTE_MS <= after
-    parts_ts, parts_x = [minutes.high_at[gone], span.ts[held]], [minutes.high[gone], span.x[held]]
-    if both:
-        parts_ts.append(minutes.start[whole])
-        parts_x.append(minutes.low[whole])
-    ts, x = np.concatenate(parts_ts), np.concatenate(parts_x)
-    order = np.argsort(ts, kind="stable")
-    return ts[order], x[order]
-
-
-def _minutes_average(minutes: Minutes) -> Float64:
-    """Mean of the minutes before each one, back to WINDOW_CALLS calls."""
-    calls = np.concatenate([[0.0], np.cumsum(minutes.n)])
-    sums = np.concatenate([[0.0], np.cumsum(minutes.n * minutes.mean)])
-    before = np.arange(len(minutes))
-    since = np.maximum(np.searchsorted(calls, calls[before] - WINDOW_CALLS, "right") - 1, 0)
-    counted = calls[before] - calls[since]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        average: Float64 = np.where(counted >= FEWEST_WINDOW_CALLS, (sums[before] - sums[since]) / counted, np.nan)
-    return average
-
-
-def _grouped(span: Span, moments: Moments, found: Candidates, method: str, sensitivity: str) -> Found:
-    over = np.maximum(found.x - found.upper, found.lower - found.x)
-    groups = np.zeros((int(found.outside.sum()), query.GROUP), np.int64)
-    groups = groups[: query.group(found.ts, over, found.outside, GAP_MS, GAP_CALLS, groups)]
-    points = groups[:, 3]
-    marked = found.x[np.flatnonzero(found.outside)]
-    typical = np.add.reduceat(marked, np.cumsum(points) - points) / points
-    value, upper = found.x[groups[:, 2]], found.upper[groups[:, 2]]
-    median = span.quantile(0.5)
-    grave = severity.of_deviations(METRICS[span.metric], typical, median, upper)
+def _ranked(rows: Float64) -> tuple[NDArray[np.int64], Float64]:
+    """Severity and times of events."""
+    grave = np.zeros(len(rows), np.int64)
+    value, upper = rows[:, named.VALUE], rows[:, named.UPPER]
+    typical = rows[:, named.TOTAL] / np.maximum(rows[:, named.POINTS], 1.0)
+    for number, metric in enumerate(METRICS):
+        of_metric = rows[:, named.METRIC] == number
+        if of_metric.any():
+            median = rows[of_metric, named.MEDIAN]
+            grave[of_metric] = severity.of_deviations(metric, typical[of_metric], median, upper[of_metric])
+    grave[value <= upper] = SEVERITIES.index("info")  # it lies below the range
     with np.errstate(divide="ignore", invalid="ignore"):
         times = np.where(upper > 0, value / upper, value)
-    grave[value <= upper] = SEVERITIES.index("info")  # it lies below the range
-    start_ms = found.ts[groups[:, 0]]
-    return Found(span, moments, found, groups, typical, median, grave, times, start_ms, method, sensitivity)
+    return grave, times
 
 
-def _event(found: Found, i: int) -> Event:
-    first, last, worst, points = found.groups[i].tolist()
-    span, calls = found.span, found.candidates
-    metric = METRICS[span.metric]
-    value = float(calls.x[worst])
-    start_ms = int(calls.ts[first])
-    name = f"{metric.name}/{found.method}/{found.sensitivity}"
-    return Event(
-        id=event_id(span.series.key, metric.spike_type, name, start_ms),
-        server=span.series.key.server,
-        tool=span.series.key.tool,
-        type=metric.spike_type,
-        metric=metric.name,
-        unit=metric.unit,
-        method=found.method,
-        start_ms=start_ms,
-        last_ms=int(calls.ts[last]),
-        end_ms=int(calls.ts[last]),
-        peak_ms=int(calls.ts[worst]),
-        value=value,
-        typical=float(found.typical[i]),
-        median=found.median,
-        lower=max(0.0, float(calls.lower[worst])),
-        upper=float(calls.upper[worst]),
-        points=points,
-        calls=last - first + 1,
-        level=LEVELS[found.sensitivity],
-        confidence=severity.from_distance(_distance(found.moments, value, float(found.typical[i]), points)),
-        severity=SEVERITIES[found.severity[i]],
-    )
-
-
-def _distance(moments: Moments, value: float, typical: float, points: int) -> float:
+def _distance(figures: Float64, value: float, typical: float, points: int) -> float:
     """How many deviations of the *other* calls the worst one is off their mean."""
-    others = moments.n - points
+    scale = abs(value) or 1.0  # so that squares of large values stay finite
+    n, others = float(figures[spans.COUNT]), float(figures[spans.COUNT]) - points
     if others < 2:
         return 0.0
-    mean = (moments.n * moments.mean - points * typical) / others
-    spread = moments.n * (moments.deviation**2 + moments.mean**2) - points * typical**2
+    average, deviation = float(figures[spans.AVERAGE]) / scale, float(figures[spans.DEVIATION]) / scale
+    value, typical = value / scale, typical / scale
+    mean = (n * average - points * typical) / others
+    spread = n * (deviation**2 + average**2) - points * typical**2
     variance = max(spread / others - mean**2, (1e-9 * abs(mean)) ** 2)
     return abs(value - mean) / math.sqrt(variance) if variance > 0 else math.inf

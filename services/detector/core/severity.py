@@ -47,7 +47,7 @@ def of_deviation(metric: Metric, typical: float, median: float, upper: float) ->
 
 
 def of_deviations(
-    metric: Metric, typical: NDArray[np.float64], median: float, upper: NDArray[np.float64]
+    metric: Metric, typical: NDArray[np.float64], median: NDArray[np.float64], upper: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     """`of_deviation` of many, as indices into events.SEVERITIES."""
     with np.errstate(divide="ignore", invalid="ignore"):

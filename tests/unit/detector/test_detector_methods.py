@@ -166,7 +166,8 @@ def test_answers_are_worst_first_cut_at_the_limit_and_counted_whole(method: str)
     ranks = [["info", "warning", "critical"].index(a["severity"]) for a in full["anomalies"]]
     assert ranks == sorted(ranks, reverse=True)
     one = ask(watch, method=method, limit=1)
-    assert one["summary"] == full["summary"]
+    counted = ("total", "bySeverity", "byType")
+    assert [one["summary"][name] for name in counted] == [full["summary"][name] for name in counted]
     assert one["anomalies"] == full["anomalies"][:1]
     assert sum(full["summary"]["bySeverity"].values()) == sum(full["summary"]["byType"].values())
 
