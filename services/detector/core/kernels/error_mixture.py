@@ -6,7 +6,9 @@ the predictive probability under a Beta prior and all calls so far, so that R âˆ
 the mean run to a false alarm is at least A calls without any caution added: a young tool is judged as surely as its past
 allows. The prior is Jeffreys', which costs no rate more than half the logarithm of the calls (Krichevsky & Trofimov 1981).
 
-False alarms are counted an hour, not a call: ARL holds at two calls a minute or fewer, and A grows with the call rate beyond.
+ARL calls is the mean run to a false alarm of a tool with two calls a minute or fewer: at medium, a week of two a minute. A tool
+with r calls a minute has A (r/2)Â² times as high: not merely as many false alarms an hour but, as the few calls more that it costs
+are soon there, one in r/2 weeks. (At a thousand calls a second ln A is 30: seven failures more, or milliseconds.)
 What is usual fades with a half-life of a week, a quiet tool's only as new calls take the place of old ones. Owns the row's
 places; `errors` runs the test, `burn` keeps the windows of the row's end.
 """
@@ -136,7 +138,8 @@ def excess(usual: float) -> float:
 @compiled("float64(float64[:], float64)", part=True)
 def level_reached(run: Row, rate: float) -> float:
     """The least sensitive level at which the evidence suffices, 0 for none. `rate`: calls a minute."""
-    calls = mean_of(run) / max(1.0, 0.5 * rate)
+    busy = max(1.0, 0.5 * rate)
+    calls = mean_of(run) / (busy * busy)
     if calls < ARL[0] / _MOST_EXCESS:
         return 0.0
     calls *= _SURE * excess(run[USUAL])

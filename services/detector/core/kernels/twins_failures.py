@@ -146,7 +146,8 @@ class Failures:
         """The least sensitive level at which the evidence suffices, 0 for none."""
         jumps = [self._suspected(k) / self.usual for k in range(5)]
         excess = sum((jump - 1) / math.log(jump) if jump > 1 else 1.0 for jump in jumps) / 5
-        calls = sum(self.mixture) / 5 / max(1.0, 0.5 * self.rate) * (0.75 * excess)
+        busy = max(1.0, 0.5 * self.rate)
+        calls = sum(self.mixture) / 5 / (busy * busy) * (0.75 * excess)
         return max((i + 1 for i, a in enumerate(_ARL) if calls >= a), default=0)
 
     def watch_end(self, t: float, failed: bool) -> None:
