@@ -34,7 +34,19 @@ ADVICE_EACH: Final = 3
 EVIDENCE_CHARS: Final = 400
 _SEVERITY_ORDER: Final = {"critical": 0, "warning": 1, "info": 2}
 _COMPACT_KEYS: Final = ("timestamp", "mcpServer", "toolName", "anomalyType", "severity", "details", "recommendations")
-_COMPACT_DETAILS: Final = ("currentValue", "expectedRange", "deviation", "confidence", "method", "metric", "unit")
+_COMPACT_DETAILS: Final = (
+    "currentValue",
+    "expectedRange",
+    "deviation",
+    "confidence",
+    "method",
+    "metric",
+    "unit",
+    "direction",
+)
+#: Characters of an anomaly's sentence and of an incident's cause; incidents that a default answer names.
+SENTENCE_CHARS: Final = 400
+COMPACT_INCIDENTS: Final = 3
 
 
 def anomalies_request(arguments: DetectAnomalies, found: Range) -> Data:
@@ -62,7 +74,7 @@ def anomalies_answer(arguments: DetectAnomalies, found: Range, reply: Data, know
     chosen = full or arguments.limit is not None
     rows = [_anomaly(one, full=full) for one in ranked]
     fitted = fit(rows, FULL_BUDGET_CHARS if chosen else COMPACT_BUDGET_CHARS)
-    summary = _summary(reply.get("summary"), rows)
+    summary = _summary(reply.get("summary"), rows, None if full else COMPACT_INCIDENTS)
     data: Data = {
         "anomalies": fitted.rows,
         "summary": summary,
@@ -79,7 +91,7 @@ def anomalies_answer(arguments: DetectAnomalies, found: Range, reply: Data, know
 
 def _anomaly(raw: Data, *, full: bool) -> Data:
     if full:
-        whole: Data = harmless(raw)
+        whole: Data = harmless(raw) | _remarks(raw)
         for name in ("startTs", "endTs", "peakTs"):
             if name in whole:
                 whole[name] = when(raw.get(name))
@@ -88,16 +100,40 @@ def _anomaly(raw: Data, *, full: bool) -> Data:
     details = kept.get("details") or {}
     kept["details"] = {name: details[name] for name in _COMPACT_DETAILS if name in details}
     kept["recommendations"] = (kept.get("recommendations") or [])[:1]
-    return kept
+    remarks = _remarks(raw)
+    if "incident" in remarks:
+        remarks["incident"] = {name: remarks["incident"].get(name) for name in ("id", "role")}
+    return kept | remarks
 
 
-def _summary(raw: object, rows: list[Data]) -> Data:
+def _remarks(raw: Data) -> Data:
+    """The anomaly's id, sentence and incident, as far as the detector gives them."""
+    told: Data = {"id": shown(str(raw["id"]))} if raw.get("id") else {}
+    if raw.get("summary"):
+        told["summary"] = shown(str(raw["summary"]), SENTENCE_CHARS)
+    if isinstance(raw.get("incident"), dict):
+        told["incident"] = harmless(raw["incident"], SENTENCE_CHARS)
+    return told
+
+
+def _summary(raw: object, rows: list[Data], incidents: int | None) -> Data:
     found = raw if isinstance(raw, dict) else {}
-    return {
+    summary: Data = {
         "total": int(found.get("total") or len(rows)),
         "bySeverity": harmless(found.get("bySeverity") or {}),
         "byType": harmless(found.get("byType") or {}),
     }
+    if isinstance(found.get("autoFinds"), int):
+        summary["autoFinds"] = found["autoFinds"]
+    if isinstance(found.get("incidents"), list):
+        known = [one for one in found["incidents"] if isinstance(one, dict)]
+        summary["incidents"] = [_incident(one) for one in known[:incidents]]
+    return summary
+
+
+def _incident(raw: Data) -> Data:
+    told: Data = harmless(raw, SENTENCE_CHARS)
+    return told | {name: when(raw[name]) for name in ("since", "until") if name in raw}
 
 
 def _nothing(found: Range, known: Known, coverage: Data) -> str:
@@ -143,7 +179,7 @@ def _text(arguments: DetectAnomalies, data: Data, *, chosen: bool) -> str:
     how = f"method {arguments.method}, sensitivity {arguments.sensitivity}"
     seen = _looked_at(arguments, data)
     if not data["anomalies"]:
-        return f"{data.get('message', 'No anomaly found.')}{seen} Range {span}; {how}."
+        return f"{data.get('message', 'No anomaly found.')}{seen}{_auto_finds(data)} Range {span}; {how}."
     full = arguments.detail == "full"
     total = data["summary"]["total"]
     head = f"{counted(total, 'anomaly', 'anomalies')}, {span}; {how}.{seen}{' Worst first:' if total != 1 else ''}"
@@ -151,7 +187,28 @@ def _text(arguments: DetectAnomalies, data: Data, *, chosen: bool) -> str:
     rows = [_line(one, full=full) for one in data["anomalies"]]
     body = table(header, rows, FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS)
     tail = cut_note(data["cut"], "anomaly", "narrow by mcpServer, or raise limit", "anomalies")
-    return f"{head}\n{body}{_explained(data['anomalies']) if full else ''}{tail}"
+    explained = _explained(data["anomalies"]) if full else ""
+    return f"{head}\n{body}{_incidents(data['summary'])}{explained}{tail}"
+
+
+def _auto_finds(data: Data) -> str:
+    """A named method that finds nothing is no clean bill of health."""
+    found = _whole(data["summary"].get("autoFinds"))
+    return f" The method auto finds {counted(found, 'anomaly', 'anomalies')} in it." if found else ""
+
+
+def _incidents(summary: Data) -> str:
+    """What belongs together, and the likely cause: those of several anomalies, or of which a cause is likely."""
+    lines = []
+    for one in summary.get("incidents") or []:
+        members, cause = _whole(one.get("members")), one.get("cause")
+        if members < 2 and not cause:
+            continue
+        servers = ", ".join(str(server) for server in (one.get("servers") or [])[:COMPACT_INCIDENTS])
+        told = f"; likely cause ({printed(one.get('confidence'))}): {cause}" if cause else "; no cause stands out"
+        since = str(one.get("since"))[:16]
+        lines.append(f"{one.get('id')}: {counted(members, 'anomaly', 'anomalies')} of {servers} since {since}Z{told}")
+    return f"\nWhat belongs together:\n{fenced(chr(10).join(lines))}" if lines else ""
 
 
 _MORE: Final = ("until", "off by", "sure", "method")
@@ -183,7 +240,8 @@ def _explained(anomalies: list[Data]) -> str:
     lines: list[str] = []
     for place, one in enumerate(anomalies[:EXPLAINED], 1):
         evidence = {**(one.get("evidence") or {}), **((one.get("details") or {}).get("evidence") or {})}
-        lines.append(f"{place}. {one.get('mcpServer')} / {one.get('toolName')}: {one.get('anomalyType')}")
+        said = f" - {one['summary']}" if one.get("summary") else ""
+        lines.append(f"{place}. {one.get('mcpServer')} / {one.get('toolName')}: {one.get('anomalyType')}{said}")
         lines += [f"   do: {advice}" for advice in (one.get("recommendations") or [])[:ADVICE_EACH]]
         if evidence:
             lines.append(f"   evidence: {shown(json.dumps(evidence, ensure_ascii=False), EVIDENCE_CHARS)}")

@@ -58,11 +58,19 @@ SPEC = ToolSpec(
                             method=text(null=True),
                         ),
                         "recommendations": listing(text()),
-                    }
+                    },
+                    id=text("For `perfmon explain`."),
+                    summary=text("What, since when, compared with what, how sure, what else moved."),
+                    incident=record({}, id=text(), role=text("cause, effect or alone.")),
+                    explanation=anything(
+                        "With detail=full: baseline, bands, which part fired, timeline, cause, chart."
+                    ),
                 )
             ),
             "summary": record(
-                {"total": whole(), "bySeverity": counts("severity → number"), "byType": counts("type → number")}
+                {"total": whole(), "bySeverity": counts("severity → number"), "byType": counts("type → number")},
+                incidents=listing(anything("id, cause, confidence, members, since, servers.")),
+                autoFinds=whole("Anomalies that auto finds where the method asked for found none."),
             ),
             "range": RANGE,
             "method": text(),
