@@ -152,7 +152,7 @@ RECOVERY: dict[str, Place] = {
         "services.ingest.tree:MetricTree.cut", "before", "before the files are cut to their registered sizes", (1, 2, 3)
     ),
     "nothing replayed": _ingest(f"{_VIEW}.replay", "before", "with the files cut and nothing replayed", (1,)),
-    "in the replay": _ingest(f"{_VIEW}.replay", "after", "with a part replayed", (1, 5, 20, 40)),
+    "in the replay": _ingest(f"{_VIEW}.replay", "after", "with a part replayed", (1, 2, 3, 5)),
     "in a replayed write": _ingest(
         "os:pwrite", "middle", "with half of a replayed write in its file", (1, 2, 3, 4), _below("metrics")
     ),

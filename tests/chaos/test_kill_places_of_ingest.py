@@ -21,7 +21,7 @@ Tell = Callable[..., IngestStory]
 #: Series that may have a file of their own, and of how many the load is, where there are more than that.
 MAX_SERIES, SENT_SERIES = 5, 40
 #: Metrics that a replay has to bring back.
-TO_REPLAY = 15_000
+TO_REPLAY = 40_000
 DAY_MS = 86_400_000
 #: No checkpoint but the one at the start, so that everything since is replayed.
 NO_CHECKPOINTS = {"PERFMON_CHECKPOINT_INTERVAL_S": "300", "PERFMON_APPEND_INTERVAL_S": "0.05"}
