@@ -32,7 +32,7 @@ QUICK_POINTS: Final = 2 * SERIES_POINTS
 #: Two alarms closer than that are one.
 APART_MINUTES: Final = 60
 #: Series and days of calls through the whole detector.
-CALLED_SERIES, CALLED_DAYS = 40, 28
+CALLED_SERIES, CALLED_DAYS = 12, 28
 QUICK_SERIES, QUICK_DAYS = 4, 3
 #: What the values of a process are multiplied by to be durations in ms.
 _MS: Final = 100.0
@@ -131,7 +131,7 @@ def whole_events(process: Process, series: int, days: int) -> dict[str, int]:
     return {name: sum(level in levels for levels in found) for name, level in LEVELS.items()}
 
 
-def _calls(process: Process, series: int, days: int, every: int = 10) -> Iterator[Step]:
+def _calls(process: Process, series: int, days: int, every: int = 5) -> Iterator[Step]:
     """One call a minute of each tool, `every` minutes a batch."""
     dictionary = tuple(Series("null", f"tool-{number:03}") for number in range(series))
     values = np.array([process(np.random.default_rng([number, 8]), days * DAY) for number in range(series)])
