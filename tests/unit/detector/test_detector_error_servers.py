@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.detector.core.events import Event
+from services.detector.core.engine import Engine
+from services.detector.core.events import Book, Event
 from services.detector.core.kernels import error_mixture as place
 from services.detector.core.kernels import judge, server_errors
 from services.detector.core.kernels.twins_servers import ASKED, Company
 from services.detector.core.state.codec import BadState, decode_server, encode_servers
 from services.detector.core.watch import Watch
+from services.detector.shell.database import Database, Debts
 from shared.batch import Batch, Series
+from shared.consumer import Position
 from tests.unit.detector.detector_kit import MINUTE, T0, feed, make_watch, stored
 
 STEP = 5_000
@@ -205,3 +210,39 @@ def test_a_server_without_tools_is_forgotten() -> None:
     assert not watch.engine.servers.numbers
     assert watch.engine.servers.gone == {"server"}
     assert not watch.engine.servers.rows.any()
+
+
+def test_a_restart_in_the_midst_of_it_changes_nothing(tmp_path: Path) -> None:
+    n, cut_at = 4_000, 3_820
+    failed = chance(n, 0.002, 7)
+    failed[3_700:] |= chance(300, 0.08, 8)
+    whole = make_watch()
+    feed(whole, server(n, 30, failed), 20)
+    first = make_watch()
+    feed(first, server(cut_at, 30, failed[:cut_at]), 20)
+    database = Database(tmp_path / "detector.db")
+    database.save(Position("epoch", 1), first.engine, first.book, Debts([], [], [], []))
+    database.close()
+    database, engine, book = Database(tmp_path / "detector.db"), Engine(100), Book()
+    assert database.load(engine, book, 0) == Position("epoch", 1)
+    database.close()
+    second = Watch(engine, book)
+    assert not engine.servers.dirty
+    rest = server(n, 30, failed).take(np.arange(cut_at, n))
+    feed(second, rest, 20)
+    assert [(e.id, e.points, e.calls) for e in of_server(second)] == [
+        (e.id, e.points, e.calls) for e in of_server(whole)
+    ]
+    assert of_server(whole)
+
+
+def test_a_server_that_went_goes_from_the_database(tmp_path: Path) -> None:
+    watch, database = make_watch(), Database(tmp_path / "detector.db")
+    feed(watch, server(100, 5, chance(100, 0.1, 9)), 100)
+    database.save(Position("epoch", 1), watch.engine, watch.book, Debts([], [], [], []))
+    watch.engine.forget_after(T0 - 1)
+    database.save(Position("epoch", 2), watch.engine, watch.book, Debts([], [], [], []))
+    engine = Engine(100)
+    database.load(engine, Book(), 0)
+    database.close()
+    assert not engine.servers.numbers
