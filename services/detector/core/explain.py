@@ -26,6 +26,7 @@ from services.detector.core.words import (
     UNITS,
     WORDS,
     begun,
+    counted,
     listed,
     number,
     plain,
@@ -137,6 +138,8 @@ def _fell(event: Event, evidence: Evidence) -> Iterator[str]:
 
 
 def _failing(event: Event, evidence: Evidence) -> Iterator[str]:
+    if event.evidence.get("scope") == "server":
+        yield _together(event.evidence)
     share = 100.0 * event.points / max(event.calls, 1)
     said = evidence.said[0] if evidence.said else None
     if said is not None and 2 * said.count > said.of:
@@ -156,6 +159,12 @@ def _failing(event: Event, evidence: Evidence) -> Iterator[str]:
     load = _moved(evidence, "calls_per_minute")
     if load:
         yield f"Calls came {load.times:.2g} times as often as before: a rate limit or a retrying caller may be the cause."
+
+
+def _together(evidence: dict[str, Any]) -> str:
+    tools = listed([quoted(str(tool["tool"])) for tool in evidence.get("tools", [])[:3]])
+    several = counted(int(evidence.get("toolsAffected", 0)), "tool")
+    return f"{several} of this server fail more than usual together, most of all {tools}: look first at what they all stand on."
 
 
 def _hungry(event: Event, evidence: Evidence) -> Iterator[str]:

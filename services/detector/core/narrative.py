@@ -50,10 +50,8 @@ def cause_of(event: Event) -> dict[str, Any] | None:
 
 
 def _who(event: Event) -> str:
-    tools = event.evidence.get("toolsAffected") or event.evidence.get("tools")
     if event.evidence.get("scope") == "server":
-        several = f"{len(tools)} tools" if isinstance(tools, list) else "calls"
-        return f"{several} of {quoted(event.server)}"
+        return f"{counted(int(event.evidence.get('toolsAffected', 0)), 'tool')} of {quoted(event.server)}"
     return f"{quoted(event.tool)} of {quoted(event.server)}"
 
 

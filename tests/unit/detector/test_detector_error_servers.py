@@ -14,6 +14,7 @@ from services.detector.core.events import Book, Event
 from services.detector.core.kernels import error_mixture as place
 from services.detector.core.kernels import judge, server_errors
 from services.detector.core.kernels.twins_servers import ASKED, Company
+from services.detector.core.narrative import summary
 from services.detector.core.state.codec import BadState, decode_server, encode_servers
 from services.detector.core.watch import Watch
 from services.detector.shell.database import Database, Debts
@@ -246,3 +247,14 @@ def test_a_server_that_went_goes_from_the_database(tmp_path: Path) -> None:
     database.load(engine, Book(), 0)
     database.close()
     assert not engine.servers.numbers
+
+
+def test_an_event_of_a_server_reads_as_one() -> None:
+    watch, n = make_watch(), 4_000
+    failed = chance(n, 0.002, 7)
+    failed[3_700:] |= chance(300, 0.08, 8)
+    feed(watch, server(n, 30, failed), 100)
+    watch.tick(T0 + n * STEP)
+    (event,) = of_server(watch)
+    assert "tools of this server fail more than usual together, most of all “tool" in event.recommendations[0]
+    assert f"{event.evidence['toolsAffected']} tools of “server”" in summary(event)
