@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +10,7 @@ from hypothesis import strategies as st
 from services.detector.core import severity
 from services.detector.core.kernels import burn, errors, judge
 from services.detector.core.kernels import error_mixture as row
-from services.detector.core.kernels.twins_failures import Failures
+from services.detector.core.kernels.twins_failures import Failures, Windows
 from tests.unit.detector.detector_kit import DAY, HOUR, MINUTE, T0, batch, feed, make_watch, ordinary, stored, times
 
 Happened = list[tuple[float, float, int]]
@@ -166,18 +164,20 @@ def test_the_calls_of_an_event_are_not_learned() -> None:
 # --- windows and severity --------------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.tuples(st.integers(0, 90_000), st.booleans()), min_size=1, max_size=80))
+@given(stream, st.integers(1, 5))
 @settings(max_examples=100, deadline=None)
-def test_windows_are_sums_that_fade(calls: list[tuple[int, bool]]) -> None:
-    ts = T0 + np.cumsum(np.asarray([step for step, _ in calls], np.int64))
-    run = np.zeros(row.SIZE)
-    judged(ts, np.asarray([good for _, good in calls], np.uint8), run)
-    shares = burn.shares(run)
-    failed = np.asarray([not good for _, good in calls], np.float64)
-    # Three days have not faded yet, whether the rest has or not.
-    assert shares[burn.THREE_DAYS] == pytest.approx(failed.mean(), abs=0.1)
-    assert all(0 <= share <= 1 for share in shares)
-    assert math.isclose(sum(failed), run[row.BURN + 8] + run[row.NEW_FAILED], rel_tol=0.1)
+def test_windows_are_those_of_the_twin(runs, cut) -> None:
+    each = [(step, good) for step, good, times_ in runs for _ in range(times_)]
+    ts = T0 + np.cumsum(np.asarray([step for step, _ in each], np.int64))
+    ok = np.asarray([good for _, good in each], np.uint8)
+    run, twin, size = np.zeros(row.SIZE), Windows(), max(1, len(ts) // cut)
+    for at in range(0, len(ts), size):
+        judged(ts[at : at + size].copy(), ok[at : at + size].copy(), run)
+    for t, good in zip(ts, ok, strict=True):
+        twin.note(float(t), not good)
+    assert run[row.BURN : row.BURN + 10] == pytest.approx([value for pair in twin.sums for value in pair])
+    assert (run[row.NEW_FAILED], run[row.NEW_SEEN]) == twin.new
+    assert all(0 <= share <= 1 for share in burn.shares(run))
 
 
 def test_a_short_window_forgets_and_a_long_one_does_not() -> None:

@@ -190,3 +190,31 @@ class Failures:
         """The event is over."""
         self.phase, self.mixture, self.due = IDLE, [0.0] * 5, 0.0
         self.slow.ratio = self.fast.ratio = 0.0
+
+
+@dataclass
+class Windows:
+    """`burn.age_windows` as `errors.judge_failures` uses it: (failures, calls) by window."""
+
+    sums: list[tuple[float, float]] = field(default_factory=lambda: [(0.0, 0.0)] * 5)
+    new: tuple[int, int] = (0, 0)
+    aged: float = 0.0
+    newest: float = 0.0
+
+    def note(self, t: float, failed: bool) -> None:
+        """Count a call."""
+        if t < self.newest - 15 * _MINUTE:
+            return
+        self.newest = max(self.newest, t)
+        if t >= self.aged + 10_000:
+            self._age(t)
+        self.new = (self.new[0] + failed, self.new[1] + 1)
+
+    def _age(self, t: float) -> None:
+        age = t - self.aged if self.aged else 0.0
+        minutes, least = (5, 30, 60, 360, 4_320), (10, 10, 10, 20, 30)
+        for k, (failed, seen) in enumerate(self.sums):
+            kept = min(1.0, max(least[k] - self.new[1], 0) / seen) if seen else 1.0
+            fade = max(math.exp(-age / (minutes[k] * _MINUTE / 2)), kept)
+            self.sums[k] = (failed * fade + self.new[0], seen * fade + self.new[1])
+        self.new, self.aged = (0, 0), t
