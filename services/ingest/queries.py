@@ -55,6 +55,7 @@ class Queries:
             series=lambda: len(core.placement),
             overflowed_total=lambda: core.placement.overflowed_total,
             producers=lambda: len(core.producers),
+            producers_forgotten_early_total=lambda: core.producers.forgotten_early_total,
             callIds=lambda: len(core.call_ids),
             journalBytes=journal.size_bytes,
             consumers=lambda: dict(progress.places),

@@ -128,7 +128,7 @@ def _is_registration(file: RegisteredFile) -> bool:
 
 def _is_place(place: ProducerPlace) -> bool:
     numbers = type(place.seq) is int and type(place.at_ms) is int
-    return numbers and isinstance(place.producer, str) and isinstance(place.seen, bytes)
+    return numbers and place.seq > 0 and isinstance(place.producer, str) and isinstance(place.seen, bytes)
 
 
 def _pages(journal: JournalWriter) -> Iterator[list[RawEntry]]:

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from shared.database import UntrustedDatabase, is_damage, open_database, set_aside
+from shared.journal.producers import kept
 from shared.journal.segment import (
     PAGE_BYTES,
     SCHEMA,
@@ -38,9 +39,6 @@ _FORGOTTEN: Final = "forgotten:"
 
 #: A new journal's first segment until the old journal is out of the way.
 PREPARED: Final = "prepared.db"
-
-#: Producers that are remembered; the longest silent are forgotten at a rotation.
-MAX_PRODUCERS: Final = 10_000
 
 
 class ProducerPlace(NamedTuple):
@@ -319,15 +317,12 @@ class JournalWriter:
         unlink_segment(path)
         db = open_database(path, SCHEMA, VERSION, page_bytes=PAGE_BYTES)
         try:
-            keep = "SELECT * FROM producers ORDER BY at_ms DESC LIMIT ?"
             with _Transaction(db):
-                for table, rows in (
-                    ("meta", self._db.execute("SELECT * FROM meta")),
-                    ("producers", self._db.execute(keep, (MAX_PRODUCERS,))),
-                    ("files", self._db.execute("SELECT * FROM files")),
-                ):
+                for table in ("meta", "files"):
+                    rows = self._db.execute(f"SELECT * FROM {table}")  # noqa: S608 - our own tables
                     marks = ", ".join("?" * len(rows.description))
                     db.executemany(f"INSERT INTO {table} VALUES ({marks})", rows.fetchall())  # noqa: S608 - our own tables
+                db.executemany("INSERT INTO producers VALUES (?, ?, ?, ?)", kept(self._db))
             sync_directory(self.directory)
         except BaseException:
             db.close()

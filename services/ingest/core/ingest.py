@@ -27,8 +27,6 @@ from shared.timespan import HOUR_MS
 #: Bytes of one journal entry; messages are joined up to these, a larger message is an entry of its own. Not more, since entries
 #: wait in the stream for slow subscribers.
 ENTRY_BYTES: Final = 1024 * 1024
-#: Producers that are remembered.
-MAX_PRODUCERS: Final = 10_000
 
 
 class Message(NamedTuple):
@@ -104,7 +102,7 @@ class IngestCore:
         `credit_of` gives its sender.
         """
         self.producers.commit()
-        self.producers.prune(MAX_PRODUCERS)
+        self.producers.prune(plan.now_ms)
         self.call_ids.add(plan.now_ms // HOUR_MS, plan.digests)
         first = last_seq - len(plan.entries) + 1
         answers = []

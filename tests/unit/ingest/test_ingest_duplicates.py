@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.core.duplicates import WINDOW, CallIdMemory, Place, ProducerLedger, Seen, call_digest
+from services.ingest.core.duplicates import (
+    LOOK_AT_AGE_MS,
+    WINDOW,
+    CallIdMemory,
+    Place,
+    ProducerLedger,
+    Seen,
+    call_digest,
+)
+from shared.journal.producers import KEPT_MS
 
 
 @given(st.lists(st.integers(1, 3_000) | st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 4_100))
@@ -65,15 +76,51 @@ def test_a_staged_sequence_counts_as_stored_until_it_is_rolled_back() -> None:
     assert ledger.look_up("q", 1) is Seen.NEW
 
 
-def test_the_producers_silent_the_longest_are_forgotten_first() -> None:
+def ledger_of(times_ms: list[int]) -> ProducerLedger:
     ledger = ProducerLedger()
-    for number in range(21):
-        ledger.stage(f"p{number}", 1, number)
-        ledger.commit()
-        ledger.prune(20)
+    for number, at_ms in enumerate(times_ms):
+        ledger.stage(f"p{number}", 1, at_ms)
+    ledger.commit()
+    return ledger
+
+
+def test_of_too_many_producers_those_silent_the_longest_are_forgotten_and_counted() -> None:
+    ledger = ledger_of([*range(21)])
+    ledger.prune(21, always=5, most=20)
     assert len(ledger) == 18
     assert ledger.look_up("p0", 1) is Seen.NEW
     assert ledger.look_up("p20", 1) is Seen.STORED
+    assert ledger.forgotten_early_total == 3
+
+
+def test_a_producer_is_known_for_a_day_however_many_others_write() -> None:
+    ledger = ledger_of([0, *[KEPT_MS - 1] * 15_000])
+    ledger.prune(KEPT_MS)
+    assert ledger.look_up("p0", 1) is Seen.STORED
+    ledger.prune(KEPT_MS + 1)
+    assert ledger.look_up("p0", 1) is Seen.STORED, "looked for once in a while"
+    ledger.prune(KEPT_MS + LOOK_AT_AGE_MS)
+    assert ledger.look_up("p0", 1) is Seen.NEW
+    assert len(ledger) == 15_000
+    assert ledger.forgotten_early_total == 0
+
+
+def test_few_producers_are_known_however_long_they_are_silent() -> None:
+    ledger = ledger_of([0, 1, 2])
+    ledger.prune(100 * KEPT_MS)
+    assert len(ledger) == 3
+
+
+def test_two_hundred_thousand_producers_take_bounded_memory() -> None:
+    tracemalloc.start()
+    try:
+        ledger = ProducerLedger()
+        for number in range(20_000):
+            ledger.stage(f"{number:032x}", 2**40, 2**40)
+            ledger.commit()
+        assert tracemalloc.get_traced_memory()[0] / 20_000 < 400
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_call_id_is_known_for_at_least_the_hours_promised() -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from shared.database import open_database
 from shared.journal import JournalReader, LostPlace, list_segments, witness
+from shared.journal.producers import ALWAYS_KEPT, KEPT_MS
 from shared.journal.reader import PAGE_BYTES, PAGE_ENTRIES
 from shared.journal.segment import SCHEMA, VERSION, segment_path
-from shared.journal.writer import MAX_PRODUCERS, JournalWriter, ProducerPlace, RegisteredFile
+from shared.journal.writer import JournalWriter, ProducerPlace, RegisteredFile
 
 FILE = RegisteredFile("2025-10-31/a/b.jsonl", 10, 1, 1, 2, "a", "b")
 
@@ -311,14 +312,16 @@ def test_what_is_not_a_segment_is_not_listed(path: Path, journal: JournalWriter,
     assert list_segments(path / "missing") == []
 
 
-def test_the_producers_silent_the_longest_are_left_behind_at_a_rotation(path: Path) -> None:
+@pytest.mark.parametrize("apart_ms", [1, KEPT_MS])
+def test_producers_silent_for_a_day_are_left_behind_at_a_rotation_when_there_are_many(
+    path: Path, apart_ms: int
+) -> None:
     journal = writer_on(path, segment_bytes=1)
-    places = [ProducerPlace(f"p{number}", 1, b"\1", number) for number in range(MAX_PRODUCERS + 5)]
+    places = [ProducerPlace(f"p{number}", 1, b"\1", number * apart_ms) for number in range(ALWAYS_KEPT + 5)]
     journal.commit([b"x"], 1, producers=places)
     journal.rotate_if_full()
     kept = {place.producer for place in journal.producers()}
-    assert len(kept) == MAX_PRODUCERS
-    assert "p4" not in kept
+    assert len(kept) == (ALWAYS_KEPT + 5 if apart_ms == 1 else ALWAYS_KEPT)
     assert "p5" in kept
     journal.close()
 
