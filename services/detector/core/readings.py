@@ -9,15 +9,18 @@ from typing import Final
 
 from services.detector.core import severity
 from services.detector.core.events import SEVERITIES, Event, event_id
+from services.detector.core.findings import Finding
 from services.detector.core.firing import note_track, note_turn
 from services.detector.core.kernels import burn, judge
 from services.detector.core.kernels import error_mixture as errors
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
+    HISTORY_MS,
     METRICS,
     MINUTE_MS,
     RESPONSE_TIME,
     RESPONSE_TIME_SHIFT,
+    RESPONSE_TIME_SPIKE,
     SERVER_ERRORS,
     SIGNAL,
     STORED_LEVEL,
@@ -25,8 +28,7 @@ from services.detector.core.metrics import (
 )
 from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
-from services.detector.core.sweep import RECENT_MS, Finding
-from services.detector.core.view import combined, minutes_of
+from services.detector.core.sweep import RECENT_MS
 from shared.batch import Series
 
 #: How an event ended.
@@ -177,12 +179,17 @@ def move(event: Event, finding: Finding) -> None:
     event.severity = max(event.severity, finding.severity, key=SEVERITIES.index)
 
 
-def ending(series: SeriesState, event: Event) -> str:
+def name_by_length(event: Event) -> None:
+    """A shift is called a spike until it has lasted."""
+    if event.origin == RESPONSE_TIME_SHIFT:
+        brief = event.last_ms - event.start_ms < RECENT_MS
+        event.type, event.found_as = (RESPONSE_TIME_SPIKE, RESPONSE_TIME_SHIFT) if brief else (RESPONSE_TIME_SHIFT, "")
+
+
+def ending(series: SeriesState, event: Event, end_ms: int) -> str:
     """Why a swept event is over: it went back, fell silent, or became what is usual."""
     if event.metric != RESPONSE_TIME.name:
         return INSIDE
-    newest = series.newest_ts
-    now = combined(minutes_of(series, 0, (newest - RECENT_MS // 3) // MINUTE_MS, newest // MINUTE_MS))
-    if newest - event.last_ms > 2 * RECENT_MS or not now.n:
+    if series.newest_ts - event.last_ms > 2 * RECENT_MS or end_ms - series.newest_ts > 2 * RECENT_MS:
         return SILENT
-    return NEW_LEVEL if now.mean > (event.value * max(event.median, 1e-9)) ** 0.5 else INSIDE
+    return NEW_LEVEL if end_ms - event.start_ms >= HISTORY_MS else INSIDE

@@ -15,6 +15,7 @@ from services.detector.core.engine import Engine, Happening, Turn
 from services.detector.core.events import SEVERITIES, Book, Event
 from services.detector.core.evidence import Evidence, gather
 from services.detector.core.explain import recommendations
+from services.detector.core.findings import Finding
 from services.detector.core.firing import note_baseline
 from services.detector.core.incidents import Incidents
 from services.detector.core.kernels import judge
@@ -34,12 +35,14 @@ from services.detector.core.readings import (
     from_turn,
     metric_of,
     move,
+    name_by_length,
     place_of,
     update,
 )
+from services.detector.core.shifts import find_shift, goes_on
 from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
-from services.detector.core.sweep import Finding, sweep
+from services.detector.core.sweep import sweep
 from shared.batch import Batch, Series
 
 #: What a replay finds that ended longer ago makes no alert.
@@ -74,6 +77,8 @@ class Watch:
         self.book = book
         self.incidents = Incidents(book)
         self.messages = Messages()
+        #: Series whose response times are worth a look.
+        self._suspects: set[Series] = set()
         self._lines: list[Line] = []
         self._raises: list[Telling] = []
         #: Events of a replay whose telling waits until it is over.
@@ -103,7 +108,19 @@ class Watch:
         moved = self._take_servers(live=True) or moved
         self.engine.close_minutes(now_ms)
         moved = self._take_turns(live=True) or moved
+        moved = self.look(now_ms) or moved
         return self.follow() or moved
+
+    def look(self, now_ms: int) -> bool:
+        """Look at the calls of series whose minutes gave cause; whether something is to be written or told."""
+        changed = False
+        for key in sorted(self._suspects):
+            series = self.engine.series.get(key)
+            finding = None if series is None else find_shift(series, now_ms)
+            if series is not None and finding is not None:
+                changed = self._found(series, finding) or changed
+        self._suspects.clear()
+        return changed
 
     def follow(self) -> bool:
         """Bring open events up to date with their tracks; whether one became worse."""
@@ -132,7 +149,7 @@ class Watch:
         changed = False
         for series in all_series:
             findings = {(f.type, f.metric): f for f in sweep(series, now_ms)}
-            changed = self._settle(series, findings) or changed
+            changed = self._settle(series, findings, now_ms) or changed
             for finding in findings.values():
                 changed = self._found(series, finding) or changed
         return changed
@@ -170,7 +187,7 @@ class Watch:
     def preview(self, series: SeriesState, end_ms: int) -> Iterator[Event]:
         """What a sweep now would add, without adding it."""
         for finding in sweep(series, end_ms):
-            if not self._known(series.key, finding):
+            if self._known(series.key, finding) is None:
                 event = from_finding(series.key, finding)
                 evidence = self.evidence(event, series)
                 event.evidence = evidence.as_map() | ({"perHour": finding.per_hour} if finding.per_hour else {})
@@ -225,6 +242,9 @@ class Watch:
     def _take_turns(self, *, live: bool) -> bool:
         changed = False
         for turn in self.engine.take_turns():
+            if turn.kind == course.SUSPECTED:
+                self._suspects.add(turn.series.key)
+                continue
             event = self.book.open_event(turn.series.key, SIGNAL, metric_of(turn.signal)[0])
             if turn.kind == course.OPENED:
                 changed = self._turned(event, turn, live=live) or changed
@@ -295,15 +315,16 @@ class Watch:
         if event is None:
             if self._lasts(series.key, finding):
                 return True
-            if self._known(series.key, finding):
-                signal = self.book.open_event(series.key, SIGNAL, finding.metric)
-                return signal is not None and self._surer(signal, from_finding(series.key, finding), live=True)
+            known = self._known(series.key, finding)
+            if known is not None:
+                return self._surer(known, from_finding(series.key, finding), live=True)
             event = from_finding(series.key, finding)
             event.opened_live = True
             self.book.add(event)
         else:
             move(event, finding)
             self.book.dirty.add(event.id)
+        name_by_length(event)
         if finding.per_hour:
             event.evidence["perHour"] = finding.per_hour
         self._explain(event)
@@ -323,20 +344,18 @@ class Watch:
         self._explain(spike)
         return True
 
-    def _known(self, key: Series, finding: Finding) -> bool:
-        """The book has this already: as itself, or as a spike under way for most of the time."""
+    def _known(self, key: Series, finding: Finding) -> Event | None:
+        """What the book has of this already: itself, what a signal shows, or slow calls for most of the time."""
         span = (finding.start_ms, finding.last_ms)
-        if any(e.level >= finding.level for e in self.book.same(key, finding.type, finding.metric, *span)):
-            return True
-        if any(e.method == SIGNAL for e in self.book.about(key, finding.metric, *span)):
-            return True
-        spikes = self.book.same(key, RESPONSE_TIME_SPIKE, finding.metric, *span)
         half_ms = (finding.last_ms - finding.start_ms) // 2
-        return finding.type == RESPONSE_TIME_SHIFT and any(
-            e.level >= finding.level
-            and (e.type == finding.type or e.last_ms - max(e.start_ms, finding.start_ms) >= half_ms)
-            for e in spikes
-        )
+        brief = finding.last_ms - finding.start_ms < LASTING_MS
+        for event in self.book.about(key, finding.metric, *span):
+            if event.origin == finding.type or event.method == SIGNAL or event.type == finding.type:
+                return event
+            slow = finding.type == RESPONSE_TIME_SHIFT and event.type == RESPONSE_TIME_SPIKE
+            if slow and (brief or event.last_ms - max(event.start_ms, finding.start_ms) >= half_ms):
+                return event
+        return None
 
     def _belongs_to_shift(self, event: Event) -> bool:
         """Slow calls of a tool whose level has risen for good are no news unless they are far beyond that level."""
@@ -356,15 +375,24 @@ class Watch:
         self._surer(known, event, live=live)
         return True
 
-    def _settle(self, series: SeriesState, findings: dict[tuple[str, str], Finding]) -> bool:
+    def _settle(self, series: SeriesState, findings: dict[tuple[str, str], Finding], now_ms: int) -> bool:
         """Close the swept events of a series that are no longer found."""
         closed = False
         for event in list(self._open()):
             swept = event.origin not in TRACKED and event.method != SIGNAL and event.series == series.key
-            if swept and (event.type, event.metric) not in findings:
-                self._close(event, event.last_ms, ending(series, event))
+            if not swept or (event.origin, event.metric) in findings:
+                continue
+            if event.origin == RESPONSE_TIME_SHIFT and goes_on(series, event, now_ms):
+                self._lengthen(event, series, now_ms)
+            else:
+                self._close(event, event.last_ms, ending(series, event, now_ms))
                 closed = True
         return closed
+
+    def _lengthen(self, event: Event, series: SeriesState, now_ms: int) -> None:
+        event.last_ms = max(event.last_ms, min(series.newest_ts, now_ms))
+        name_by_length(event)
+        self.book.dirty.add(event.id)
 
     def _close(self, event: Event, end_ms: int, ended: str) -> None:
         self._explain(event)

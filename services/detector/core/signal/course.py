@@ -15,6 +15,7 @@ a tenth, so that five signals, the calls' own judges and the sweep stay below it
 # ruff: noqa: PLR0917 - kernels are called by position
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -34,6 +35,8 @@ SIZE: Final = 16
 IDLE, PENDING, OPEN = 0.0, 1.0, 2.0
 #: Happenings: a new event, or a higher level of one; how it ended.
 OPENED, CLOSED_INSIDE, CLOSED_QUIET, CLOSED_ADOPTED = 1.0, 2.0, 3.0, 4.0
+#: Not one of an event: response times worth a look at the calls themselves (`shifts`).
+SUSPECTED = 5.0
 
 #: Signals of a series: METRICS, and calls a minute.
 CALLS_SIGNAL: Final = len(METRICS)
@@ -63,6 +66,8 @@ _ADOPT_MS = 3 * 3_600_000.0
 _CEILING = 95.0
 _CEILING_POINTS = 5.0
 _CEILING_LEVEL = 2.0
+#: ln of how many times the expected response time a single call is worth a look.
+_LOOK_AT = 0.6
 _LOW, _MEDIUM, _HIGH = LIMITS[2], LIMITS[1], LIMITS[0]
 
 
@@ -104,6 +109,12 @@ def end_if_silent(t_ms: float, track: Row) -> float:
         track[PHASE] = IDLE
         return kind
     return 0.0
+
+
+@compiled("boolean(float64, float64, float64)", part=True)
+def worth_a_look(value: float, calls: float, expected: float) -> bool:
+    """Whether a minute's response time is so much above the expected one, the sooner the more calls it has."""
+    return expected > 0.0 and value > expected and math.log(value / expected) * math.sqrt(calls) >= _LOOK_AT
 
 
 @compiled("void(float64, float64, float64[:], float64[::1])", part=True)
@@ -160,7 +171,7 @@ def follow(t_ms: float, value: float, calls: float, signal: int, state: Row, tra
         level, fewest = _CEILING_LEVEL, _CEILING_POINTS
     if track[PHASE] == IDLE:
         if level == 0.0 or not beyond(value, expected, ratio, excess, 0.5 * level, both):
-            return 0.0
+            return SUSPECTED if signal == 0 and worth_a_look(value, calls, expected) else 0.0
         begin(t_ms, fewest, state, track)
     share = 1.0 if track[PHASE] == PENDING else _HYSTERESIS
     if beyond(value, track[EXPECTED], ratio, excess, share, both):

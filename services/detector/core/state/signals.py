@@ -133,6 +133,15 @@ class Signals:
         usual = float(means[known].mean()) if known.any() else 0.0
         return float(means[hour]) / usual if counts[hour] >= _SEASON_POINTS and usual > 0 else 0.0
 
+    def wandering(self, row: int, number: int) -> tuple[float, float] | None:
+        """(usual value, deviation of an hour's mean from it) of a signal known for a day; None of others."""
+        kept = self.signal(row, number)
+        if kept is None or kept[0][scorer.LAST_S] - kept[0][scorer.FIRST_S] < _DAY_S:
+            return None
+        width = (scorer.HOUR_MEAN - scorer.STREAM) // len(scorer.PARTS)
+        variance = kept[0][scorer.STREAM + width * scorer.PARTS.index("shift") + 1]
+        return float(kept[0][scorer.STREAM]), float(np.sqrt(max(variance, 0.0)))
+
     def export(self, row: int) -> dict[str, Any]:
         """All that is known of a series' signals, as bytes."""
         places = self.places[row]
