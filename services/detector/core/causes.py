@@ -117,9 +117,14 @@ def _members(members: Sequence[Event]) -> Iterator[Cause]:
     if len(members) < 2:
         return
     for event in members:
-        others = [e for e in members if e is not event]
+        others = [e for e in members if (e.series, e.metric) != (event.series, event.metric)]
+        if not others:
+            continue
         reach = sum(e.server == event.server for e in others) / len(others)
-        score = event.confidence * _weighed(_first(event.start_ms, others), _kind(event), reach)
+        kind = _kind(event)
+        # A tool seldom harms other servers, and what is never a cause is none though it came first.
+        plausible = (0.5 + 0.5 * reach) * min(1.0, kind / _KINDS[RESPONSE_TIME_SPIKE])
+        score = event.confidence * plausible * _weighed(_first(event.start_ms, others), kind, reach)
         sentence = f"{_began(event, members)}{_before(event, others)}{_followed(event, others)}"
         yield Cause(event.id, event.type, event.start_ms, score, 0.0, sentence)
 

@@ -19,6 +19,8 @@ FEWEST_COLUMNS: Final = 10
 _LABEL: Final = 8
 #: From this ratio of the highest to the usual on, the scale is logarithmic: the band would be no more than a line at the bottom.
 _LOG_FROM: Final = 30.0
+#: Its lowest value is no smaller a part of the highest.
+_MOST_DECADES: Final = 1e6
 _EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
 
 
@@ -103,8 +105,9 @@ class _Scale:
         top, least = max([*known, *bounds]), min([*known, *bounds])
         if top <= 0:
             return cls(0.0, 1.0, False)
-        if least > 0 and top / max(plot.upper, least) >= _LOG_FROM:
-            return cls(least / 1.5, top, True)
+        usual = plot.upper if plot.upper > 0 else least
+        if least > 0 and top / _LOG_FROM >= usual:
+            return cls(max(least / 1.5, top / _MOST_DECADES), top, True)
         floor = max(0.0, least - 0.15 * (top - least)) if least > 0.5 * top and top > least else 0.0
         return cls(floor, top, False)
 

@@ -25,7 +25,8 @@ MEANINGS: Final = {
     "volatility": "values became more restless, or flatter, than usual",
     "jump": "a break from one minute to the next",
     "novelty": "a course that was not seen before",
-    "season": "not what is usual at this hour of the day",
+    "hour": "values far off what is usual at this hour of the day",
+    "season": "a level that is not what is usual at this hour of the day",
     "median-shift": "the recent calls' median against that of the calls before (sign test)",
     "theil-sen": "robust slope of memory (Theil–Sen, Mann–Kendall)",
     "pace": "calls of half an hour against the half hours before",
@@ -79,6 +80,9 @@ def _note(event: Event, now: dict[str, Any]) -> None:
     """`fired` in its evidence: {part, bands?: {sensitivity: upper limit}, tailP?, per?, baselineCalls?, baselineSinceMs?}."""
     kept = event.evidence.get("fired")
     before = kept if isinstance(kept, dict) else {}
+    seldom = [p for p in (before.get("tailP"), now.get("tailP")) if isinstance(p, int | float)]
+    if seldom:
+        now["tailP"] = min(seldom)
     event.evidence["fired"] = before | now | {name: before[name] for name in _AT_OPENING if name in before}
 
 

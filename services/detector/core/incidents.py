@@ -79,7 +79,8 @@ class Incidents:
             event.incident = self.place(event)
             return
         own = str(event.incident.get("id") or "")
-        names = {str(e.incident["id"]) for e in self._company(event)} | ({own} if own else set())
+        names = {str(e.incident["id"]) for e in self._company(event)}
+        names = {name for name in names if len(self._members[name]) < MAX_MEMBERS} | ({own} if own else set())
         name = self._merged(names, own) if names else self._new_name(event)
         self._note(event, name)
         self._describe(name)

@@ -1,0 +1,214 @@
+"""An anomaly reads like a colleague's remark: one sentence, an explanation, a chart that fits; and says what is not known."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.detector.core.chart import ASCII, BLOCKS, HEIGHT, Plot, draw
+from services.detector.core.events import Event, from_record, to_record
+from services.detector.core.explain import anomaly
+from services.detector.core.explanation import asked_for, explanation, finite, window
+from services.detector.core.explanation_text import lines
+from services.detector.core.firing import MEANINGS
+from services.detector.core.metrics import METHODS
+from services.detector.core.narrative import summary
+from services.detector.core.remarks import whole
+from services.detector.core.signal.scorer import PARTS
+from services.detector.core.watch import Watch
+from shared.batch import Series
+from tests.unit.detector.detector_kit import HOUR, MINUTE, T0, batch, feed, make_watch, ordinary, stored, times
+
+HOSTILE = "to“ol\x1b[31m\u202e\n1. obey"
+
+
+def slow_watch(tool: str = "tool", *, memory: bool = False) -> tuple[Watch, Event]:
+    watch = make_watch()
+    slow, grown = ordinary(400), np.full(400, 100.0)
+    slow[300:330] *= 12
+    grown[292:340] = 400.0
+    feed(watch, batch(times(400), slow, key=Series("server", tool), memory=grown if memory else None))
+    return watch, next(e for e in stored(watch) if e.metric == "response_time")
+
+
+def test_the_sentence_says_what_since_when_compared_how_sure_and_what_else_moved() -> None:
+    _, event = slow_watch(memory=True)
+    said = summary(event)
+    assert said.startswith("“tool” of “server” became slow from 2025-10-10 01:15Z to 01:22Z: ")
+    assert "(median 97.5)" in said
+    assert f"likely a spike (confidence {event.confidence:.4g})" in said
+    assert "memory rose from 2 min before, 108 → 400 MB" in said
+    assert said.count(".  ") == 0
+    assert said.endswith(".")
+
+
+def test_little_confidence_is_not_called_likely() -> None:
+    _, event = slow_watch()
+    event.confidence = 0.7
+    assert "possibly a spike (confidence 0.7)" in summary(event)
+
+
+def test_the_explanation_holds_baseline_bands_part_chance_timeline_and_chart() -> None:
+    watch, event = slow_watch(memory=True)
+    found = whole(watch, event, width=90)["explanation"]
+    assert found["baseline"]["calls"] == 300
+    assert found["baseline"]["since"] == "2025-10-10T00:00:00.000Z"
+    assert found["bands"]["high"] < found["bands"]["medium"] < found["bands"]["low"]
+    assert (found["part"], found["tailPer"]) == ("calls", "minute")
+    assert 0 < found["tailProbability"] < 1e-6
+    assert found["timeline"]["start"] == "2025-10-10T01:15:00.000Z"
+    assert [moved["figure"] for moved in found["moved"]] == ["memory"]
+    assert found["moved"][0]["leadS"] == 120
+    assert found["notMeasured"] == ["cpu", "disk_io"]
+    assert found["causes"][0]["kind"] == "resource_spike"
+    assert found["unknown"] == []
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize("width", [20, 25, 40, 72, 100, 200])
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_the_text_is_never_wider_than_asked(width: int, ascii_only: bool) -> None:
+    watch, event = slow_watch("tool-" * 30, memory=True)
+    text = whole(watch, event, width=width, ascii_only=ascii_only)["text"]
+    assert max(map(len, text)) <= width
+    assert text[0].startswith("anomaly-20251010")
+    if ascii_only:
+        assert all(line.isascii() for line in text)
+
+
+def test_hostile_names_are_harmless_in_all_of_it() -> None:
+    watch, event = slow_watch(HOSTILE)
+    told = whole(watch, event, width=100)
+    text = "\n".join([*told["text"], told["anomaly"]["summary"], *told["anomaly"]["recommendations"]])
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "\n1. obey" not in text
+    assert "“to'ol\\x1b[31m\\u202e\\x0a1. obey”" in text.replace("\n", " ").replace("          ", "")
+
+
+def test_an_old_event_is_explained_by_what_it_holds_and_what_is_lost_is_said() -> None:
+    _, event = slow_watch(memory=True)
+    old = from_record(json.loads(json.dumps(to_record(event))))
+    told = whole(make_watch(), old, width=90)
+    found = told["explanation"]
+    assert found["baseline"]["calls"] == 300
+    assert set(found["bands"]) == {"high", "medium", "low"}
+    assert found["chart"] == []
+    assert found["unknown"] == ["the minutes around it: the detector holds a day of them, the rollups two"]
+    assert told["wanted"] == asked_for(old)
+    assert told["wanted"]["field"] == "max"
+    assert any(line.startswith("unknown") for line in told["text"])
+
+
+def test_an_event_found_before_anything_was_noted_is_explained_too() -> None:
+    _, event = slow_watch()
+    event.evidence, event.incident = {}, {}
+    found = explanation(event, None)
+    assert found["part"] == "calls"
+    assert "what else moved" in found["unknown"]
+    assert lines(event, found, 80)
+    assert summary(event)
+
+
+def test_points_that_are_handed_in_are_drawn() -> None:
+    _, event = slow_watch()
+    points = [(ts, 100.0 if ts < event.start_ms else 900.0) for ts in range(T0, T0 + 2 * HOUR, MINUTE)]
+    told = whole(make_watch(), event, points=points, width=90)
+    assert told["wanted"] is None
+    assert len(told["explanation"]["chart"]) == HEIGHT + 5
+
+
+def test_points_are_numbers_with_times_and_not_too_many() -> None:
+    assert finite([[2, 1.0], [1, 5]]) == [(1, 5.0), (2, 1.0)]
+    assert finite([[1, math.nan]]) == []
+    for wrong in ("x", [["a", 1]], [[1, "x"]], [[1]], [[1, True]], [[0, 0]] * 5_000, [[1.5, 2]]):
+        assert finite(wrong) is None
+
+
+def test_every_part_of_the_detector_has_a_meaning() -> None:
+    for part in (*PARTS, *METHODS[1:], "calls", "errors", "median-shift", "theil-sen", "pace"):
+        assert MEANINGS[part]
+
+
+def test_the_anomaly_of_a_line_carries_its_incident_and_sentence() -> None:
+    _, event = slow_watch()
+    line = anomaly(event, full=True, iso_times=True)
+    assert line["incident"]["role"] == "alone"
+    assert line["summary"] == summary(event)
+    json.dumps(line, allow_nan=False)
+
+
+def plot(values: list[float], **more: object) -> Plot:
+    points = [(T0 + i * MINUTE, v) for i, v in enumerate(values)]
+    end = T0 + max(len(values), 1) * MINUTE
+    given_ = {"lower": 80.0, "upper": 130.0, "event_ms": (T0 + 40 * MINUTE, T0 + 45 * MINUTE, T0 + 50 * MINUTE)} | more
+    return Plot(points, T0, end, unit="ms", what="response time", **given_)  # type: ignore[arg-type]  # a test's shorthand
+
+
+def test_the_chart_draws_bars_the_band_and_the_event_below_them() -> None:
+    drawn = draw(plot([100.0] * 40 + [500.0] * 10 + [100.0] * 10), 80)
+    assert len(drawn) == HEIGHT + 5
+    assert drawn[0] == "     500┤" + " " * 40 + "█" * 10
+    assert drawn[5].startswith("     130┤╌╌╌")
+    assert drawn[HEIGHT + 1].strip() == "├────▲────┤"
+    assert drawn[HEIGHT + 1].index("├") == 9 + 40
+    assert drawn[HEIGHT + 2].strip() == "00:00Z" + " " * 34 + "00:40Z" + " " * 8 + "01:00Z"
+
+
+def test_the_chart_in_ascii_says_the_same() -> None:
+    values = [100.0] * 40 + [500.0] * 10 + [100.0] * 10
+    drawn = draw(plot(values), 80, ascii_only=True)
+    assert all(line.isascii() for line in drawn)
+    assert drawn[0] == "     500|" + " " * 40 + "#" * 10
+    assert drawn[HEIGHT + 1].strip() == "[====^====]"
+
+
+def test_a_value_far_beyond_the_band_is_drawn_on_a_logarithmic_scale() -> None:
+    drawn = draw(plot([100.0] * 50 + [90_000.0] * 10), 80)
+    assert "logarithmic" in drawn[-2]
+    assert any("130┤" in line for line in drawn)
+
+
+def test_minutes_without_calls_stay_empty() -> None:
+    drawn = draw(plot([100.0] * 20 + [math.nan] * 20 + [100.0] * 20), 80)
+    assert drawn[HEIGHT - 1][9 + 20 : 9 + 40].strip("╌ ") == ""
+
+
+def test_no_chart_is_drawn_without_points_or_room() -> None:
+    assert draw(plot([]), 80) == []
+    assert draw(plot([math.nan, math.inf]), 80) == []
+    assert draw(plot([100.0] * 60), 15) == []
+
+
+@given(
+    st.lists(st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from([0.0, 1e300, 5e-324, -1.0]), max_size=90),
+    st.integers(0, 130),
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.booleans(),
+    st.tuples(st.integers(-100, 200), st.integers(-100, 200), st.integers(-100, 200)),
+)
+def test_the_chart_fits_whatever_is_drawn(
+    values: list[float], width: int, lower: float, upper: float, low: bool, at: tuple[int, int, int]
+) -> None:
+    start, peak, end = (T0 + m * MINUTE for m in at)
+    event_ms = (min(start, end), peak, max(start, end))
+    for ascii_only, glyphs in ((False, BLOCKS), (True, ASCII)):
+        drawn = draw(plot(values, lower=lower, upper=upper, low=low, event_ms=event_ms), width, ascii_only=ascii_only)
+        assert all(len(line) <= width for line in drawn)
+        assert not drawn or len(drawn) == HEIGHT + 5
+        assert all(glyphs.axis in line for line in drawn[:HEIGHT])
+
+
+def test_the_window_is_an_hour_around_a_short_event_and_more_around_a_long_one() -> None:
+    _, event = slow_watch()
+    short = window(event)
+    assert short.end_ms - short.start_ms == HOUR
+    event.last_ms = event.start_ms + 6 * HOUR
+    long = window(event)
+    assert (long.start_ms, long.end_ms) == (event.start_ms - 3 * HOUR, event.last_ms + HOUR + HOUR // 2 + MINUTE)

@@ -1,0 +1,282 @@
+"""Anomalies that belong together are one incident, and its likely cause follows from what began first."""
+
+from __future__ import annotations
+
+import contextlib
+from itertools import permutations
+
+import numpy as np
+
+from services.detector.core.answer import answer, parse_query
+from services.detector.core.causes import likely, rank
+from services.detector.core.events import Book, Event, event_id
+from services.detector.core.incidents import MAX_MEMBERS, Incidents, belong_together, incident_id, summary
+from services.detector.core.messages import MAX_CLASSES, MAX_SERIES, Messages, class_of
+from services.detector.core.metrics import (
+    ERROR_RATE_SPIKE,
+    RESOURCE_LEAK,
+    RESOURCE_SPIKE,
+    RESPONSE_TIME_SPIKE,
+    THROUGHPUT_CHANGE,
+)
+from shared.batch import Batch, Series
+from tests.unit.detector.detector_kit import DAY, HOUR, MINUTE, T0, batch, feed, make_watch, ordinary, stored, times
+
+METRIC_OF = {
+    RESPONSE_TIME_SPIKE: ("response_time", "ms"),
+    ERROR_RATE_SPIKE: ("error_rate", "%"),
+    RESOURCE_SPIKE: ("memory", "MB"),
+    RESOURCE_LEAK: ("memory", "MB"),
+    THROUGHPUT_CHANGE: ("calls", "calls/min"),
+}
+
+
+def event(
+    start_ms: int, tool: str = "tool", server: str = "server", kind: str = RESPONSE_TIME_SPIKE, *,
+    minutes: float = 5, value: float = 900.0, level: int = 3, **more: object,
+) -> Event:  # fmt: skip
+    metric, unit = METRIC_OF[kind]
+    last_ms = start_ms + int(minutes * MINUTE)
+    name = event_id(Series(server, tool), kind, metric, start_ms)
+    found = Event(
+        name, server, tool, kind, metric, unit, "auto", start_ms, last_ms, start_ms, value, value, 100.0, 80.0, 130.0,
+        20, 20, level, 0.99, "warning", last_ms,
+    )  # fmt: skip
+    found.evidence = {"otherTools": 4, **more}
+    return found
+
+
+def joined(*events: Event) -> Incidents:
+    book = Book()
+    incidents = Incidents(book)
+    for one in events:
+        book.add(one)
+        incidents.join(one)
+    return incidents
+
+
+def names(*events: Event) -> set[str]:
+    return {str(one.incident["id"]) for one in events}
+
+
+def test_metrics_of_one_tool_at_one_time_are_one_incident() -> None:
+    slow, hungry = event(T0), event(T0 - 3 * MINUTE, kind=RESOURCE_SPIKE, minutes=20)
+    joined(slow, hungry)
+    assert len(names(slow, hungry)) == 1
+    assert (slow.incident["role"], hungry.incident["role"]) == ("effect", "cause")
+    assert "3 min before its calls became slow" in slow.incident["likelyCause"]["sentence"]
+
+
+def test_tools_of_a_server_that_begin_within_minutes_are_one_incident_and_others_are_not() -> None:
+    first, second, later = event(T0, "a"), event(T0 + 4 * MINUTE, "b"), event(T0 + 3 * HOUR, "c")
+    joined(first, second, later)
+    assert len(names(first, second)) == 1
+    assert later.incident["role"] == "alone"
+    assert names(later) != names(first)
+
+
+def test_an_anomaly_alone_has_an_incident_of_its_own() -> None:
+    alone = event(T0)
+    joined(alone)
+    assert alone.incident["role"] == "alone"
+    assert alone.incident["id"] == incident_id(alone)
+    assert alone.incident["id"].startswith("incident-20251010-")
+    assert len(alone.incident["id"].rpartition("-")[2]) == 4
+
+
+def test_the_same_anomalies_in_the_same_order_are_the_same_incident() -> None:
+    def once() -> list[dict[str, object]]:
+        found = [event(T0 + i * MINUTE, f"t{i}") for i in range(5)]
+        joined(*found)
+        return [one.incident for one in found]
+
+    assert once() == once()
+
+
+def test_in_whatever_order_they_are_found_they_are_the_same_group() -> None:
+    for order in permutations(range(3)):
+        found = [event(T0 + i * 9 * MINUTE, f"t{i}") for i in range(3)]
+        joined(*(found[i] for i in order))
+        assert len(names(*found)) == 1
+
+
+def test_an_incident_that_bridges_two_takes_the_name_of_the_older() -> None:
+    early, late, between = event(T0, "a"), event(T0 + 18 * MINUTE, "b"), event(T0 + 9 * MINUTE, "c")
+    joined(early, late, between)
+    assert names(early, late, between) == {incident_id(early)}
+    assert late.incident["members"] == 3
+
+
+def test_two_servers_at_one_moment_are_a_coincidence_and_three_are_not() -> None:
+    two = [event(T0, server="s1"), event(T0 + MINUTE, server="s2")]
+    joined(*two)
+    assert len(names(*two)) == 2
+    three = [event(T0 + i * MINUTE, server=f"s{i}") for i in range(3)]
+    joined(*three)
+    assert len(names(*three)) == 1
+    cause = three[0].incident["likelyCause"]
+    assert cause["kind"] == "shared"
+    assert {one.incident["role"] for one in three} == {"effect"}
+
+
+def test_where_anomalies_begin_all_day_long_three_servers_at_one_moment_are_no_incident() -> None:
+    noise = [event(T0 - DAY + i * 2 * MINUTE, server=f"noisy{i % 40}") for i in range(700)]
+    three = [event(T0 + i * MINUTE, server=f"s{i}") for i in range(3)]
+    joined(*noise, *three)
+    assert len(names(*three)) == 3
+
+
+def test_a_leak_is_felt_hours_later() -> None:
+    leak = event(T0, kind=RESOURCE_LEAK, minutes=5 * 60)
+    assert belong_together(leak, event(T0 + 4 * HOUR, "other"))
+    assert not belong_together(event(T0, minutes=5 * 60), event(T0 + 4 * HOUR, "other"))
+    assert not belong_together(leak, event(T0 + 4 * HOUR, "other", server="elsewhere"))
+
+
+def test_faint_anomalies_are_told_their_incident_but_make_none() -> None:
+    faint, slow = event(T0, "a", level=1), event(T0 + MINUTE, "b")
+    incidents = joined(faint, slow)
+    assert slow.incident["role"] == "alone"
+    assert incidents.place(faint)["id"] == slow.incident["id"]
+
+
+def test_an_incident_takes_no_more_members_than_it_may() -> None:
+    found = [event(T0 + i * 1_000, f"t{i}") for i in range(MAX_MEMBERS + 20)]
+    incidents = joined(*found)
+    assert max(len(incidents.members(name)) for name in names(*found)) <= MAX_MEMBERS
+
+
+def test_a_restart_finds_the_incidents_in_the_events() -> None:
+    first = event(T0, "a")
+    book = Book()
+    book.add(first)
+    Incidents(book).join(first)
+    again, second = Incidents(book), event(T0 + MINUTE, "b")
+    book.add(second)
+    again.join(second)
+    assert names(first, second) == {incident_id(first)}
+    assert first.incident["members"] == 2
+
+
+def test_what_leaves_the_book_leaves_the_incidents() -> None:
+    one = event(T0)
+    incidents = joined(one)
+    incidents._book.dirty.clear()
+    incidents._book.forget_before(T0 + DAY)
+    incidents.forget()
+    assert incidents.members(incident_id(one)) == []
+    assert not incidents._members
+    assert not incidents._slots
+
+
+def test_the_cause_is_what_came_first_and_the_sentence_says_who_followed() -> None:
+    leak = event(T0, "search", kind=RESOURCE_SPIKE, minutes=30)
+    slow = [event(T0 + (6 + i) * MINUTE, f"t{i}") for i in range(3)]
+    own = event(T0 + 6 * MINUTE, "search")
+    cause = likely(rank([leak, own, *slow]))
+    assert cause is not None
+    assert cause.anomaly == leak.id
+    assert cause.sentence == (
+        "memory of “search” rose since 00:00Z, 6 min before its calls became slow; 3 of 4 other tools of the server followed"
+    )
+    assert 0.4 <= cause.confidence <= 0.95
+
+
+def test_nothing_is_called_likely_when_two_candidates_are_as_good() -> None:
+    assert likely(rank([event(T0, "a"), event(T0, "b")])) is None
+
+
+def test_many_tools_at_once_point_to_the_server_and_not_to_one_of_them() -> None:
+    found = [event(T0 + i * 5_000, f"t{i}") for i in range(5)]
+    cause = likely(rank(found))
+    assert cause is not None
+    assert (cause.kind, cause.anomaly) == ("server", "")
+    assert cause.sentence.startswith("5 of 5 tools of “server” went wrong within")
+
+
+def test_fewer_calls_cause_nothing() -> None:
+    drop = event(T0, kind=THROUGHPUT_CHANGE, value=0.0, minutes=30)
+    failing = event(T0 + MINUTE, kind=ERROR_RATE_SPIKE)
+    cause = likely(rank([drop, failing]))
+    assert cause is None or cause.anomaly != drop.id
+
+
+def test_load_that_rose_before_is_the_likely_cause_of_an_anomaly_alone() -> None:
+    load = {"calls_per_minute": {"before": 4.0, "during": 40.0, "sinceMs": T0 - 5 * MINUTE}}
+    slow = event(T0, changes=load)
+    joined(slow)
+    assert slow.incident["role"] == "alone"
+    assert slow.incident["likelyCause"]["kind"] == "calls_per_minute"
+    assert "5 min before its calls became slow" in slow.incident["likelyCause"]["sentence"]
+
+
+def test_hostile_names_and_messages_are_quoted_and_escaped_in_causes() -> None:
+    said = [{"message": "gone” now\x1b[31m obey", "count": 9, "of": 10, "new": True}]
+    failing = event(T0, "ba“d\u202e", kind=ERROR_RATE_SPIKE, said=said)
+    found = rank([failing, event(T0 + 2 * MINUTE, "x\n2. do")])
+    text = " ".join(cause.sentence for cause in found)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "\n" not in text
+    assert "“ba'd\\u202e” began to fail" in text
+
+
+def test_an_answer_lists_its_incidents() -> None:
+    watch = make_watch()
+    slow = ordinary(400)
+    slow[300:320] *= 12
+    for key in (Series("server", "a"), Series("server", "b")):
+        feed(watch, batch(times(400), slow, key=key))
+    first, second = stored(watch)
+    assert first.incident["id"] == second.incident["id"]
+    found = answer(watch, parse_query({"endMs": T0 + 2 * HOUR, "detail": "full"}, T0), contextlib.nullcontext)
+    (incident,) = found["summary"]["incidents"]
+    assert (incident["id"], incident["members"], incident["servers"]) == (first.incident["id"], 2, ["server"])
+    assert incident["since"] == first.start_ms
+    for row in found["anomalies"]:
+        assert row["incident"]["id"] == incident["id"]
+        assert row["summary"].startswith("“")
+        assert row["explanation"]["part"] == "calls"
+        assert set(row["explanation"]["bands"]) == {"high", "medium", "low"}
+        assert row["explanation"]["chart"]
+    named = answer(watch, parse_query({"endMs": T0 + 2 * HOUR, "method": "z-score"}, T0), contextlib.nullcontext)
+    assert {row["incident"]["id"] for row in named["anomalies"]} == {incident["id"]}
+    assert summary([], watch.incidents) == []
+
+
+def failures(n: int, message: str, tool: str = "tool", at: int = T0) -> Batch:
+    key = (Series("server", tool),)
+    texts = {i: message.replace("{i}", str(i)) for i in range(n)}
+    return Batch(key, np.zeros(n, np.uint32), times(n, 1_000, at), np.ones(n), np.zeros(n, np.uint8), errors=texts)
+
+
+def test_messages_are_of_one_class_whatever_numbers_and_quotes_they_hold() -> None:
+    assert class_of('connect to 10.0.0.7:5432 "db-a" failed (0x7f3a)') == class_of(
+        'connect to 10.0.0.9:5433 "db-b" failed (0xabcdef)'
+    )
+    assert class_of("timeout") != class_of("refused")
+
+
+def test_what_failing_calls_say_is_counted_during_an_event_and_known_as_new() -> None:
+    messages = Messages()
+    messages.note(failures(3, "not found {i}"))
+    messages.note(failures(8, "refused by 10.0.0.{i}", at=T0 + HOUR))
+    (said,) = messages.during(Series("server", "tool"), T0 + HOUR, T0 + 2 * HOUR)
+    assert (said.message, said.count, said.of, said.new) == ("refused by #", 8, 8, True)
+    assert messages.during(Series("server", "other"), 0, T0 + DAY) == []
+
+
+def test_messages_are_bounded_whatever_comes() -> None:
+    messages = Messages()
+    for i in range(MAX_SERIES + 50):
+        messages.note(failures(1, "x", tool=f"t{i}"))
+    assert len(messages._of) == MAX_SERIES
+    words = Batch(
+        (Series("server", "tool"),), np.zeros(500, np.uint32), times(500), np.ones(500), np.zeros(500, np.uint8),
+        errors={i: "x" * (i % 90 + 1) for i in range(500)},
+    )  # fmt: skip
+    for _ in range(5):
+        messages.note(words)
+    kept = messages._of[Series("server", "tool")]
+    assert len(kept.first_ms) <= MAX_CLASSES
+    messages.note(failures(1, "\x00" * 10_000))
