@@ -208,7 +208,7 @@ def _pace(event: Event, evidence: Evidence) -> Iterator[str]:
 def _company(event: Event, evidence: Evidence) -> Iterator[str]:
     cause = cause_of(event)
     if cause is not None and (cause.get("anomaly") or cause.get("kind") in ("server", "shared")):
-        yield f"Start at the likely cause ({cause.get('confidence')}): {cause.get('sentence')}."
+        yield f"{begun(str(cause.get('sentence')))}. Likely the cause (confidence {cause.get('confidence')}): start there."
         return
     if not evidence.siblings:
         # A named method may find others at the same time that are in no book.

@@ -170,7 +170,7 @@ def test_what_moved_at_the_same_time_is_said() -> None:
     text = " ".join(slow.recommendations)
     assert "Failures rose with it, from 0 to" in text
     assert "CPU rose in the same calls, from 12 to 96 %" in text
-    assert slow.evidence["changes"]["cpu"] == {"before": 12.0, "during": 96.0}
+    assert slow.evidence["changes"]["cpu"] == {"before": 12.0, "during": 96.0, "sinceMs": slow.start_ms}
 
 
 def test_when_nothing_moved_it_says_waiting_and_whether_that_was_measured() -> None:
