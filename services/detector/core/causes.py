@@ -98,6 +98,19 @@ def likely(ranked: Sequence[Cause]) -> Cause | None:
     return ranked[0] if len(ranked) == 1 or ranked[0].score - ranked[1].score >= LEAD else None
 
 
+def is_of_server(event: Event) -> bool:
+    """Whether it is about all tools of its server together."""
+    return event.evidence.get("scope") == "server"
+
+
+def who(event: Event) -> str:
+    """Whose calls an event is about: `“tool” of “server”`."""
+    if not is_of_server(event):
+        return f"{quoted(event.tool)} of {quoted(event.server)}"
+    tools = event.evidence.get("toolsAffected")
+    return f"{counted(tools, 'tool') if type(tools) is int else 'tools'} of {quoted(event.server)}"
+
+
 def effect_words(event: Event) -> str:
     """What happened to the calls of a tool: `became slow`."""
     if event.type == ERROR_RATE_SPIKE:
@@ -167,6 +180,8 @@ def _said(event: Event) -> str:
 
 def _who(event: Event, members: Sequence[Event]) -> str:
     several = any(member.server != event.server for member in members)
+    if is_of_server(event):
+        return who(event)
     return f"{quoted(event.tool)} of {quoted(event.server)}" if several else quoted(event.tool)
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, Final
 
+from services.detector.core.causes import is_of_server
 from services.detector.core.events import Event
 from services.detector.core.evidence import Change, Evidence
 from services.detector.core.metrics import (
@@ -209,6 +210,9 @@ def _company(event: Event, evidence: Evidence) -> Iterator[str]:
     cause = cause_of(event)
     if cause is not None and (cause.get("anomaly") or cause.get("kind") in ("server", "shared")):
         yield f"{begun(str(cause.get('sentence')))}. Likely the cause (confidence {cause.get('confidence')}): start there."
+        return
+    if is_of_server(event):
+        yield f"Several tools fail together: look at {quoted(event.server)} itself or what all of them depend on."
         return
     if not evidence.siblings:
         # A named method may find others at the same time that are in no book.

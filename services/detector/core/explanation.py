@@ -158,6 +158,7 @@ def explanation(
         "moved": _moved(event),
         "unmoved": [name for name, change in _others(event) if not change.moved(name)],
         "notMeasured": _not_measured(event),
+        "tools": [tool for tool in event.evidence.get("tools") or () if isinstance(tool, dict)],
         "said": [said for said in event.evidence.get("said") or () if isinstance(said, dict)],
         "incident": event.incident,
         "causes": [cause.as_map() for cause in causes],

@@ -83,6 +83,8 @@ def _moved(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     parts += [f"{', '.join(missing)} not measured"] if missing else []
     if parts:
         yield "" if found["moved"] else "moved", "; ".join(parts)
+    for tool in found["tools"]:
+        yield "tool", f"{quoted(str(tool.get('tool')))}: {tool.get('failures')} of {tool.get('calls')} calls failed"
     for said in found["said"]:
         new = ", not seen before it" if said.get("new") else ""
         yield (

@@ -31,6 +31,9 @@ SLACK_MS: Final = 5 * MINUTE_MS
 #: many anomalies begin at a moment of an ordinary day.
 MOMENT_MS: Final = 3 * MINUTE_MS
 COINCIDENCE: Final = 1e-3
+#: How long after its beginning an incident takes what merely began soon after another; where something always goes wrong, a day
+#: would be one incident otherwise. What a member that still goes on reaches belongs to it later too.
+CHAIN_MS: Final = 60 * MINUTE_MS
 #: Members beyond which an incident takes no more: what is more is another.
 MAX_MEMBERS: Final = 100
 
@@ -39,13 +42,15 @@ _DAY_SLOTS = HISTORY_MS // _SLOT_MS
 ALONE, CAUSE, EFFECT = "alone", "cause", "effect"
 
 
-def belong_together(one: Event, other: Event) -> bool:
-    """Whether two anomalies of one server are the same trouble."""
+def belong_together(one: Event, other: Event, together_ms: int = TOGETHER_MS) -> bool:
+    """Whether two anomalies of one server are the same trouble: they began within `together_ms` of each other, or the first still
+    went on and is one that is felt elsewhere.
+    """
     first, later = (one, other) if (one.start_ms, one.id) <= (other.start_ms, other.id) else (other, one)
     if first.server != later.server:
         return False
     gap = later.start_ms - first.start_ms
-    if gap <= TOGETHER_MS:
+    if gap <= together_ms:
         return True
     if later.start_ms > first.last_ms + SLACK_MS:
         return False
@@ -69,6 +74,8 @@ class Incidents:
         #: Ids of the members of each incident; ids of stored events by the ten minutes in which they began.
         self._members: dict[str, set[str]] = defaultdict(set)
         self._slots: dict[int, set[str]] = defaultdict(set)
+        #: When each incident began.
+        self._began: dict[str, int] = {}
         for event in book.events.values():
             if event.incident.get("id") and event.stored:
                 self._note(event, str(event.incident["id"]))
@@ -104,15 +111,21 @@ class Incidents:
         events = self._book.events
         for incident in [i for i, names in self._members.items() if names.isdisjoint(events)]:
             del self._members[incident]
+            self._began.pop(incident, None)
         for slot in [at for at, names in self._slots.items() if names.isdisjoint(events)]:
             del self._slots[slot]
 
     def _company(self, event: Event) -> Iterator[Event]:
         """The stored events of the book that belong with one, and are in an incident."""
         for other in islice(self._book.of_server(event.server), MAX_LOOKED_AT):
-            if other.stored and other.id != event.id and other.incident.get("id") and belong_together(event, other):
+            known = other.stored and other.id != event.id and other.incident.get("id")
+            if known and belong_together(event, other) and self._in_time(event, other):
                 yield other
         yield from self._at_moment(event)
+
+    def _in_time(self, event: Event, other: Event) -> bool:
+        began = self._began.get(str(other.incident["id"]), other.start_ms)
+        return abs(event.start_ms - began) <= CHAIN_MS or belong_together(event, other, together_ms=0)
 
     def _at_moment(self, event: Event) -> Iterator[Event]:
         """Those of other servers that began at the same moment, if so many do seldom."""
@@ -134,6 +147,7 @@ class Incidents:
     def _note(self, event: Event, name: str) -> None:
         event.incident = event.incident | {"id": name}
         self._members[name].add(event.id)
+        self._began[name] = min(event.start_ms, self._began.get(name, event.start_ms))
         self._slots[event.start_ms // _SLOT_MS].add(event.id)
 
     def _new_name(self, event: Event) -> str:
@@ -145,7 +159,7 @@ class Incidents:
 
     def _merged(self, names: set[str], own: str) -> str:
         """The oldest of some incidents, which takes the members of the others as far as it may."""
-        oldest, *rest = sorted(names, key=lambda name: (self._since(name), name))
+        oldest, *rest = sorted(names, key=lambda name: (self._began.get(name, 0), name))
         for name in rest:
             if len(self._members[oldest]) + len(self._members[name]) > MAX_MEMBERS:
                 if name == own:
@@ -155,10 +169,8 @@ class Incidents:
                 self._note(member, oldest)
                 self._book.dirty.add(member.id)
             del self._members[name]
+            self._began.pop(name, None)
         return oldest
-
-    def _since(self, name: str) -> int:
-        return min((event.start_ms for event in self.members(name)), default=0)
 
     def _describe(self, name: str) -> None:
         members = self.members(name)

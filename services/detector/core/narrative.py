@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from services.detector.core.causes import effect_words
+from services.detector.core.causes import effect_words, who
 from services.detector.core.events import Event
 from services.detector.core.evidence import changes_in
 from services.detector.core.metrics import (
@@ -20,7 +20,7 @@ from services.detector.core.metrics import (
     RESPONSE_TIME_SPIKE,
     THROUGHPUT_CHANGE,
 )
-from services.detector.core.words import UNITS, WORDS, brief, clock, counted, lead, listed, measured, quoted
+from services.detector.core.words import UNITS, WORDS, brief, clock, counted, lead, listed, measured
 from shared.names import shown
 
 #: What else moved that is named, and characters of a cause.
@@ -38,7 +38,7 @@ _NOUNS: Final = {
 
 def summary(event: Event) -> str:
     """The sentence."""
-    parts = [f"{_who(event)} {effect_words(event)} {_when(event)}: {_compared(event)}", _sure(event), *_moved(event)]
+    parts = [f"{who(event)} {effect_words(event)} {_when(event)}: {_compared(event)}", _sure(event), *_moved(event)]
     parts += _company(event)
     return "; ".join(parts) + "."
 
@@ -47,12 +47,6 @@ def cause_of(event: Event) -> dict[str, Any] | None:
     """The likely cause of its incident, if one stands out and it is another than the event itself."""
     cause = event.incident.get("likelyCause")
     return cause if isinstance(cause, dict) and cause.get("anomaly") != event.id else None
-
-
-def _who(event: Event) -> str:
-    if event.evidence.get("scope") == "server":
-        return f"{counted(int(event.evidence.get('toolsAffected', 0)), 'tool')} of {quoted(event.server)}"
-    return f"{quoted(event.tool)} of {quoted(event.server)}"
 
 
 def _when(event: Event) -> str:

@@ -20,7 +20,7 @@ CHARTS: Final = 3
 #: Columns of a chart in an answer.
 ANSWER_WIDTH: Final = 72
 #: What a row says already, and what is told of the worst anomalies alone.
-_IN_THE_ROW: Final = frozenset({"metric", "unit", "typical", "incident", "said"})
+_IN_THE_ROW: Final = frozenset({"metric", "unit", "typical", "incident", "said", "tools"})
 _OF_THE_WORST: Final = frozenset({"chart", "unknown", "causes"})
 
 

@@ -160,6 +160,7 @@ class DetectorState:
         self._sweeping = False
         self.sweeps_total += 1
         self.watch.book.forget_before(now_ms - BOOK_MS)
+        self.watch.incidents.forget()
         self.database.prune(
             self.watch.engine, now_ms - self._settings.anomaly_retention_days * DAY_MS, now_ms - BOOK_MS
         )

@@ -115,6 +115,22 @@ def test_an_event_found_before_anything_was_noted_is_explained_too() -> None:
     assert summary(event)
 
 
+def test_an_event_of_a_server_is_told_as_one() -> None:
+    _, event = slow_watch()
+    event.type, event.metric, event.unit, event.found_as = (
+        "error_rate_spike",
+        "error_rate",
+        "%",
+        "server_error_rate_spike",
+    )
+    named = [{"tool": HOSTILE, "calls": 40, "failures": 6}, {"tool": "b", "calls": 30, "failures": 5}]
+    event.evidence |= {"scope": "server", "toolsAffected": 2, "tools": named}
+    assert summary(event).startswith("2 tools of “server” began to fail from")
+    text = "\n".join(lines(event, explanation(event, None), 90))
+    assert "6 of 40 calls failed" in text
+    assert "\x1b" not in text
+
+
 def test_points_that_are_handed_in_are_drawn() -> None:
     _, event = slow_watch()
     points = [(ts, 100.0 if ts < event.start_ms else 900.0) for ts in range(T0, T0 + 2 * HOUR, MINUTE)]

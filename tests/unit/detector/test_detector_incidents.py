@@ -146,6 +146,14 @@ def test_an_incident_takes_no_more_members_than_it_may() -> None:
     assert max(len(incidents.members(name)) for name in names(*found)) <= MAX_MEMBERS
 
 
+def test_where_something_always_goes_wrong_a_day_is_not_one_incident() -> None:
+    found = [event(T0 + i * 8 * MINUTE, f"t{i % 7}", minutes=1) for i in range(60)]
+    joined(*found)
+    groups = {name: [one for one in found if one.incident["id"] == name] for name in names(*found)}
+    assert all(max(e.start_ms for e in group) - min(e.start_ms for e in group) <= HOUR for group in groups.values())
+    assert 7 <= len(groups) <= 9
+
+
 def test_a_restart_finds_the_incidents_in_the_events() -> None:
     first = event(T0, "a")
     book = Book()
