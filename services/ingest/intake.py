@@ -1,7 +1,7 @@
 """Ingest's two write sockets: frames in, messages out, answers back.
 
 Owns `ingest.push` (PULL, fire and forget) and `ingest.write` (ROUTER, acknowledged writes and queries), and what is refused
-before it is a message. Requests are answered here, by the service's own queries; writes are handed on in groups.
+before it is a message. Requests are answered here too, by the service's own queries; writes are handed on in groups.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ COMMIT_BYTES: Final = 8 * 1024 * 1024
 TURN_FRAMES: Final = 1_024
 #: Frames of one message: identity, a REQ's request id and delimiter, the message. ZeroMQ bounds a frame, not their number.
 MAX_FRAMES: Final = 4
-#: Messages of a connection that libzmq may hold for us; beyond it the producer waits.
-RECEIVE_HWM: Final = 64
+#: Messages of a connection that libzmq may hold for us; beyond it the producer waits. So one that ignores its credit has at most
+#: 128 MiB here, whatever it sends: 8 frames of 16 MiB.
+RECEIVE_HWM: Final = 8
 
 
 class Intake:

@@ -93,6 +93,8 @@ class Ingest:
         service.stats["credit_stops_total"] = lambda: self._credit.stopped_total
         service.stats["push_messages_total"] = lambda: self._intake.push_messages_total
         self._stream = Stream(service, self._journal)
+        # A socket for requests alone: whoever asks how ingest is does not stand in line behind a flood of writes.
+        service.serve()
         self._intake.bind(self._receive)
         service.every(HEARTBEAT_S, self._heartbeat)
         service.every(min(service.settings.append_interval_s, 1.0) / 4, self._look_after_files)

@@ -1,8 +1,9 @@
 """Decides what to do about services that hang, were given up on, or are not needed any more. Pure: events in, actions out.
 
-`now_ms` is a monotonic clock. A service that answers `ping` is alive, ready or not: a long catch-up is never disturbed. What was
-just started has a grace until its first answer, because kernels compile. Whatever is restarted again and again waits longer each
-time. What an operator stopped stays stopped.
+`now_ms` is a monotonic clock. A service that answers `ping` is alive, ready or not: a long catch-up is never disturbed. One that
+does not, but works (uses the processor, commits), gets more time: it may only be busy, or be caught in a loop. What was just
+started has a grace until its first answer, because kernels compile. Whatever is restarted again and again waits longer each time.
+What an operator stopped stays stopped.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Final
 
 #: Rounds of questions in a row (5 s each) that a running service leaves unanswered before it counts as hung.
 MISSES_TO_KILL: Final = 3
+#: The same for one that works meanwhile (2 minutes).
+MISSES_TO_KILL_WORKING: Final = 24
 #: How long a service may take from its start to its first answer.
 START_GRACE_MS: Final = 90_000
 #: Pauses before a restart: the first, doubled each time, up to the longest.
@@ -35,9 +38,10 @@ class ProcessChanged:
 
 @dataclass(frozen=True, slots=True)
 class RoundEnded:
-    """Every service was asked; these answered."""
+    """Every service was asked; these answered. Of the others, `working` did something since the round before."""
 
     answered: Collection[str]
+    working: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ class Watchdog:
         if isinstance(event, IdleSeen):
             return self._idle(event, now_ms)
         if isinstance(event, RoundEnded):
-            return self._round(frozenset(event.answered), now_ms)
+            return self._round(frozenset(event.answered), frozenset(event.working), now_ms)
         return []
 
     def _changed(self, event: ProcessChanged, now_ms: int) -> None:
@@ -146,7 +150,7 @@ class Watchdog:
         self._stopping = True
         return [StopPipeline(f"no gateway and no metric for {event.idle_ms // 1000} s")]
 
-    def _round(self, answered: frozenset[str], now_ms: int) -> list[Action]:
+    def _round(self, answered: frozenset[str], working: frozenset[str], now_ms: int) -> list[Action]:
         actions: list[Action] = []
         unknown = [name for name, watched in self._watched.items() if watched.state is None]
         if unknown:
@@ -157,7 +161,8 @@ class Watchdog:
             elif watched.state == "FATAL":
                 actions += self._start(name, watched, now_ms)
             elif watched.state in _ALIVE:
-                actions += self._missed(name, watched, now_ms)
+                limit = MISSES_TO_KILL_WORKING if name in working else MISSES_TO_KILL
+                actions += self._missed(name, watched, limit, now_ms)
         return actions
 
     def _start(self, name: str, watched: _Watched, now_ms: int) -> list[Action]:
@@ -167,9 +172,9 @@ class Watchdog:
         watched.not_before_ms = now_ms + _pause_ms(watched.troubles)
         return [Start(name, f"supervisord gave it up; try {watched.troubles}")]
 
-    def _missed(self, name: str, watched: _Watched, now_ms: int) -> list[Action]:
+    def _missed(self, name: str, watched: _Watched, limit: int, now_ms: int) -> list[Action]:
         watched.misses += 1
-        if watched.misses < MISSES_TO_KILL or now_ms < watched.not_before_ms:
+        if watched.misses < limit or now_ms < watched.not_before_ms:
             return []
         if watched.answered_since_ms is None and now_ms - watched.since_ms < START_GRACE_MS:
             return []

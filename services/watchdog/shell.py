@@ -31,6 +31,7 @@ from services.watchdog.core import (
     Watchdog,
 )
 from services.watchdog.protocol import ListenerEvent, acknowledge, next_event
+from services.watchdog.work import Work
 
 if TYPE_CHECKING:
     from perfmon.pipeline.control import Supervisor
@@ -49,6 +50,7 @@ class Shell:
     def __init__(self, data: DataDirectory, now_ms: int) -> None:
         self._data = data
         self._core = Watchdog(SERVICES, now_ms)
+        self._work = Work(data)
         self._rounds = 0
 
     def take(self, event: ListenerEvent) -> None:
@@ -61,7 +63,8 @@ class Shell:
             self._round()
 
     def _round(self) -> None:
-        self._handle(RoundEnded(frozenset(ask_all(self._data, "ping", timeout_s=ROUND_TIMEOUT_S))))
+        answered = frozenset(ask_all(self._data, "ping", timeout_s=ROUND_TIMEOUT_S))
+        self._handle(RoundEnded(answered, self._work.since_last_round(set(SERVICES) - answered)))
         self._rounds += 1
         if self._rounds % ROUNDS_PER_IDLE_CHECK == 0:
             self._look_for_idleness()

@@ -23,8 +23,9 @@ PING_TIMEOUT_S: Final = 0.5
 
 
 def endpoint(data: DataDirectory, service: str) -> str:
-    """Where a service answers requests: under its name, but ingest on its write socket."""
-    return data.endpoint("ingest.write" if service == "ingest" else service)
+    """Where a service answers requests: under its name; an ingest of an older version has its write socket alone."""
+    older = service == "ingest" and not (data.runtime / service).exists()
+    return data.endpoint("ingest.write" if older else service)
 
 
 def ask_all(

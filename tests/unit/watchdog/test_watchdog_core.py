@@ -11,6 +11,7 @@ from services.watchdog.core import (
     HEALTHY_AFTER_MS,
     LONGEST_PAUSE_MS,
     MISSES_TO_KILL,
+    MISSES_TO_KILL_WORKING,
     START_GRACE_MS,
     Action,
     AskStates,
@@ -51,6 +52,20 @@ def rounds(watchdog: Watchdog, answered: frozenset[str], start_ms: int, count: i
 def test_a_service_that_stops_answering_is_killed_after_three_rounds() -> None:
     done = rounds(running(), frozenset({"detector"}), ROUND_MS, MISSES_TO_KILL)
     assert [(at, action.name) for at, action in done if isinstance(action, Kill)] == [(15_000, "ingest")]
+
+
+def test_one_that_works_gets_two_minutes() -> None:
+    watchdog = running()
+    event = RoundEnded(frozenset({"detector"}), working=frozenset({"ingest"}))
+    done = [(n, action) for n in range(1, 30) for action in watchdog.handle(event, n * ROUND_MS)]
+    assert [n for n, _ in done] == [MISSES_TO_KILL_WORKING]
+
+
+def test_one_that_stops_working_is_killed_at_once() -> None:
+    watchdog = running()
+    for n in range(1, 6):
+        assert watchdog.handle(RoundEnded(frozenset({"detector"}), frozenset({"ingest"})), n * ROUND_MS) == []
+    assert len(watchdog.handle(RoundEnded(frozenset({"detector"})), 6 * ROUND_MS)) == 1
 
 
 def test_one_answer_in_between_starts_the_count_again() -> None:
