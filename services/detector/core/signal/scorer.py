@@ -1,26 +1,32 @@
 """How unusual is the next point of a series? The scorer of `auto`: points (time, value) at any spacing, O(1) memory and time.
 
-Few streams are derived from the points, each with a reason:
+Two questions are asked, each of the few streams that it suits, and each for a reason.
+
+*How far beyond its record?* The highest and the lowest value of a stream are kept and fade towards its mean within two months;
+the excess e beyond them, measured by the record's width and the deviation, says e/(e + 1). A record adapts to any distribution,
+cycle or heavy tail by itself: what is usual passes it seldom. It is asked of
 
 - `range`: the value itself. A spike, a drop.
 - `shift`: its mean over the last hour. A level that single values do not leave far enough to tell.
-- `drift`: its mean over the last six hours. Slow growth, leaks.
-- `volatility`: its deviation over the last hour. A process that became restless, or flat.
-- `jump`: the change from the point before. A break in a series that wanders anywhere in time.
 - `season`: the hour's mean less what is usual for this hour of the day. A peak that is usual at noon is not at night, and the
   other way round; a day without its peak is unusual though every value was seen before.
 
-Two questions are asked of them. *How far beyond its record?* The highest and the lowest value of each stream are kept and fade
-towards its mean within months; the excess e beyond them, measured by the record's width and the deviation, gives e/(e + 1). A
-record adapts to any distribution, cycle or heavy tail by itself: what is usual passes it seldom. But one event sets a record that
-hides the next like it. So of `shift`, `volatility` and `season`: *how many deviations z off the mean?*, by a mean and a deviation
-that learn no more than five deviations from any point; beyond five, g = z - 5 gives g/(g + 5). A part that answers often in this
-series says less, and weighs less (`_BUDGET`). Their sum is the *strength*; no weight is fitted. It is damped while little is
-known.
+*How many deviations off its mean?* For one event sets a record that hides the next like it. Mean and deviation learn no more
+than five deviations from any point; z of them say nothing up to eight, and beyond g = z - 8 gives g/(g + 8). It is asked of
 
-SCORE is for ranking and alerting: strength by the strength that alerts, and 0 unless it is beyond what is left of the strongest
-point before (peak and hold, half-life a day and a half), so that one event alerts once. The remainder is not subtracted: a second
-event of nearly the first one's strength is an event in full.
+- `hour`: the middle one of the last three values less what is usual for this hour, measured by how far values go off it at
+  this hour. Nights are quieter than days, and one late or odd value is not an event.
+- `jump`: the step from one such middle value to the next. A break in a series that wanders anywhere in time.
+
+A part that answers often in this series says less, and weighs less (budgets). The sum of the parts is the *strength*; no weight
+is fitted. It is damped while little is known.
+
+SCORE is for ranking and alerting. Each question's strength counts only beyond what is left of its strongest answer before (peak
+and hold, half-life a day), so that one event alerts once; then it counts in full, not less
+the remainder: a second event nearly as strong as the first is an event.
+
+All is measured in time. Where points come seldom, every 10 minutes and less often, the long times stretch with their spacing,
+and the hour's mean takes six points at least; a silence stretches nothing, nor does it make one point the mean.
 
 TAIL_P is calibrated, and not by a model of the values, which a heavy or quantised tail would belie: for each sensitivity a
 limit is *controlled* so that it is passed as often as the sensitivity says. It rises with every passing and falls between them
@@ -29,6 +35,7 @@ limit is *controlled* so that it is passed as often as the sensitivity says. It 
 A state is f64[SIZE]; the names below are its places. Values that are not finite are passed over.
 """
 
+# ruff: noqa: PLR0917 - kernels are called by position
 from __future__ import annotations
 
 import math
@@ -46,24 +53,24 @@ Row = NDArray[np.float64]
 SCORE, TAIL_P, EXPECTED, LOWER, UPPER, PART, LEVEL = range(7)
 #: Strength before hold; how close to a record, and beyond it, for the limits; points seen; first and latest time, s.
 STRENGTH, CLOSENESS, COUNT, FIRST_S, LAST_S = range(7, 12)
-#: The value before; means over an hour and six hours; squares around the former; what is left of the last alert.
-PREVIOUS, FAST, SLOW, FAST_SQUARES, HOLD = range(12, 17)
-#: The latest step in time, s, and what fades in it: seven factors.
-STEP, FADING = 17, 18
+#: The two values before, and the middle one of three then; the mean over an hour; mean distance from the hour of the day's usual.
+PREVIOUS, BEFORE, MIDDLE, FAST, OFF = range(12, 17)
+#: What is left of the strongest answer to either question; the usual step in time, s.
+RECORD_HOLD, FAR_HOLD, PACE = range(17, 20)
+#: The latest step and pace for which was reckoned what fades in a step: six factors; and how much the long times stretch.
+STEP, STEP_PACE, FADING, STRETCH = 20, 21, 22, 28
 #: Three places each, low to high sensitivity: ln of the limit of CLOSENESS, and when it was last passed, s.
-LIMIT, PASSED_S = 25, 28
-#: Of each stream: mean, variance, highest, lowest; means of its two parts: beyond its record, far off its mean.
-STREAM: Final = 31
-_WIDTH: Final = 6
-PARTS: Final = ("range", "shift", "drift", "volatility", "jump", "season")
-_STREAMS: Final = len(PARTS)
-_SEASON: Final = _STREAMS - 1
-#: Streams up to this one are in the unit of the value and at its level.
-_LEVELLED: Final = 2
-#: Of each hour of the day (UTC): its mean, and the number of points.
-HOUR_MEAN: Final = STREAM + _WIDTH * _STREAMS
+LIMIT, PASSED_S = 29, 32
+#: Of each part: its stream's mean, variance, highest and lowest value, and the mean of what the part says.
+STREAM: Final = 35
+_WIDTH: Final = 5
+PARTS: Final = ("range", "shift", "season", "hour", "jump")
+_RANGE, _SHIFT, _SEASON, _HOUR, _JUMP = (STREAM + _WIDTH * number for number in range(len(PARTS)))
+#: Of each hour of the day (UTC): its mean, the number of points, and the mean distance of values from it.
+HOUR_MEAN: Final = STREAM + _WIDTH * len(PARTS)
 HOUR_COUNT: Final = HOUR_MEAN + 24
-SIZE: Final = HOUR_COUNT + 24
+HOUR_OFF: Final = HOUR_COUNT + 24
+SIZE: Final = HOUR_OFF + 24
 
 #: Chance of an alarm a look, by sensitivity: one a month, week, day at a look a minute.
 LIMITS: Final = {"low": 1.0 / 43_200.0, "medium": 1.0 / 10_080.0, "high": 1.0 / 1_440.0}
@@ -73,46 +80,55 @@ COLUMNS: Final = 7
 _HOUR_S = 3_600.0
 _DAY_S = 86_400.0
 _FAST_S = _HOUR_S
-_SLOW_S = 6.0 * _HOUR_S
-#: No point is more than this share of a mean, however seldom points come.
-_FAST_SHARE = 1.0 / 6.0
-_SLOW_SHARE = 1.0 / 18.0
+#: Points that the hour's mean takes at least.
+_FAST_POINTS = 6.0
+#: Spacing from which on the long times stretch with it.
+_DENSE_S = 600.0
+#: Share of one step in the usual spacing; what a silence counts as, so many times that; points before silences are told.
+_PACE_SHARE = 0.01
+_PACE_CLIP = 2.0
+_PACE_FROM = 4.0
+#: The spacing may change by this share before what fades in a step is reckoned anew.
+_PACE_CHANGE = 0.05
+#: Time over which a stream's mean and deviation are taken, a record fades, and how often a part answers is counted.
+_USUAL_S = 7.0 * _DAY_S
+_RECORD_S = 60.0 * _DAY_S
+_OFTEN_S = 14.0 * _DAY_S
+#: No point after a silence is more than this share of a mean; a record fades by so much in a step at most.
+_FAST_SHARE = 1.0 / 3.0
 _HOUR_SHARE = 1.0 / 3.0
 _USUAL_SHARE = 1.0 / 30.0
 _OFTEN_SHARE = 1.0 / 60.0
-#: Time over which a stream's mean and deviation are taken, and a record fades.
-_USUAL_S = 7.0 * _DAY_S
-_RECORD_S = 90.0 * _DAY_S
-#: A record fades by so much in a step at most: a silence says nothing of how far values go.
 _SILENT_S = _DAY_S
-#: Time over which it is counted how often a part answers.
-_OFTEN_S = 14.0 * _DAY_S
 #: Time of an hour of the day itself: a week of days.
 _OF_HOUR_S = 7.0 * _HOUR_S
-_HOLD_S = 1.5 * _DAY_S / math.log(2.0)
-#: Excess is counted in this share of the record's width, this of the deviation, and a floor for what is flat or quantised.
+_HOLD_S = _DAY_S / math.log(2.0)
+#: Excess is counted in this share of the record's width, the deviation, and a floor for what is flat or quantised.
 _OF_WIDTH = 0.1
-_OF_DEVIATION = 0.5
 _FLOOR_OF_MEAN = 1e-3
 _FLOOR_OF_DEVIATION = 0.02
 _FLOOR = 1e-12
-#: Deviations at which the mean stops learning, and from which on a distance says something; half of what it can say is that much
-#: further.
+#: Distances from an hour's usual value are counted in the hour's own, this share of those of all hours, and a floor.
+_OF_ALL_HOURS = 0.3
+_FLOOR_OF_HOUR = 0.02
+#: Times the mean distance at which a distance from the hour's usual is cut, once so many points were seen.
+_OFF_CLIP = 6.0
+_OFF_UNCLIPPED = 100.0
+#: Deviations at which the mean stops learning, points before it does, and deviations from which on a distance says something;
+#: half of what it can say is that much further.
 _CLIP = 5.0
-_FAR = 5.0
-_FAR_HALF = 5.0
-#: Points before anything is clipped.
 _UNCLIPPED = 50.0
-#: A part that answers this much on average weighs half.
-_BUDGET = 0.03
+_FAR = 8.0
+#: A part that says this much on average weighs half.
+_RECORD_BUDGET = 0.01
+_FAR_BUDGET = 0.002
 _OFTEN_FROM = 100.0
-#: Age and points after which strength is damped by 1/e alone.
+#: Age and points after which strength is damped by 1/e alone, and from which on not at all.
 _YOUNG_S = 3.0 * _DAY_S
 _YOUNG_POINTS = 50.0
-_OLD_S = 20.0 * _YOUNG_S
-_OLD_POINTS = 20.0 * _YOUNG_POINTS
+_OLD = 20.0
 #: The strength that alerts, and the one that CLOSENESS counts in.
-_ALERT = 0.4
+_ALERT = 0.27
 _CLOSE = 0.2
 #: Values are cut to this, so that their squares are finite.
 _HUGE = 1e100
@@ -136,14 +152,15 @@ _UNUSUAL_ENOUGH = -2.0
 @compiled("void(float64, float64[:])", part=True)
 def note_step(step_s: float, state: Row) -> None:
     """What fades in a step of time; the same for as long as points come at the same pace."""
-    state[STEP] = step_s
-    state[FADING] = min(1.0 - math.exp(-step_s / _FAST_S), _FAST_SHARE)
-    state[FADING + 1] = min(1.0 - math.exp(-step_s / _SLOW_S), _SLOW_SHARE)
-    state[FADING + 2] = min(1.0 - math.exp(-step_s / _USUAL_S), _USUAL_SHARE)
-    state[FADING + 3] = math.exp(-min(step_s, _SILENT_S) / _RECORD_S)
+    pace_s = state[PACE]
+    stretch = max(1.0, pace_s / _DENSE_S)
+    state[STEP], state[STEP_PACE], state[STRETCH] = step_s, pace_s, stretch
+    state[FADING] = min(1.0 - math.exp(-step_s / max(_FAST_S, _FAST_POINTS * pace_s)), _FAST_SHARE)
+    state[FADING + 1] = min(1.0 - math.exp(-step_s / (_USUAL_S * stretch)), _USUAL_SHARE)
+    state[FADING + 2] = math.exp(-min(step_s, _SILENT_S) / (_RECORD_S * stretch))
+    state[FADING + 3] = min(1.0 - math.exp(-step_s / (_OFTEN_S * stretch)), _OFTEN_SHARE)
     state[FADING + 4] = min(1.0 - math.exp(-step_s / _OF_HOUR_S), _HOUR_SHARE)
     state[FADING + 5] = math.exp(-step_s / _HOLD_S)
-    state[FADING + 6] = min(1.0 - math.exp(-step_s / _OFTEN_S), _OFTEN_SHARE)
 
 
 @compiled("void(float64, float64, float64[:])", part=True)
@@ -151,11 +168,10 @@ def begin(t_s: float, value: float, state: Row) -> None:
     """The first point of a series."""
     state[COUNT] = 1.0
     state[FIRST_S] = state[LAST_S] = t_s
-    state[PREVIOUS] = state[FAST] = state[SLOW] = value
+    state[PREVIOUS] = state[BEFORE] = state[MIDDLE] = state[FAST] = value
     state[TAIL_P] = 1.0
     state[EXPECTED] = state[LOWER] = state[UPPER] = value
-    for k in range(3):
-        at = STREAM + _WIDTH * k
+    for at in (_RANGE, _SHIFT):
         state[at] = state[at + 2] = state[at + 3] = value
     for level in range(_LEVELS):
         state[LIMIT + level] = _FIRST_LIMITS[level]
@@ -194,109 +210,129 @@ def control(closeness: float, t_s: float, state: Row) -> float:
     return min(max(p, 1e-12), 1.0)
 
 
+@compiled("void(float64, int64, float64, float64[:])", part=True)
+def learn(away: float, at: int, share: float, state: Row) -> None:
+    """Mean and variance of a stream that is `away` from its mean."""
+    state[at] += share * away
+    state[at + 1] = (1.0 - share) * (state[at + 1] + share * away * away)
+
+
+@compiled("float64(float64, int64, float64, float64, float64, float64[:])", part=True)
+def beyond_record(x: float, at: int, floor: float, share: float, often: float, state: Row) -> float:
+    """What a stream's value says of its record, and its learning; within, how close it came to it, less than 0."""
+    mean, high, low = state[at], state[at + 2], state[at + 3]
+    away, scale = x - mean, math.sqrt(state[at + 1]) + floor
+    beyond, said, told = max(x - high, low - x), 0.0, 0.0
+    if beyond > 0.0:
+        excess = beyond / (_OF_WIDTH * (high - low) + scale)
+        said = excess / (excess + 1.0)
+        told = said * (_RECORD_BUDGET / (_RECORD_BUDGET + state[at + 4]))
+    else:
+        told = -abs(away) / ((high - mean if away > 0.0 else mean - low) + floor)
+    state[at + 4] += often * (said - state[at + 4])
+    state[at + 2] = max(x, mean + (high - mean) * state[FADING + 2])
+    state[at + 3] = min(x, mean + (low - mean) * state[FADING + 2])
+    learn(away, at, share, state)
+    return float(told)
+
+
+@compiled("float64(float64, int64, float64, float64, float64, float64[:])", part=True)
+def far_off(x: float, at: int, floor: float, share: float, often: float, state: Row) -> float:
+    """What a stream's distance from its mean says, and its learning; where it says nothing, how close it came to, less than 0."""
+    away, scale = x - state[at], math.sqrt(state[at + 1]) + floor
+    further, said, told = abs(away) - _FAR * scale, 0.0, 0.0
+    if further > 0.0:
+        said = further / (further + _FAR * scale)
+        told = said * (_FAR_BUDGET / (_FAR_BUDGET + state[at + 4]))
+    else:
+        told = -abs(away) / (_FAR * scale)
+    state[at + 4] += often * (said - state[at + 4])
+    if state[COUNT] > _UNCLIPPED:
+        away = min(max(away, -_CLIP * scale), _CLIP * scale)
+    learn(away, at, share, state)
+    return float(told)
+
+
 @compiled("float64(float64, float64, float64[:])", part=True)
-def observe_next(  # noqa: C901, PLR0912, PLR0915 - one pass over registers; `twin` says it in parts
+def observe_next(  # noqa: PLR0915 - one pass over registers; `twin` says it in parts
     t_s: float, value: float, state: Row
 ) -> float:
     """A point that is not the first; its score."""
     step_s = max(t_s - state[LAST_S], 0.0)
-    if step_s != state[STEP]:
+    count = min(state[COUNT] + 1.0, _CAP_COUNT)
+    least = 1.0 / count
+    pace_s = state[PACE]
+    usual_step_s = min(step_s, _PACE_CLIP * pace_s) if count > _PACE_FROM else step_s
+    pace_s += max(1.0 / (count - 1.0), _PACE_SHARE) * (usual_step_s - pace_s)
+    state[PACE] = pace_s
+    if step_s != state[STEP] or abs(pace_s - state[STEP_PACE]) > _PACE_CHANGE * state[STEP_PACE]:
         note_step(step_s, state)
     state[LAST_S] = max(state[LAST_S], t_s)
-    count = min(state[COUNT] + 1.0, _CAP_COUNT)
     state[COUNT] = count
-    least = 1.0 / count
+    age_s = (state[LAST_S] - state[FIRST_S]) / state[STRETCH]
     # The streams.
-    share = max(state[FADING], least)
-    away = value - state[FAST]
-    fast = state[FAST] + share * away
-    squares = (1.0 - share) * (state[FAST_SQUARES] + share * away * away)
-    slow = state[SLOW] + max(state[FADING + 1], least) * (value - state[SLOW])
+    previous, before = state[PREVIOUS], state[BEFORE]
+    middle = max(min(value, previous), min(max(value, previous), before))
+    jump = abs(middle - state[MIDDLE])
+    fast = state[FAST] + max(state[FADING], least) * (value - state[FAST])
+    state[PREVIOUS], state[BEFORE], state[MIDDLE], state[FAST] = value, previous, middle, fast
     hour = math.floor(t_s / _HOUR_S) % 24
     of_hour, seen = state[HOUR_MEAN + hour], state[HOUR_COUNT + hour] + 1.0
-    age_s = state[LAST_S] - state[FIRST_S]
-    seasonal = age_s >= _DAY_S and seen > 1.0
-    state[HOUR_COUNT + hour] = min(seen, _CAP_COUNT)
-    state[HOUR_MEAN + hour] = of_hour + max(state[FADING + 4], 1.0 / seen) * (fast - of_hour)
-    jump = abs(value - state[PREVIOUS])
-    state[PREVIOUS], state[FAST], state[SLOW], state[FAST_SQUARES] = value, fast, slow, squares
-    # What each says.
-    usual, deviation = state[STREAM], math.sqrt(state[STREAM + 1])
+    share, often = max(state[FADING + 1], least), max(state[FADING + 3], 1.0 / (count + _OFTEN_FROM))
+    usual, deviation = state[_RANGE], math.sqrt(state[_RANGE + 1])
     floor = _FLOOR_OF_MEAN * abs(usual) + _FLOOR_OF_DEVIATION * deviation + _FLOOR
-    by_hour = seasonal and state[STREAM + _WIDTH * _SEASON + 1] < state[STREAM + _WIDTH + 1]
+    season, off, off_scale = 0.0, 0.0, 1.0
+    if seen > 1.0:
+        season, off = fast - of_hour, middle - of_hour
+        off_scale = state[HOUR_OFF + hour] + _OF_ALL_HOURS * state[OFF] + _FLOOR_OF_MEAN * abs(usual) + _FLOOR
+    by_hour = seen > 1.0 and age_s >= _DAY_S and state[_SEASON + 1] < state[_SHIFT + 1]
     state[EXPECTED] = of_hour if by_hour else usual
-    lower, upper = state[STREAM + 3], state[STREAM + 2]
-    state[LOWER], state[UPPER] = lower, upper
-    share, fading = max(state[FADING + 2], least), state[FADING + 3]
-    often = max(state[FADING + 6], 1.0 / (count + _OFTEN_FROM))
+    band = state[_RANGE + 3], state[_RANGE + 2]
+    level_band = state[_SHIFT + 3], state[_SHIFT + 2]
+    share_of_hour = max(state[FADING + 4], 1.0 / seen)
+    distance = abs(off)
+    if count > _OFF_UNCLIPPED:
+        distance = min(distance, _OFF_CLIP * (state[OFF] + _FLOOR))
+    state[OFF] += share * (distance - state[OFF])
+    state[HOUR_OFF + hour] += share_of_hour * (distance - state[HOUR_OFF + hour])
+    state[HOUR_MEAN + hour] = of_hour + share_of_hour * (fast - of_hour)
+    state[HOUR_COUNT + hour] = min(seen, _CAP_COUNT)
+    # What each says.
+    told = (
+        beyond_record(value, _RANGE, floor, share, often, state),
+        beyond_record(fast, _SHIFT, floor, share, often, state),
+        beyond_record(season, _SEASON, floor, share, often, state),
+        far_off(off / off_scale, _HOUR, _FLOOR_OF_HOUR, share, often, state),
+        far_off(jump, _JUMP, floor, share, often, state),
+    )
     damping = 1.0
-    if age_s < _OLD_S or count < _OLD_POINTS:
+    if age_s < _OLD * _YOUNG_S or count < _OLD * _YOUNG_POINTS:
         damping = (1.0 - math.exp(-age_s / _YOUNG_S)) * (1.0 - math.exp(-count / _YOUNG_POINTS))
-    strength, closeness, most = 0.0, 0.0, 0.0
-    for k in range(_STREAMS):
-        at = STREAM + _WIDTH * k
-        mean, variance, high, low = state[at], state[at + 1], state[at + 2], state[at + 3]
-        if k == 0:
-            x = value
-        elif k == 1:
-            x = fast
-        elif k == 2:
-            x = slow
-        elif k == 3:
-            x = math.sqrt(squares)
-        elif k == 4:
-            x = jump
-        else:
-            if not seasonal:
-                continue
-            x = fast - of_hour
-            damping *= min(1.0, (age_s - _DAY_S) / _DAY_S)
-        away = x - mean
-        scale = math.sqrt(variance) + floor
-        beyond = max(x - high, low - x)
-        told = 0.0
-        if beyond > 0.0:
-            excess = beyond / (_OF_WIDTH * (high - low) + _OF_DEVIATION * scale)
-            part = excess / (excess + 1.0)
-            told = part * (_BUDGET / (_BUDGET + state[at + 4]))
-            state[at + 4] += often * (part - state[at + 4])
-        else:
-            state[at + 4] -= often * state[at + 4]
-            room = high - mean if away > 0.0 else mean - low
-            closeness = max(closeness, abs(away) / (room + floor))
-        if k & 1:
-            further = abs(away) - _FAR * scale
-            if further > 0.0:
-                part = further / (further + _FAR_HALF * scale)
-                told += part * (_BUDGET / (_BUDGET + state[at + 5]))
-                state[at + 5] += often * (part - state[at + 5])
-            else:
-                state[at + 5] -= often * state[at + 5]
-        if told > 0.0:
-            told *= damping
-            strength += told
-            if told > most:
-                most = told
-                state[PART] = k
-                state[LOWER], state[UPPER] = (low, high) if k <= _LEVELLED else (lower, upper)
-        if count > _UNCLIPPED:
-            clip = _CLIP * scale
-            away = min(max(away, -clip), clip)
-        mean += share * away
-        state[at] = mean
-        state[at + 1] = (1.0 - share) * (variance + share * away * away)
-        state[at + 2] = max(x, mean + (high - mean) * fading)
-        state[at + 3] = min(x, mean + (low - mean) * fading)
+    from_records = damping * (max(told[0], 0.0) + max(told[1], 0.0) + max(told[2], 0.0))
+    from_far = damping * (max(told[3], 0.0) + max(told[4], 0.0))
+    strength = from_records + from_far
+    most, part = 0.0, state[PART]
+    for k in range(len(PARTS)):
+        if told[k] > most:
+            most, part = told[k], float(k)
+    state[PART] = part
+    if most > 0.0 and part == 1.0:
+        band = level_band
+    state[LOWER], state[UPPER] = band
     state[LEVEL] = (fast - usual) / (deviation + floor)
     state[STRENGTH] = strength
-    if strength > 0.0:
-        closeness = 1.0 + strength / _CLOSE
+    closeness = 1.0 + strength / _CLOSE
+    if strength == 0.0:
+        closeness = -min(told[0], told[1], told[2], told[3], told[4], 0.0)
     state[CLOSENESS] = closeness
     state[TAIL_P] = control(closeness, t_s, state)
-    hold = state[HOLD] * state[FADING + 5]
-    score = strength / _ALERT if strength > hold else 0.0
-    state[HOLD] = max(strength, hold)
-    state[SCORE] = score
+    score = 0.0
+    record_hold, far_hold = state[RECORD_HOLD] * state[FADING + 5], state[FAR_HOLD] * state[FADING + 5]
+    if from_records > record_hold:
+        score, record_hold = from_records / _ALERT, from_records
+    if from_far > far_hold:
+        score, far_hold = score + from_far / _ALERT, from_far
+    state[RECORD_HOLD], state[FAR_HOLD], state[SCORE] = record_hold, far_hold, score
     return float(score)
 
 

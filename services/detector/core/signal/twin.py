@@ -1,13 +1,12 @@
 """What the scorer says, in plain Python with named parts: slower, obvious, and the measure `scorer` is tested by.
 
-It shares the scorer's constants, not its arithmetic; a `Twin` is one series. What each stream is for, `scorer` says.
+It shares the scorer's constants, not its arithmetic; a `Twin` is one series. What each part is for, `scorer` says.
 """
 
 # ruff: noqa: SLF001 - the constants are the scorer's own, and a measure of it has to go by them
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -29,59 +28,84 @@ class Judged(NamedTuple):
 _NOTHING = Judged(0.0, 0.0, 0.0, 0.0, 0.0, 0, 0.0)
 
 
-@dataclass
-class Answer:
-    """What a stream says about a point in answer to one of the two questions, and how often it does: 0 … 1."""
+class Told(NamedTuple):
+    """What a part says of a point, 0 … 1; where that is nothing, how close it came to saying something."""
 
+    said: float
+    close: float = 0.0
+
+
+class Shares(NamedTuple):
+    """What a step is of the long means, of how often a part answers, and what it leaves of a record."""
+
+    usual: float
+    often: float
+    record: float
+
+
+@dataclass
+class Stream:
+    """Mean and variance of a stream, and how often its part answers."""
+
+    mean: float = 0.0
+    variance: float = 0.0
     often: float = 0.0
 
-    def weighed(self, said: float, share: float) -> float:
-        """`said`, 0 … 1, is worth less of a stream that says much in this series."""
-        worth = said * (s._BUDGET / (s._BUDGET + self.often))
+    def scale(self, floor: float) -> float:
+        return math.sqrt(self.variance) + floor
+
+    def learn(self, away: float, share: float) -> None:
+        self.mean += share * away
+        self.variance = (1.0 - share) * (self.variance + share * away * away)
+
+    def weighed(self, said: float, budget: float, share: float) -> float:
+        """`said` is worth less of a part that says much in this series."""
+        worth = said * (budget / (budget + self.often))
         self.often += share * (said - self.often)
         return worth
 
 
 @dataclass
-class Stream:
-    """Mean, variance and fading record of one stream."""
+class Record(Stream):
+    """Of how far beyond the highest and lowest values, fading, a stream is."""
 
-    mean: float = 0.0
-    variance: float = 0.0
     high: float = 0.0
     low: float = 0.0
-    beyond: Answer = field(default_factory=Answer)
-    far: Answer = field(default_factory=Answer)
 
-    def within(self, x: float) -> bool:
-        return self.low <= x <= self.high
+    def ask(self, x: float, floor: float, shares: Shares) -> Told:
+        away, scale = x - self.mean, self.scale(floor)
+        beyond = max(x - self.high, self.low - x)
+        excess = max(beyond, 0.0) / (s._OF_WIDTH * (self.high - self.low) + scale)
+        room = self.high - self.mean if away > 0.0 else self.mean - self.low
+        close = 0.0 if beyond > 0.0 else abs(away) / (room + floor)
+        told = Told(self.weighed(excess / (excess + 1.0), s._RECORD_BUDGET, shares.often), close)
+        self.high = max(x, self.mean + (self.high - self.mean) * shares.record)
+        self.low = min(x, self.mean + (self.low - self.mean) * shares.record)
+        self.learn(away, shares.usual)
+        return told
 
-    def scale(self, floor: float) -> float:
-        return math.sqrt(self.variance) + floor
 
-    def how_far_beyond(self, x: float, floor: float) -> float:
-        """The excess over the record, in shares of its width and of the deviation: 0 within … 1."""
-        excess = max(x - self.high, self.low - x, 0.0)
-        excess /= s._OF_WIDTH * (self.high - self.low) + s._OF_DEVIATION * self.scale(floor)
-        return excess / (excess + 1.0)
+@dataclass
+class Distance(Stream):
+    """Of how many deviations a stream is off its mean."""
 
-    def how_far_off(self, x: float, floor: float) -> float:
-        """The deviations off the mean over those that say nothing: 0 … 1."""
-        further = max(abs(x - self.mean) - s._FAR * self.scale(floor), 0.0)
-        return further / (further + s._FAR_HALF * self.scale(floor))
+    def ask(self, x: float, floor: float, shares: Shares, count: float) -> Told:
+        away, scale = x - self.mean, self.scale(floor)
+        further = max(abs(away) - s._FAR * scale, 0.0)
+        close = 0.0 if further > 0.0 else abs(away) / (s._FAR * scale)
+        told = Told(self.weighed(further / (further + s._FAR * scale), s._FAR_BUDGET, shares.often), close)
+        most = s._CLIP * scale if count > s._UNCLIPPED else math.inf
+        self.learn(min(max(away, -most), most), shares.usual)
+        return told
 
-    def closeness(self, x: float, floor: float) -> float:
-        """How much of the way from the mean to the record `x`, which is within, has gone."""
-        room = self.high - self.mean if x > self.mean else self.mean - self.low
-        return abs(x - self.mean) / (room + floor)
 
-    def learn(self, x: float, share: float, fading: float, most: float) -> None:
-        """`most`: off the mean, of what mean and variance learn."""
-        away = min(max(x - self.mean, -most), most)
-        self.mean += share * away
-        self.variance = (1.0 - share) * (self.variance + share * away * away)
-        self.high = max(x, self.mean + (self.high - self.mean) * fading)
-        self.low = min(x, self.mean + (self.low - self.mean) * fading)
+@dataclass
+class HourOfDay:
+    """Mean of an hour of the day, the mean distance of values from it, and the number of points."""
+
+    mean: float = 0.0
+    off: float = 0.0
+    count: float = 0.0
 
 
 @dataclass
@@ -114,14 +138,19 @@ class Twin:
     count: float = 0.0
     first_s: float = 0.0
     last_s: float = 0.0
-    previous: float = 0.0
+    pace_s: float = 0.0
+    #: The step and pace for which shares were reckoned last; the pace has to change much before they are reckoned anew.
+    reckoned: tuple[float, float] = (0.0, 0.0)
+    three: list[float] = field(default_factory=list)
     fast: float = 0.0
-    slow: float = 0.0
-    squares: float = 0.0
-    hold: float = 0.0
-    streams: list[Stream] = field(default_factory=lambda: [Stream() for _ in s.PARTS])
-    hour_mean: list[float] = field(default_factory=lambda: [0.0] * 24)
-    hour_count: list[float] = field(default_factory=lambda: [0.0] * 24)
+    off: float = 0.0
+    range: Record = field(default_factory=Record)
+    shift: Record = field(default_factory=Record)
+    season: Record = field(default_factory=Record)
+    hour: Distance = field(default_factory=Distance)
+    jump: Distance = field(default_factory=Distance)
+    hours: list[HourOfDay] = field(default_factory=lambda: [HourOfDay() for _ in range(24)])
+    holds: list[float] = field(default_factory=lambda: [0.0, 0.0])
     limits: list[Limit] = field(default_factory=_limits)
     latest: Judged = _NOTHING
 
@@ -137,84 +166,100 @@ class Twin:
     def _first(self, t_s: float, value: float) -> Judged:
         self.count = 1.0
         self.first_s = self.last_s = t_s
-        self.previous = self.fast = self.slow = value
-        for stream in self.streams[:3]:
-            stream.mean = stream.high = stream.low = value
-        self.hour_mean[_hour(t_s)], self.hour_count[_hour(t_s)] = value, 1.0
+        self.three, self.fast = [value] * 3, value
+        for record in (self.range, self.shift):
+            record.mean = record.high = record.low = value
+        self.hours[_hour(t_s)] = HourOfDay(value, 0.0, 1.0)
         return Judged(0.0, 1.0, value, value, value, 0, 0.0)
 
     def _next(self, t_s: float, value: float) -> Judged:
-        step_s = max(t_s - self.last_s, 0.0)
-        self.last_s = max(self.last_s, t_s)
-        self.count = min(self.count + 1.0, s._CAP_COUNT)
-        hour = _hour(t_s)
-        of_hour = self.hour_mean[hour]
-        known = dict(self._streams(hour, value, step_s))
-        floor, scale, usual = self._floor(), self.streams[0].scale(self._floor()), self.streams[0].mean
-        by_hour = s._SEASON in known and self.streams[s._SEASON].variance < self.streams[1].variance
-        near = [self.streams[k].closeness(x, floor) for k, x in known.items() if self.streams[k].within(x)]
-        bands = [(stream.low, stream.high) for stream in self.streams]
-        parts = {k: self._part(k, x, floor, step_s) for k, x in known.items()}
-        for k, x in known.items():
-            self._learn(self.streams[k], x, floor, step_s)
-        strength, most = sum(parts.values()), max(parts, key=lambda k: parts[k])
-        told = strength > 0.0
-        closeness = 1.0 + strength / s._CLOSE if told else max(near, default=0.0)
+        step_s = self._step(t_s)
+        usual, scale, floor = self.range.mean, self.range.scale(self._floor()), self._floor()
+        hour = self.hours[_hour(t_s)]
+        known = hour.count > 0.0
+        by_hour = known and self._age_s() >= s._DAY_S and self.season.variance < self.shift.variance
+        expected = hour.mean if by_hour else usual
+        bands = [(self.range.low, self.range.high), (self.shift.low, self.shift.high)]
+        told = self._ask(value, hour, step_s, floor)
+        damping = self._damping()
+        strengths = [damping * sum(each.said for each in told[:3]), damping * sum(each.said for each in told[3:])]
+        strength, most = sum(strengths), max(range(len(told)), key=lambda k: told[k].said)
+        closeness = 1.0 + strength / s._CLOSE if strength else max(each.close for each in told)
+        part = most if told[most].said > 0.0 else self.latest.part
         return Judged(
-            self._debounced(strength, step_s),
+            self._debounced(strengths, step_s),
             self._tail_p(closeness, t_s, min(1.0, step_s / s._LOOK_S)),
-            of_hour if by_hour else usual,
-            *bands[most if told and most <= s._LEVELLED else 0],
-            most if told else self.latest.part,
+            expected,
+            *bands[1 if told[most].said > 0.0 and most == 1 else 0],
+            part,
             (self.fast - usual) / scale,
         )
 
-    def _share(self, step_s: float, time_s: float, most: float = 1.0) -> float:
-        """Of the new in a mean over `time_s`, while there are few points the plain mean's."""
-        return max(min(1.0 - math.exp(-step_s / time_s), most), 1.0 / self.count)
+    def _step(self, t_s: float) -> float:
+        """Count the point; time since the latest one."""
+        step_s = max(t_s - self.last_s, 0.0)
+        self.last_s, self.count = max(self.last_s, t_s), min(self.count + 1.0, s._CAP_COUNT)
+        told_s = min(step_s, s._PACE_CLIP * self.pace_s) if self.count > s._PACE_FROM else step_s
+        self.pace_s += max(1.0 / (self.count - 1.0), s._PACE_SHARE) * (told_s - self.pace_s)
+        if step_s != self.reckoned[0] or abs(self.pace_s - self.reckoned[1]) > s._PACE_CHANGE * self.reckoned[1]:
+            self.reckoned = step_s, self.pace_s
+        return step_s
+
+    def _stretch(self) -> float:
+        return max(1.0, self.reckoned[1] / s._DENSE_S)
+
+    def _age_s(self) -> float:
+        return (self.last_s - self.first_s) / self._stretch()
+
+    def _shares(self, step_s: float) -> Shares:
+        usual = min(1.0 - math.exp(-step_s / (s._USUAL_S * self._stretch())), s._USUAL_SHARE)
+        often = min(1.0 - math.exp(-step_s / (s._OFTEN_S * self._stretch())), s._OFTEN_SHARE)
+        record = math.exp(-min(step_s, s._SILENT_S) / (s._RECORD_S * self._stretch()))
+        return Shares(max(usual, 1.0 / self.count), max(often, 1.0 / (self.count + s._OFTEN_FROM)), record)
 
     def _floor(self) -> float:
-        value = self.streams[0]
-        return s._FLOOR_OF_MEAN * abs(value.mean) + s._FLOOR_OF_DEVIATION * math.sqrt(value.variance) + s._FLOOR
+        deviation = math.sqrt(self.range.variance)
+        return s._FLOOR_OF_MEAN * abs(self.range.mean) + s._FLOOR_OF_DEVIATION * deviation + s._FLOOR
 
-    def _streams(self, hour: int, value: float, step_s: float) -> Iterator[tuple[int, float]]:
-        """The streams' values now, in the order of PARTS; what the streams are made of is learned."""
-        share, away = self._share(step_s, s._FAST_S, s._FAST_SHARE), value - self.fast
-        self.fast += share * away
-        self.squares = (1.0 - share) * (self.squares + share * away * away)
-        self.slow += self._share(step_s, s._SLOW_S, s._SLOW_SHARE) * (value - self.slow)
-        jump, self.previous = abs(value - self.previous), value
-        off, seen = self.fast - self.hour_mean[hour], self.hour_count[hour] + 1.0
-        self.hour_count[hour] = min(seen, s._CAP_COUNT)
-        self.hour_mean[hour] += max(min(1.0 - math.exp(-step_s / s._OF_HOUR_S), s._HOUR_SHARE), 1.0 / seen) * off
-        yield from enumerate((value, self.fast, self.slow, math.sqrt(self.squares), jump))
-        if self.last_s - self.first_s >= s._DAY_S and seen > 1.0:
-            yield s._SEASON, off
+    def _ask(self, value: float, hour: HourOfDay, step_s: float, floor: float) -> list[Told]:
+        """What the parts say, in the order of PARTS; all is learned."""
+        shares, before = self._shares(step_s), sorted(self.three)[1]
+        self.three = [value, *self.three[:2]]
+        middle = sorted(self.three)[1]
+        fast_s = max(s._FAST_S, s._FAST_POINTS * self.reckoned[1])
+        share = max(min(1.0 - math.exp(-step_s / fast_s), s._FAST_SHARE), 1.0 / self.count)
+        self.fast += share * (value - self.fast)
+        known = hour.count > 0.0
+        season, off = (self.fast - hour.mean, middle - hour.mean) if known else (0.0, 0.0)
+        usual_off = hour.off + s._OF_ALL_HOURS * self.off + s._FLOOR_OF_MEAN * abs(self.range.mean) + s._FLOOR
+        self._learn_hour(hour, off, step_s, shares)
+        return [
+            self.range.ask(value, floor, shares),
+            self.shift.ask(self.fast, floor, shares),
+            self.season.ask(season, floor, shares),
+            self.hour.ask(off / usual_off if known else 0.0, s._FLOOR_OF_HOUR, shares, self.count),
+            self.jump.ask(abs(middle - before), floor, shares, self.count),
+        ]
 
-    def _part(self, k: int, x: float, floor: float, step_s: float) -> float:
-        """What stream `k` says of its value `x` on both questions, damped while little is known."""
-        stream = self.streams[k]
-        share = max(min(1.0 - math.exp(-step_s / s._OFTEN_S), s._OFTEN_SHARE), 1.0 / (self.count + s._OFTEN_FROM))
-        part = stream.beyond.weighed(stream.how_far_beyond(x, floor), share)
-        if s.PARTS[k] in ("shift", "volatility", "season"):
-            part += stream.far.weighed(stream.how_far_off(x, floor), share)
-        return part * self._damping(k)
+    def _learn_hour(self, hour: HourOfDay, off: float, step_s: float, shares: Shares) -> None:
+        most = s._OFF_CLIP * (self.off + s._FLOOR) if self.count > s._OFF_UNCLIPPED else math.inf
+        distance = min(abs(off), most)
+        self.off += shares.usual * (distance - self.off)
+        hour.count = min(hour.count + 1.0, s._CAP_COUNT)
+        share = max(min(1.0 - math.exp(-step_s / s._OF_HOUR_S), s._HOUR_SHARE), 1.0 / hour.count)
+        hour.off += share * (distance - hour.off)
+        hour.mean += share * (self.fast - hour.mean)
 
-    def _damping(self, k: int) -> float:
-        age_s, damping = self.last_s - self.first_s, 1.0
-        if age_s < s._OLD_S or self.count < s._OLD_POINTS:
-            damping = (1.0 - math.exp(-age_s / s._YOUNG_S)) * (1.0 - math.exp(-self.count / s._YOUNG_POINTS))
-        return damping * min(1.0, (age_s - s._DAY_S) / s._DAY_S) if k == s._SEASON else damping
+    def _damping(self) -> float:
+        if self._age_s() >= s._OLD * s._YOUNG_S and self.count >= s._OLD * s._YOUNG_POINTS:
+            return 1.0
+        return (1.0 - math.exp(-self._age_s() / s._YOUNG_S)) * (1.0 - math.exp(-self.count / s._YOUNG_POINTS))
 
-    def _learn(self, stream: Stream, x: float, floor: float, step_s: float) -> None:
-        most = s._CLIP * stream.scale(floor) if self.count > s._UNCLIPPED else math.inf
-        fading = math.exp(-min(step_s, s._SILENT_S) / s._RECORD_S)
-        stream.learn(x, self._share(step_s, s._USUAL_S, s._USUAL_SHARE), fading, most)
-
-    def _debounced(self, strength: float, step_s: float) -> float:
-        hold = self.hold * math.exp(-step_s / s._HOLD_S)
-        self.hold = max(strength, hold)
-        return strength / s._ALERT if strength > hold else 0.0
+    def _debounced(self, strengths: list[float], step_s: float) -> float:
+        """The strengths that are beyond what is left of the strongest before."""
+        left = [hold * math.exp(-step_s / s._HOLD_S) for hold in self.holds]
+        self.holds = [max(each) for each in zip(strengths, left, strict=True)]
+        return sum(now / s._ALERT for now, hold in zip(strengths, left, strict=True) if now > hold)
 
     def _tail_p(self, closeness: float, t_s: float, looks: float) -> float:
         """Compare with the limits, from the most sensitive on, and move them."""
