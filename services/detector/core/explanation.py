@@ -14,7 +14,7 @@ import numpy as np
 from services.detector.core.causes import Cause
 from services.detector.core.chart import MOST_COLUMNS, Plot, draw
 from services.detector.core.events import Event
-from services.detector.core.evidence import Change, changes_in, course
+from services.detector.core.evidence import course
 from services.detector.core.firing import MEANINGS, part_of
 from services.detector.core.kernels.fold import HIGH, N
 from services.detector.core.metrics import (
@@ -25,6 +25,7 @@ from services.detector.core.metrics import (
     SENSITIVITIES,
     THROUGHPUT_CHANGE,
 )
+from services.detector.core.narrative import others
 from services.detector.core.state.series import SeriesState
 from services.detector.core.words import RESOURCES, UNITS, WORDS, number
 from shared.timespan import iso
@@ -34,6 +35,8 @@ BEFORE_MS: Final = 30 * MINUTE_MS
 AFTER_MS: Final = 10 * MINUTE_MS
 #: Points that a caller may hand in.
 MAX_POINTS: Final = 3_000
+#: No model of chance is trusted beyond.
+LEAST_P: Final = 1e-12
 
 Points = Sequence[tuple[int, float]]
 
@@ -147,6 +150,7 @@ def explanation(
         "partMeaning": MEANINGS.get(part, ""),
         "tailProbability": known.get("tailP"),
         "tailPer": known.get("per"),
+        "chance": _chance(known),
         "confidence": event.confidence,
         "timeline": {
             "start": iso(event.start_ms),
@@ -156,7 +160,7 @@ def explanation(
             "ended": event.ended or None,
         },
         "moved": _moved(event),
-        "unmoved": [name for name, change in _others(event) if not change.moved(name)],
+        "unmoved": [name for name, change in others(event) if not change.moved(name)],
         "notMeasured": _not_measured(event),
         "tools": [tool for tool in event.evidence.get("tools") or () if isinstance(tool, dict)],
         "said": [said for said in event.evidence.get("said") or () if isinstance(said, dict)],
@@ -165,6 +169,14 @@ def explanation(
         "chart": chart,
         "unknown": _unknown(event, known, chart),
     }
+
+
+def _chance(known: dict[str, Any]) -> str | None:
+    """The tail probability in words; a number so small is easily rounded to none."""
+    p = known.get("tailP")
+    if not isinstance(p, int | float) or not known.get("per"):
+        return None
+    return f"{'less than 1e-12' if p < LEAST_P else f'about {p:.2g}'} a {known['per']}"
 
 
 def _shows_worst(event: Event) -> bool:
@@ -179,12 +191,6 @@ def _bands(known: dict[str, Any]) -> dict[str, float]:
     return {name: number(bands[name]) for name in SENSITIVITIES if isinstance(bands.get(name), int | float)}
 
 
-def _others(event: Event) -> list[tuple[str, Change]]:
-    """The figures besides the event's own, before and during."""
-    own = "calls_per_minute" if event.metric == "calls" else event.metric
-    return [(name, change) for name, change in changes_in(event.evidence).items() if name != own]
-
-
 def _moved(event: Event) -> list[dict[str, Any]]:
     return [
         {
@@ -195,7 +201,7 @@ def _moved(event: Event) -> list[dict[str, Any]]:
             "since": _iso(change.since_ms),
             "leadS": None if change.since_ms is None else (event.start_ms - change.since_ms) // 1_000,
         }
-        for name, change in _others(event)
+        for name, change in others(event)
         if change.moved(name)
     ]
 

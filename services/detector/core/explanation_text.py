@@ -63,11 +63,8 @@ def _parts(event: Event, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _how_sure(found: dict[str, Any]) -> str:
-    p, text = found["tailProbability"], f"confidence {found['confidence']:.4g}"
-    if not isinstance(p, int | float) or not found["tailPer"]:
-        return text
-    chance = "less than 1e-12" if p < 1e-12 else f"about {p:.2g}"
-    return f"{text}; by chance {chance} a {found['tailPer']}"
+    chance = f"; by chance {found['chance']}" if found["chance"] else ""
+    return f"confidence {found['confidence']:.4g}{chance}"
 
 
 def _moved(found: dict[str, Any]) -> Iterator[tuple[str, str]]:

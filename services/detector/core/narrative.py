@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from services.detector.core.causes import effect_words, who
 from services.detector.core.events import Event
-from services.detector.core.evidence import changes_in
+from services.detector.core.evidence import Change, changes_in
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
     MINUTE_MS,
@@ -36,10 +36,11 @@ _NOUNS: Final = {
 }
 
 
-def summary(event: Event) -> str:
-    """The sentence."""
+def summary(event: Event, *, short: bool = False) -> str:
+    """The sentence; `short`: without what did not move, and without the incident, where that is told beside it."""
     parts = [f"{who(event)} {effect_words(event)} {_when(event)}: {_compared(event)}", _sure(event), *_moved(event)]
-    parts += _company(event)
+    if not short:
+        parts += [*_unmoved(event), *_company(event)]
     return "; ".join(parts) + "."
 
 
@@ -73,19 +74,24 @@ def _sure(event: Event) -> str:
 
 
 def _moved(event: Event) -> Iterator[str]:
-    changes = changes_in(event.evidence)
-    if not changes:
-        return
-    own = "calls_per_minute" if event.metric == "calls" else event.metric
-    moved = [(name, c) for name, c in changes.items() if name != own and c.moved(name)]
+    moved = [(name, change) for name, change in others(event) if change.moved(name)]
     for name, change in moved[:MAX_MOVED]:
         early = event.start_ms - change.since_ms if change.since_ms is not None else 0
         when = f" from {lead(early)} before" if early >= 2 * MINUTE_MS else " with it"
         unit = UNITS.get(name, "a minute")
         yield f"{WORDS[name]} rose{when}, {brief(change.before)} → {brief(change.during)} {unit}"
-    still = [WORDS[name] for name in changes if name != own and not changes[name].moved(name)]
-    if not moved and still:
-        yield f"{listed(still)} did not rise with it"
+
+
+def _unmoved(event: Event) -> Iterator[str]:
+    known = others(event)
+    if known and not any(change.moved(name) for name, change in known):
+        yield f"{listed([WORDS[name] for name, _ in known])} did not rise with it"
+
+
+def others(event: Event) -> list[tuple[str, Change]]:
+    """The figures besides the event's own, before and during."""
+    own = "calls_per_minute" if event.metric == "calls" else event.metric
+    return [(name, change) for name, change in changes_in(event.evidence).items() if name != own]
 
 
 def _company(event: Event) -> Iterator[str]:

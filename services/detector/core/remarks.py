@@ -12,6 +12,7 @@ from services.detector.core.events import Event
 from services.detector.core.explain import anomaly
 from services.detector.core.explanation import Points, asked_for, explanation
 from services.detector.core.explanation_text import lines
+from services.detector.core.narrative import summary
 from services.detector.core.watch import Watch
 from shared.names import shown
 
@@ -29,7 +30,10 @@ def remark(watch: Watch, event: Event, *, full: bool, place: int) -> dict[str, A
     if not event.incident:
         event.incident = watch.incidents.place(event)
     row = anomaly(event, full=full)
+    if not full:
+        row["summary"] = summary(event, short=True)
     if full:
+        row["evidence"] = {name: value for name, value in event.evidence.items() if name != "fired"}
         drawn = place < CHARTS
         told = why(watch, event, width=ANSWER_WIDTH if drawn else 0)
         left_out = _IN_THE_ROW if drawn else _IN_THE_ROW | _OF_THE_WORST

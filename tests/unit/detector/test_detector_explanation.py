@@ -47,6 +47,14 @@ def test_the_sentence_says_what_since_when_compared_how_sure_and_what_else_moved
     assert said.endswith(".")
 
 
+def test_the_short_sentence_leaves_out_what_is_told_beside_it() -> None:
+    _, event = slow_watch()
+    whole_text, short = summary(event), summary(event, short=True)
+    assert whole_text.startswith(short[:-1])
+    assert "did not rise with it" in whole_text
+    assert "did not rise" not in short
+
+
 def test_little_confidence_is_not_called_likely() -> None:
     _, event = slow_watch()
     event.confidence = 0.7
