@@ -21,7 +21,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 NS_PER_MS: Final = 1_000_000
 
-_lock: Final = threading.Lock()
+_lock: Final = threading.RLock()  # reentrant: a signal handler may measure while its own thread makes the producer
 _default: Producer | None = None
 
 
@@ -31,7 +31,8 @@ def default_producer() -> Producer:
     if _default is None:
         with _lock:
             if _default is None:
-                _default = Producer()
+                made = Producer()
+                _default = _default or made
     return _default
 
 

@@ -249,7 +249,6 @@ class Producer:
         # A process that is ending cannot start threads: the row stays and is dropped with the rest.
         with contextlib.suppress(RuntimeError):
             self._sender.start()
-            self._buffer.attended = True
             endings.watch_worker_process()
 
     def _check(self, server: object, tool: object, duration_ms: object) -> None:

@@ -2,16 +2,23 @@
 
 Every row that was put in is counted once more when it is settled: acknowledged, sent (fire and forget), rejected or dropped. So
 `recorded_total == buffered + in_flight + settled`. Knows nothing of sockets or messages.
+
+The host's side may be left at any point by a signal handler that records too, or raises (Ctrl-C). CPython runs handlers after
+calls and jumps back alone; so a row comes in, or goes, with one call, the last of its kind, and what is counted with it is
+counted before it without any call in between. Nobody waits while holding the lock, not even such a handler.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from contextlib import AbstractContextManager
+from typing import Any, Final, NamedTuple
 
+from perfmon.producer.changes import Changes, released
 from perfmon.producer.columns import Block
 from perfmon.producer.rows import Row
 from perfmon.producer.stats import ProducerStats
@@ -42,7 +49,7 @@ class Buffer:
         """Empty, with new locks and counters at zero: what a forked child starts with."""
         # Reentrant: a signal handler may record a call while its own thread is inside put().
         self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
+        self._changes = Changes()
         self._bell = threading.Lock()  # held while nobody rang
         self._bell.acquire()
         self._asleep = False
@@ -52,7 +59,6 @@ class Buffer:
         self._block_rows = 0
         self._bytes = 0
         self._tickets: dict[int, int] = {}  # first row's ordinal → rows not settled yet
-        self._listeners: list[Callable[[], None]] = []
         self.closed = False
         self._entered = 0  # rows that came into the queue; `_entered - waiting` of them left it
         self._turned_away = 0
@@ -66,32 +72,43 @@ class Buffer:
     def put(self, row: Row) -> bool:
         """Take a row, and drop the oldest or wait for room when full; False when it was dropped because of the end."""
         size = row[10]
-        with self._lock:
-            items = self._items
-            if (
-                self._bytes + size > self._max_bytes or len(items) - self._blocks >= self._max_rows or self.closed
-            ) and not self._make_room(size, 1):
-                return self._turn_away(1)
-            items.append(row)
-            self._entered += 1
-            self._bytes += size
-            if self._asleep:
-                self._wake()
-        return True
+        while True:
+            with self._lock:
+                if self._asleep:
+                    self._wake()
+                items = self._items
+                if (
+                    self._bytes + size <= self._max_bytes
+                    and len(items) - self._blocks < self._max_rows
+                    and not self.closed
+                ) or self._make_room(size, 1):
+                    self._entered += 1
+                    self._bytes += size
+                    items.append(row)
+                    return True
+                if self.closed:
+                    return self._turn_away(1)
+                waiter = self._changes.waiter()
+            self._await(waiter, WAIT_SLICE_S)
 
     def put_block(self, block: Block) -> bool:
         """`put` for many rows at once."""
-        with self._lock:
-            if not self._make_room(block.size_bytes, 0):
-                return self._turn_away(block.rows)
-            self._items.append(block)
-            self._entered += block.rows
-            self._blocks += 1
-            self._block_rows += block.rows
-            self._bytes += block.size_bytes
-            if self._asleep:
-                self._wake()
-        return True
+        rows, size = block.rows, block.size_bytes
+        while True:
+            with self._lock:
+                if self._asleep:
+                    self._wake()
+                if self._make_room(size, 0):
+                    self._entered += rows
+                    self._blocks += 1
+                    self._block_rows += rows
+                    self._bytes += size
+                    self._items.append(block)
+                    return True
+                if self.closed:
+                    return self._turn_away(rows)
+                waiter = self._changes.waiter()
+            self._await(waiter, WAIT_SLICE_S)
 
     def has_room(self, size_bytes: int, rows: int) -> bool:
         """Whether so much would be taken at once: nothing dropped, nobody waiting."""
@@ -118,25 +135,28 @@ class Buffer:
     def wait_settled(self, timeout_s: float) -> bool:
         """Whether all that was recorded before this call was settled within the time."""
         deadline = time.monotonic() + timeout_s
-        with self._lock:
-            mark = self._entered
-            while self._settled_up_to() < mark:
-                left = deadline - time.monotonic()
-                if left <= 0:
+        mark = self._entered
+        while True:
+            with self._lock:
+                if self._settled_up_to() >= mark:
+                    return True
+                if self._asleep and self._items:
+                    self._wake()  # whoever put it in was interrupted before
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
                     return False
-                self._changed.wait(min(left, WAIT_SLICE_S))
-            return True
+                waiter = self._changes.waiter()
+            self._await(waiter, min(left_s, WAIT_SLICE_S))
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call this, on whatever thread, whenever rows were taken or settled; it must not block."""
         with self._lock:
-            self._listeners.append(listener)
+            self._changes.listen(listener)
 
     def unlisten(self, listener: Callable[[], None]) -> None:
         """Stop calling it; a forked child has forgotten it already."""
         with self._lock:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
+            self._changes.unlisten(listener)
 
     def stats(self) -> ProducerStats:
         """All counters at one moment."""
@@ -181,7 +201,7 @@ class Buffer:
             first = self._pop()
             if isinstance(first, Block):
                 self._tickets[ticket] = first.rows
-                self._notify()
+                self._changes.notify()
                 return Taken(ticket, first)
             rows, size, items = [first], first[10], self._items
             while items and len(rows) < max_rows and type(items[0]) is not Block and size < max_bytes:
@@ -190,7 +210,7 @@ class Buffer:
                 size += row[10]  # type: ignore[misc] # likewise
             self._bytes -= size - first[10]
             self._tickets[ticket] = len(rows)
-            self._notify()
+            self._changes.notify()
             return Taken(ticket, rows)
 
     def wait_for_rows(self) -> None:
@@ -215,7 +235,7 @@ class Buffer:
             self._tickets[ticket] -= acknowledged + sent + rejected
             if self._tickets[ticket] <= 0:
                 del self._tickets[ticket]
-            self._notify()
+            self._changes.notify()
 
     def resent(self, messages: int, reason: str) -> None:
         """So many more messages go out again."""
@@ -229,37 +249,52 @@ class Buffer:
             self.last_error = reason
             self._rejected += sum(self._tickets.values())
             self._tickets.clear()
-            self._notify()
+            self._changes.notify()
 
     def close(self) -> None:
         """Take no more rows, and wake all who wait."""
         with self._lock:
             self.closed = True
-            self._notify()
+            self._changes.notify()
             if self._asleep:
                 self._wake()
 
     def drop_rest(self) -> None:
         """The end came: what still waits or is in flight counts as dropped."""
         with self._lock:
-            self._dropped += self.waiting + sum(self._tickets.values())
-            self._items.clear()
-            self._tickets.clear()
+            dropped = self.waiting + sum(self._tickets.values())
+            items: deque[Row | Block] = deque()
+            self._dropped += dropped
+            self._items, self._tickets = items, {}
             self._blocks = self._block_rows = self._bytes = 0
-            self._notify()
+            self._changes.notify()
 
     # --- within the lock ------------------------------------------------------------------------------------------
 
     def _make_room(self, size_bytes: int, rows: int) -> bool:
-        """Have room, at the cost of the oldest or of time; False when the end came."""
+        """Have room, at the cost of the oldest unless the host would rather wait; False when there is none, or the end came."""
         while not self.closed and not self._fits(size_bytes, rows):
             if self.blocking:
-                self._changed.wait(WAIT_SLICE_S)
-                continue
-            dropped = self._pop()
-            self._dropped += dropped.rows if isinstance(dropped, Block) else 1
-            self.last_error = "buffer_full"
+                return False
+            self._drop_oldest()
         return not self.closed
+
+    def _drop_oldest(self) -> None:
+        items = self._items
+        if not items:
+            return
+        item: Any = items[0]
+        # No call from here to the last line: see above.
+        if item.__class__ is Block:
+            rows, size = item.rows, item.size_bytes
+            self._blocks -= 1
+            self._block_rows -= rows
+        else:
+            rows, size = 1, item[10]
+        self._bytes -= size
+        self._dropped += rows
+        self.last_error = "buffer_full"
+        items.popleft()
 
     def _turn_away(self, rows: int) -> bool:
         self._turned_away += rows
@@ -287,9 +322,22 @@ class Buffer:
 
     def _wake(self) -> None:
         self._asleep = False
-        self._bell.release()
+        with contextlib.suppress(RuntimeError):  # a signal handler that recorded has rung already
+            self._bell.release()
 
-    def _notify(self) -> None:
-        self._changed.notify_all()
-        for listener in self._listeners:
-            listener()
+    # --- outside of the lock --------------------------------------------------------------------------------------
+
+    def _await(self, waiter: threading.Lock, timeout_s: float) -> None:
+        """Until something changed, or the time is up."""
+        with self.unlocked():
+            changed = waiter.acquire(timeout=timeout_s)
+        if not changed:
+            with self._lock:
+                self._changes.forget(waiter)
+
+    def unlocked(self) -> AbstractContextManager[None]:
+        """Without the lock, which the caller's thread holds when a signal handler came while it was in `put`.
+
+        What is under way there is as good after it: between its calls all that belongs together is done.
+        """
+        return released(self._lock)

@@ -67,7 +67,9 @@ class Sender:
 
     def reset(self) -> None:
         """No thread and a new producer id."""
-        self._starting = threading.Lock()
+        # Reentrant: a signal handler may record while its own thread starts this one.
+        self._starting = threading.RLock()
+        self._claimed = False
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._stop_by_s = float("inf")
@@ -88,10 +90,16 @@ class Sender:
     def start(self) -> None:
         """Start the thread unless it was; a process that is ending may refuse."""
         with self._starting:
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="perfmon-producer", daemon=True)
+            if self._thread is not None:
+                return
+            self._thread = thread = threading.Thread(target=self._run, name="perfmon-producer", daemon=True)
+            try:
                 thread.start()
-                self._thread = thread
+            except BaseException:
+                # Interrupted, it may run all the same: then it says so itself.
+                if not self._claimed:
+                    self._thread = None
+                raise
 
     def begin_stop(self, timeout_s: float, *, grace_s: float | None = None) -> None:
         """Take no more, deliver what waits within the time and end; returns at once, idempotent.
@@ -105,12 +113,18 @@ class Sender:
 
     def finish_stop(self) -> None:
         """Wait for the end that was begun, and count what is left as dropped."""
-        if self._thread is not None and self._thread is not threading.current_thread():
+        with self._starting:  # another thread may be starting it
+            thread = self._thread
+        # In a signal handler on top of its start it is not alive yet, and will find that it should end.
+        if thread is not None and thread is not threading.current_thread() and thread.is_alive():
             left_s = max(0.0, self._stop_by_s - time.monotonic())
-            self._thread.join(left_s + PUSH_LINGER_MS / 1000 + JOIN_MARGIN_S)
+            with self._buffer.unlocked():
+                thread.join(left_s + PUSH_LINGER_MS / 1000 + JOIN_MARGIN_S)
         self._buffer.drop_rest()
 
     def _run(self) -> None:
+        if not self._claim():
+            return
         delivery = Delivery(self.producer_id if self._acks else None, probe_s=self._probe_s)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
@@ -124,6 +138,16 @@ class Sender:
                     self._stopping.wait(FAILURE_PAUSE_S)
         finally:
             context.term()
+
+    def _claim(self) -> bool:
+        """Whether this thread is the one that delivers: there may be a second whose start was interrupted."""
+        with self._starting:
+            if self._claimed:
+                return False
+            self._claimed = True
+            self._thread = threading.current_thread()
+            self._buffer.attended = True
+            return True
 
     def _deliver(self, context: zmq.Context[Any], delivery: Delivery) -> None:
         """One connection's life: until the end, or until it is to be replaced."""
