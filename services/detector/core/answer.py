@@ -6,6 +6,7 @@ at the series' past anew.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -25,13 +26,19 @@ from services.detector.core.metrics import (
     SENSITIVITIES,
     is_below,
 )
+from services.detector.core.past import Known, united
 from services.detector.core.remarks import remark
 from services.detector.core.state.series import SeriesState
 from services.detector.core.watch import Watch
+from shared.batch import Series
 from shared.timespan import iso
 
 Lock = Callable[[], AbstractContextManager[object]]
 
+#: Nothing is known beyond the state.
+NOTHING: Final = Known()
+#: A window that ended longer ago is not swept once more.
+LATELY_MS: Final = 10 * MINUTE_MS
 #: Longest list of anomalies in one answer.
 MAX_LIMIT: Final = 1_000
 DEFAULT_LIMIT: Final = 20
@@ -77,21 +84,26 @@ def parse_query(params: dict[str, Any], now_ms: int) -> Query:
     return Query(end_ms - lookback_ms, end_ms, sensitivity, method, server, tool, limit, params.get("detail") == "full")
 
 
-def answer(watch: Watch, query: Query, lock: Lock) -> dict[str, Any]:
-    """The answer, without freshness. The lock is taken a series at a time, so that the stream never waits for long."""
-    with lock():
-        chosen = [s for s in watch.engine.series.values() if query.concerns(*s.key)]
-    coverage = _Coverage(query)
-    find = _find_auto if query.method == "auto" else _find_named
-    shown, figures = find(watch, query, chosen, coverage, lock)
+def answer(watch: Watch, query: Query, lock: Lock, known: Known = NOTHING) -> dict[str, Any]:
+    """The answer, without freshness. The lock is taken a series at a time, so that the stream never waits for long. `known`: what
+    is known of the window beyond the state.
+    """
+    coverage = _Coverage(query, known.note)
+    # For the named methods a past that was lived again has all of the window, and nobody waits for it.
+    again = None if query.method == "auto" else known.replayed
+    seen, turn = (watch, lock) if again is None else (again, contextlib.nullcontext)
+    if query.method == "auto":
+        shown, figures = _find_auto(watch, query, coverage, lock, known)
+    else:
+        shown, figures = _find_named(seen, query, coverage, turn)
     if query.method != "auto" and not figures["total"]:
         # A silent method is not a healthy tool: say what the default one sees in the same window.
-        figures["autoFinds"] = _find_auto(watch, query, chosen, _Coverage(query), lock)[1]["total"]
+        figures["autoFinds"] = _find_auto(watch, query, _Coverage(query), lock, known)[1]["total"]
     rows: list[dict[str, Any]] = []
     for event in shown:
         with lock():
             if event.end_ms is None or query.method != "auto":
-                _explain(watch, event)
+                _explain(seen, event)
             rows.append(remark(watch, event, full=query.full, place=len(rows)))
     with lock():
         figures.setdefault("incidents", incidents.summary(shown, watch.incidents))
@@ -99,26 +111,51 @@ def answer(watch: Watch, query: Query, lock: Lock) -> dict[str, Any]:
 
 
 def _find_auto(
-    watch: Watch, query: Query, chosen: list[SeriesState], coverage: _Coverage, lock: Lock
+    watch: Watch, query: Query, coverage: _Coverage, lock: Lock, known: Known
 ) -> tuple[list[Event], dict[str, Any]]:
-    """The worst events of the book and of a sweep now, and figures about all."""
+    """The worst events of the book, of what is known beyond it and of a sweep now, and figures about all."""
     with lock():
-        booked = watch.book.select(query.start_ms, query.end_ms, query.sensitivity)
-        events = [event for event in booked if query.concerns(event.server, event.tool)]
+        events = _asked_for(watch.book.events.values(), query)
+    events = united(events, _asked_for(known.stored, query))
+    if known.replayed is not None:
+        events = united(events, _asked_for(known.replayed.book.events.values(), query))
+        for series in _concerned(known.replayed, query):
+            coverage.add(series)
+    with lock():
+        chosen = _concerned(watch, query)
+    # What lasted in the past was swept then.
+    lately = query.end_ms >= watch.engine.newest_ts - LATELY_MS
     for series in chosen:
         with lock():
             coverage.add(series)
-            events += [e for e in watch.preview(series, query.end_ms) if not is_below(e.level, query.sensitivity)]
+            if lately:
+                events += [e for e in watch.preview(series, query.end_ms) if not is_below(e.level, query.sensitivity)]
     events.sort(key=badness, reverse=True)
     with lock():
         grouped = incidents.summary(events, watch.incidents)
     return events[: query.limit], summary(events) | {"incidents": grouped}
 
 
-def _find_named(
-    _: Watch, query: Query, chosen: list[SeriesState], coverage: _Coverage, lock: Lock
-) -> tuple[list[Event], dict[str, Any]]:
+def _asked_for(events: Iterable[Event], query: Query) -> list[Event]:
+    """Those of the window; one that is open goes on, whenever it was last looked at."""
+    return [
+        event
+        for event in events
+        if not is_below(event.level, query.sensitivity)
+        and event.start_ms <= query.end_ms
+        and (event.end_ms is None or event.last_ms >= query.start_ms)
+        and query.concerns(event.server, event.tool)
+    ]
+
+
+def _concerned(watch: Watch, query: Query) -> list[SeriesState]:
+    return [series for series in watch.engine.series.values() if query.concerns(*series.key)]
+
+
+def _find_named(watch: Watch, query: Query, coverage: _Coverage, lock: Lock) -> tuple[list[Event], dict[str, Any]]:
     """The worst events that a named method finds, and figures about all; only the worst are written out."""
+    with lock():
+        chosen = _concerned(watch, query)
     search = methods.Search(query.method, query.sensitivity, query.start_ms, query.end_ms)
     for series in chosen:
         with lock():
@@ -150,11 +187,17 @@ class _Coverage:
     saw call by call, what by the minutes' summaries.
     """
 
-    def __init__(self, query: Query) -> None:
+    def __init__(self, query: Query, beyond: dict[str, Any] | None = None) -> None:
+        """`beyond`: what is said of the part that the state does not reach."""
         self._query = query
+        self._beyond = beyond or {}
         self._needed = MIN_BASELINE_CALLS if query.method == "auto" else MIN_METHOD_CALLS
         self._since: int | None = None
-        self._held = self._told = self._series = self._exact = self._short = self._partial = 0
+        self._held = self._told = 0
+        #: Calls to judge by, by series; of which not all are held one by one; of which a part was forgotten.
+        self._known: Counter[Series] = Counter()
+        self._inexact: set[Series] = set()
+        self._partial: set[Series] = set()
 
     def add(self, series: SeriesState) -> None:
         calls, minutes, start_ms = series.calls, series.minutes, self._query.start_ms
@@ -174,11 +217,11 @@ class _Coverage:
         self._since = since if self._since is None else min(self._since, since)
         self._held += held
         self._told += told
-        self._series += 1
-        self._exact += calls.covers(start_ms)
-        known = series.calls_total if self._query.method == "auto" else held + told
-        self._short += known < self._needed
-        self._partial += minutes.forgotten * MINUTE_MS >= start_ms
+        self._known[series.key] += series.calls_total if self._query.method == "auto" else held + told
+        if not calls.covers(start_ms):
+            self._inexact.add(series.key)
+        if minutes.forgotten * MINUTE_MS >= start_ms:
+            self._partial.add(series.key)
 
     def as_map(self) -> dict[str, Any]:
         return {
@@ -189,11 +232,12 @@ class _Coverage:
             "calls": self._held + self._told,
             "callsOneByOne": self._held,
             "callsByMinutes": self._told,
-            "series": self._series,
-            "seriesExact": self._exact,
-            "seriesWithTooFewCalls": self._short,
+            "series": len(self._known),
+            "seriesExact": len(self._known) - len(self._inexact),
+            "seriesWithTooFewCalls": sum(calls < self._needed for calls in self._known.values()),
             "minCalls": self._needed,
-            "seriesSeenInPart": self._partial,
+            "seriesSeenInPart": len(self._partial),
+            **self._beyond,
         }
 
 

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from services.detector.core.answer import MAX_LIMIT, BadQuery, answer, parse_query, summary
 from services.detector.core.explain import anomaly
+from services.detector.core.past import reaches_back_to
 from services.detector.shell.explaining import Explaining
+from services.detector.shell.past import Past
 from services.detector.shell.state import DetectorState
 from shared.batch import MAX_TS_MS
 from shared.consumer import Consumer
@@ -26,6 +28,8 @@ class Queries:
         self._service = service
         self._state = state
         self._consumer = consumer
+        self._past = Past(service.data, state.database.path, service.settings.max_series)
+        service.on_stop(self._past.stop)
 
     def register(self) -> None:
         """Answer from now on."""
@@ -39,10 +43,13 @@ class Queries:
         """
         self._must_be_ready()
         try:
-            query = parse_query(params, now_ms())
+            query = parse_query(params, clock_ms := now_ms())
         except BadQuery as error:
             raise Refusal("bad_parameter", str(error), field=error.field) from error
-        found = answer(self._state.watch, query, self._turn)
+        watch = self._state.watch
+        with self._turn():
+            reaches_ms = reaches_back_to(watch, named=query.method != "auto")
+        found = answer(watch, query, self._turn, self._past.known(query, reaches_ms, clock_ms))
         return found | {"freshness": self._freshness()}
 
     def recent(self, params: dict[str, Any]) -> dict[str, Any]:

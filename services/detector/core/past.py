@@ -1,0 +1,102 @@
+"""A past lived again: the detector's own core over calls read back, in order of time, as the stream would have brought them.
+
+Pure. Owns how a stretch of the past is gone through, how far back the state reaches by itself, and how what it finds there is put
+together with what is known already. Knows nothing of where calls and stored anomalies come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from services.detector.core.engine import Engine
+from services.detector.core.events import Book, Event
+from services.detector.core.metrics import GAP_MS, HISTORY_MS, MINUTE_MS
+from services.detector.core.state.budget import Budget
+from services.detector.core.watch import Watch
+from shared.batch import Batch
+
+#: The past is gone through in steps of a minute, as the clock does; with more calls in longer ones, which cost less.
+STEP_MS: Final = MINUTE_MS
+LONG_STEP_MS: Final = 5 * MINUTE_MS
+MANY_CALLS: Final = 100_000
+#: Time between two sweeps: as the service does it, and more with many series, which a sweep takes one by one.
+SWEEP_MS: Final = 5 * MINUTE_MS
+SWEEP_MS_A_SERIES: Final = 5_000
+MOST_SWEEP_MS: Final = 60 * MINUTE_MS
+#: How much before a window is gone through as well, so that there is a baseline.
+WARM_MS: Final = HISTORY_MS
+#: Growth of histories in a past.
+BUDGET_BYTES: Final = 64 * 1024 * 1024
+#: History that is kept beyond a day, at least.
+_SLACK_MS: Final = 60 * MINUTE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a window beyond the state: anomalies that were stored, a detector that lived it again, and `note`, what an
+    answer's coverage says of both.
+    """
+
+    stored: list[Event] = field(default_factory=list)
+    replayed: Watch | None = None
+    note: dict[str, Any] = field(default_factory=dict)
+
+
+class Replay:
+    """A detector of its own that goes through calls (ascending by time), a step at a time."""
+
+    def __init__(self, calls: Batch, max_series: int, swept_from_ms: int) -> None:
+        """`swept_from_ms`: nothing is swept before."""
+        self.watch = Watch(Engine(max_series, Budget(BUDGET_BYTES)), Book())
+        self._calls = calls
+        self._swept_ms = max(swept_from_ms, int(calls.ts[0]) if len(calls) else 0)
+        self._sweep_ms = min(max(SWEEP_MS, SWEEP_MS_A_SERIES * len(calls.dictionary)), MOST_SWEEP_MS)
+        self._step_ms = STEP_MS if len(calls) <= MANY_CALLS else LONG_STEP_MS
+
+    def steps(self) -> Iterator[int]:
+        """Go through it; yields the time after each step (epoch ms)."""
+        ts, first = self._calls.ts, 0
+        while first < len(ts):
+            now_ms = (int(ts[first]) // self._step_ms + 1) * self._step_ms
+            end = int(np.searchsorted(ts, now_ms))
+            self.watch.apply(self._calls.take(np.arange(first, end)), live=False)
+            self.watch.tick(now_ms)
+            if now_ms - self._swept_ms >= self._sweep_ms or end == len(ts):
+                self.watch.sweep(list(self.watch.engine.series.values()), now_ms)
+                self._swept_ms = max(self._swept_ms, now_ms)
+            self.watch.take_lines()
+            self.watch.take_raises()
+            self.watch.book.dirty.clear()
+            first = end
+            yield now_ms
+
+
+def reaches_back_to(watch: Watch, *, named: bool) -> int:
+    """From when on the state itself knows what happened (epoch ms): since its first call, for the named
+    methods as far as histories go.
+    """
+    since_ms = min((s.first_ts for s in watch.engine.series.values() if s.first_ts >= 0), default=2**62)
+    return max(since_ms, watch.engine.newest_ts - HISTORY_MS - _SLACK_MS) if named else since_ms
+
+
+def united(known: Iterable[Event], others: Iterable[Event]) -> list[Event]:
+    """The events of both, each once: of two about the same, the one that is known."""
+    events = {event.id: event for event in known}
+    about: dict[tuple[str, str, str, str], list[Event]] = {}
+    for event in events.values():
+        about.setdefault(_about(event), []).append(event)
+    for event in others:
+        same = about.get(_about(event), [])
+        if event.id not in events and not any(
+            e.overlaps(event.start_ms - GAP_MS, event.last_ms + GAP_MS) for e in same
+        ):
+            events[event.id] = event
+    return list(events.values())
+
+
+def _about(event: Event) -> tuple[str, str, str, str]:
+    return event.server, event.tool, event.origin, event.metric
