@@ -28,6 +28,12 @@ from shared.batch import Batch, Series
 _NOTHING: Final = np.empty(0)
 
 
+#: A history that is halved so often is as short as one begins.
+_MOST_HALVINGS: Final = 12
+#: How much more must be used before it is tried again when histories are as short as can be.
+_WORSE_TIMES: Final = 1.05
+
+
 class Happening(NamedTuple):
     """A kernel saw an event open, rise a level or close. `metric` indexes METRICS, −1 = failures; `kind` and `place` are
     those of `kernels.judge` (`kernels.errors` for failures).
@@ -66,6 +72,7 @@ class Engine:
         self.signals = Signals(self.budget)
         self._of_row: dict[int, SeriesState] = {}
         self._judged_minute = -1
+        self._least_bytes = 0
         self.servers = Servers(self._tools_of)
         self.max_series = max_series
         self.unwatched_calls_total = 0
@@ -121,6 +128,7 @@ class Engine:
         if minute > self._judged_minute:
             self.signals.close(minute)
             self._judged_minute = minute
+            self.make_room()
 
     def take_turns(self) -> list[Turn]:
         """What happened in signals since the last time."""
@@ -175,6 +183,21 @@ class Engine:
         self.tools[key.server] += 1
         return series
 
+    def make_room(self) -> int:
+        """Have the longest histories forget their older halves when all series together take too much; bytes given back."""
+        excess, given = self.budget.excess_bytes, 0
+        if not excess or self.budget.used_bytes < self._least_bytes:
+            return 0
+        largest = sorted(self.series.values(), key=lambda series: series.size_bytes, reverse=True)
+        for _ in range(_MOST_HALVINGS):
+            for series in largest:
+                if given >= excess:
+                    return given
+                given += series.halve()
+        # All are as short as can be; there is no use in trying again soon.
+        self._least_bytes = int(self.budget.used_bytes * _WORSE_TIMES)
+        return given
+
     def _evict(self, ts_ms: int) -> bool:
         stalest = min(self.series.values(), key=lambda series: series.newest_ts)
         if stalest.newest_ts > ts_ms - HISTORY_MS:
@@ -185,7 +208,7 @@ class Engine:
     def _forget(self, series: SeriesState) -> None:
         del self.series[series.key]
         del self._of_row[series.row]
-        self.signals.drop(series.row)
+        series.forget()
         self.tools[series.key.server] -= 1
         self.gone.append(series.number)
         if not self.tools[series.key.server]:

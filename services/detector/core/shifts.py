@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from services.detector.core import severity
 from services.detector.core.events import Event
 from services.detector.core.findings import Finding, level_of
-from services.detector.core.kernels.bins import EDGES, LN_WIDTH, quantile
+from services.detector.core.kernels.bins import EDGES, LN_WIDTH, quantile, rank_bin
 from services.detector.core.kernels.shift import compare
 from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, QUARTER_MS, RESPONSE_TIME, RESPONSE_TIME_SHIFT
 from services.detector.core.state.series import HOUR_MS, SeriesState
@@ -27,7 +28,7 @@ from services.detector.core.view import minutes_of
 Float64 = NDArray[np.float64]
 
 #: Windows: latest calls of a tool that is not busy, quarter hours (besides the one under way) of a busy one.
-CALLS: Final = (5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+CALLS: Final = (4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 QUARTERS: Final = (1, 2, 4, 8, 16, 24)
 MIN_BEFORE_CALLS: Final = 20
 MIN_RECENT_CALLS: Final = 12
@@ -38,6 +39,11 @@ SURE: Final = (3.0, 3.4, 4.5)
 LOOKS: Final = 0.3
 #: Neighbouring calls resemble each other: the more there are, the less does one of them say.
 SAME_CALLS: Final = 200.0
+#: Windows of so few calls are judged by how many are high too, from such a z of the ranks on; shares of calls that are high.
+FEW_CALLS: Final = 24
+WORTH_COUNTING: Final = 2.0
+HIGH_SHARES: Final = (0.25, 0.1)
+LEAST_P: Final = 1e-15
 #: A window shorter than this must leave the wandering of the hour's level behind by so many of its deviations, or, where that is
 #: not known yet, be so many times the level before.
 LONG_MS: Final = 4 * HOUR_MS
@@ -48,7 +54,7 @@ FEWEST_QUARTERS: Final = 8
 #: What is usual at a time of day, at least.
 LEAST_SEASON: Final = 0.75
 #: The latest of this many calls must show the new level still.
-LATEST_CALLS: Final = 16
+LATEST_CALLS: Final = 48
 FEWEST_LATEST: Final = 3
 #: Without calls for so long a shift is over.
 SILENT_MS: Final = HOUR_MS
@@ -87,7 +93,7 @@ def goes_on(series: SeriesState, event: Event, end_ms: int) -> bool:
         return False
     ts, x, _ = series.calls.in_order()
     values = x[0][np.isfinite(x[0]) & (ts <= end_ms)]
-    calls = min(max(event.points // 2, FEWEST_LATEST), LATEST_CALLS)
+    calls = min(max(event.points // 3, FEWEST_LATEST), LATEST_CALLS)
     between = math.sqrt(max(event.median * event.value, 0.0))
     return len(values) >= calls and float(np.median(values[-calls:])) >= between
 
@@ -106,7 +112,7 @@ def _windows(series: SeriesState, ts: NDArray[np.int64], values: Float64, end_ms
             yield Window((last - quarters) * QUARTER_MS, recent, whole - recent)
     recent, at = np.zeros(size), len(bins)
     for calls in CALLS:
-        if len(bins) - calls < MIN_BEFORE_CALLS or ts[-calls] < end_ms - HISTORY_MS:
+        if len(bins) - calls < MIN_BEFORE_CALLS or ts[-calls] < end_ms - 2 * HISTORY_MS:
             return
         recent = recent + np.bincount(bins[len(bins) - calls : at], minlength=size)
         at = len(bins) - calls
@@ -119,6 +125,8 @@ def _judge(series: SeriesState, window: Window, end_ms: int) -> tuple[int, float
     if before < MIN_BEFORE_CALLS or calls < CALLS[0]:
         return None
     z, moved, spread = compare(window.recent, window.before)
+    if calls <= FEW_CALLS and z >= WORTH_COUNTING:
+        z = max(z, *(_counted(window, share) for share in HIGH_SHARES))
     if z < SURE[0] or moved <= 0:
         return None
     z /= math.sqrt(1.0 + calls / SAME_CALLS)
@@ -135,6 +143,16 @@ def _judge(series: SeriesState, window: Window, end_ms: int) -> tuple[int, float
         return None
     level = level_of(lambda i: times >= TIMES[i] and z >= SURE[i])
     return (level, z) if level else None
+
+
+def _counted(window: Window, share: float) -> float:
+    """How sure it is, as a normal deviate, that more of a few calls are high than of those before, of which `share` were: where
+    all are high the test of ranks knows no better than that there are few.
+    """
+    at = rank_bin(window.before, (1.0 - share) * float(window.before.sum()))
+    rate = (float(window.before[at + 1 :].sum()) + 1.0) / (float(window.before.sum()) + 1.0)
+    p = severity.binomial_tail(int(window.recent[at + 1 :].sum()), int(window.recent.sum()), rate)
+    return NormalDist().inv_cdf(1.0 - max(p, LEAST_P)) if p < 0.5 else 0.0
 
 
 def _season(series: SeriesState, start_ms: int, end_ms: int) -> float:
@@ -172,7 +190,7 @@ def _wandering_so_far(series: SeriesState, end_ms: int) -> tuple[float, float] |
 
 def _lasts(window: Window, values: Float64, low: int) -> bool:
     """Whether the latest calls show the new level still."""
-    calls = int(min(max(window.recent.sum() // 2, FEWEST_LATEST), LATEST_CALLS))
+    calls = int(min(max(window.recent.sum() // 3, FEWEST_LATEST), LATEST_CALLS))
     before, now = quantile(window.before, low, 0.5), quantile(window.recent, low, 0.5)
     return float(np.median(values[-calls:])) >= math.sqrt(max(before * now, 0.0))
 

@@ -174,6 +174,7 @@ def follow(t_ms: float, value: float, calls: float, signal: int, state: Row, tra
             return SUSPECTED if signal == 0 and worth_a_look(value, calls, expected) else 0.0
         begin(t_ms, fewest, state, track)
     share = 1.0 if track[PHASE] == PENDING else _HYSTERESIS
-    if beyond(value, track[EXPECTED], ratio, excess, share, both):
-        return float(pass_outside(t_ms, value, calls, level, signal, state, track))
-    return float(pass_inside(t_ms, track))
+    if not beyond(value, track[EXPECTED], ratio, excess, share, both):
+        return float(pass_inside(t_ms, track))
+    kind = float(pass_outside(t_ms, value, calls, level, signal, state, track))
+    return SUSPECTED if kind == 0.0 and signal == 0 and track[PHASE] == PENDING else kind

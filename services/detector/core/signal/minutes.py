@@ -2,7 +2,8 @@
 
 A minute of `pending` that is over gives a point to each signal that was measured in it: response time the geometric mean
 (of bin middles, within 2 %), resources the mean, calls their number, zero for the minutes between. Knows arrays alone;
-`state.signals` owns them.
+`state.signals` owns them. States are kept in single precision, with times since a day's beginning that the series has of its own,
+and widened for the scorer.
 """
 
 # ruff: noqa: PLR0917 - kernels are called by position
@@ -22,15 +23,20 @@ from services.detector.core.signal.pending import COUNT, MINUTE, SLOTS, SUM, WID
 
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
+Float32 = NDArray[np.float32]
 
-#: Columns of `heads`: the latest minute that was judged, the latest that had a call; −1 for none.
-JUDGED, CALLED = 0, 1
-HEADS: Final = 2
+#: Columns of `heads`: the latest minute that was judged, the latest that had a call; −1 for none. The minute from which the
+#: series' scorers count time, a day's first.
+JUDGED, CALLED, SINCE = 0, 1, 2
+HEADS: Final = 3
 #: Columns of a happening: row of the series, signal, kind, then the track.
 HAPPENING: Final = 3 + course.SIZE
 #: Minutes without calls that are points of a series: up to a day after its last call.
 _ALIVE_MINUTES = 1_440
-_MINUTE_MS = 60_000.0
+_MINUTE_MS, _MINUTE_S = 60_000.0, 60.0
+_DAY_MINUTES = 1_440
+#: Calls of a minute from which on their number is a signal: below, a change of it says nothing.
+_MANY_CALLS = 8.0
 #: `counts`: rows of states in use, rows in `spare`.
 USED, SPARE = 0, 1
 #: In the place of a row: there was no room for it.
@@ -56,31 +62,37 @@ def place_of(row: int, signal: int, places: Int64, capacity: int, spare: Int64, 
 
 
 @compiled(
-    "int64(int64, int64, float64, int64, float64, int64, float64[:, ::1], float64[:, ::1], float64[:, ::1],"
+    "int64(int64, int64, int64, float64, int64, float64, int64, float32[:, ::1], float64[:, ::1], float64[:, ::1],"
     " float64[:, ::1], int64)",
     part=True,
 )
 def point(
     row: int,
     minute: int,
+    since: int,
     value: float,
     signal: int,
     calls: float,
     place: int,
-    states: Float64,
+    states: Float32,
     tracks: Float64,
     margins: Float64,
     out: Float64,
     found: int,
 ) -> int:
     """Give a point to a signal; how many happenings there are now, at most two more."""
-    state, track = states[place], tracks[place]
+    kept, track = states[place], tracks[place]
+    state = np.empty(scorer.SIZE)
     t_ms = minute * _MINUTE_MS
     for step in range(2):
         if step == 0:
             kind = course.end_if_silent(t_ms, track)
         else:
-            scorer.observe(t_ms / 1_000.0, value, state)
+            for i in range(scorer.SIZE):
+                state[i] = kept[i]
+            scorer.observe((minute - since) * _MINUTE_S, value, state)
+            for i in range(scorer.SIZE):
+                kept[i] = state[i]
             kind = course.follow(t_ms, value, calls, signal, state, track, margins[signal])
         if kind > 0.0:
             out[found, 0], out[found, 1], out[found, 2] = row, signal, kind
@@ -102,7 +114,7 @@ def oldest_due(pending: NDArray[Any], row: int, until: int) -> int:
 
 
 @compiled(
-    "int64(int64, int64, int64[:, ::1], int64[:, ::1], float64[:, ::1], float64[:, ::1], float64[:, ::1],"
+    "int64(int64, int64, int64[:, ::1], int64[:, ::1], float32[:, ::1], float64[:, ::1], float64[:, ::1],"
     " float64[:, ::1], int64)"
 )
 def pass_silence(
@@ -110,7 +122,7 @@ def pass_silence(
     last: int,
     heads: Int64,
     places: Int64,
-    states: Float64,
+    states: Float32,
     tracks: Float64,
     margins: Float64,
     out: Float64,
@@ -123,20 +135,34 @@ def pass_silence(
     last = min(last, heads[row, CALLED] + _ALIVE_MINUTES)
     while heads[row, JUDGED] < last and found + 2 <= out.shape[0]:
         heads[row, JUDGED] += 1
-        found = point(row, heads[row, JUDGED], 0.0, CALLS_SIGNAL, 0.0, place, states, tracks, margins, out, found)
+        found = point(
+            row,
+            heads[row, JUDGED],
+            heads[row, SINCE],
+            0.0,
+            CALLS_SIGNAL,
+            0.0,
+            place,
+            states,
+            tracks,
+            margins,
+            out,
+            found,
+        )
     return found
 
 
 @compiled(
-    "int64(int64, int64, float64[:, :, ::1], int64[:, ::1], float64[:, ::1], float64[:, ::1], float64[:, ::1],"
+    "int64(int64, int64, int64, float64[:, :, ::1], int64[:, ::1], float32[:, ::1], float64[:, ::1], float64[:, ::1],"
     " float64[:, ::1], int64)"
 )
 def close_minute(
     row: int,
     at: int,
+    since: int,
     pending: NDArray[Any],
     places: Int64,
-    states: Float64,
+    states: Float32,
     tracks: Float64,
     margins: Float64,
     out: Float64,
@@ -152,17 +178,19 @@ def close_minute(
             if signal == 0:
                 value = math.exp((value - ONE + 0.5) * LN_WIDTH)
             if math.isfinite(value):
-                found = point(row, minute, value, signal, n, places[row, signal], states, tracks, margins, out, found)
-    found = point(
-        row, minute, calls, CALLS_SIGNAL, calls, places[row, CALLS_SIGNAL], states, tracks, margins, out, found
-    )
+                found = point(
+                    row, minute, since, value, signal, n, places[row, signal], states, tracks, margins, out, found
+                )
+    place = places[row, CALLS_SIGNAL]
+    if place >= 0:
+        found = point(row, minute, since, calls, CALLS_SIGNAL, calls, place, states, tracks, margins, out, found)
     for i in range(WIDTH):
         part[i] = 0.0
     return found
 
 
 @compiled(
-    "UniTuple(int64, 3)(int64, int64, int64, int64, int64[:, ::1], float64[:, :, ::1], int64[:, ::1], float64[:, ::1],"
+    "UniTuple(int64, 3)(int64, int64, int64, int64, int64[:, ::1], float64[:, :, ::1], int64[:, ::1], float32[:, ::1],"
     " float64[:, ::1], float64[:, ::1], int64[::1], int64[::1], float64[:, ::1])"
 )
 def close(
@@ -173,7 +201,7 @@ def close(
     heads: Int64,
     pending: NDArray[Any],
     places: Int64,
-    states: Float64,
+    states: Float32,
     tracks: Float64,
     margins: Float64,
     spare: Int64,
@@ -193,14 +221,17 @@ def close(
             if found + 2 * SIGNALS + 2 > out.shape[0]:
                 return found, row, 0
             for signal in range(SIGNALS):
-                measured = signal == CALLS_SIGNAL or pending[row, at, COUNT + 2 * signal] > 0.0
-                if measured and place_of(row, signal, places, states.shape[0], spare, counts) < 0:
+                fewest = _MANY_CALLS if signal == CALLS_SIGNAL else 1.0
+                calls = pending[row, at, COUNT + 2 * (signal % CALLS_SIGNAL)]
+                if calls >= fewest and place_of(row, signal, places, states.shape[0], spare, counts) < 0:
                     return found, row, 1
             minute = int(pending[row, at, MINUTE])
+            if heads[row, JUDGED] < 0:
+                heads[row, SINCE] = minute // _DAY_MINUTES * _DAY_MINUTES
             found = pass_silence(row, minute - 1, heads, places, states, tracks, margins, out, found)
             if found + 2 * SIGNALS + 2 > out.shape[0]:
                 return found, row, 0
-            found = close_minute(row, at, pending, places, states, tracks, margins, out, found)
+            found = close_minute(row, at, heads[row, SINCE], pending, places, states, tracks, margins, out, found)
             heads[row, JUDGED] = heads[row, CALLED] = minute
             at = oldest_due(pending, row, until)
         found = pass_silence(row, silent_until, heads, places, states, tracks, margins, out, found)

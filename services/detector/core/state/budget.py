@@ -1,22 +1,28 @@
-"""The bytes that all series together may grow by.
+"""The bytes that all series together may take.
 
-Every array that grows asks here first. When the budget is spent nothing fails: histories stop growing and forget their oldest
-rows instead, and answers' coverage says since when there are data.
+What a series takes to begin with is counted; every array that grows asks here first. When the budget is spent nothing fails:
+histories stop growing and forget their oldest rows instead, those of the largest series too when new ones come, and answers'
+coverage says since when there are data. Ten thousand series with all resources have minutes and signals but hardly a history;
+a few hundred have a whole day.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-#: Growth of all series' histories together. A tool called every minute of a day, with all resources measured, takes about
-#: 0.5 MB, one without resources 0.15 MB; a series begins with about 6 KB outside the budget.
-HISTORY_BUDGET_BYTES: Final = 256 * 1024 * 1024
+#: Bytes of all series. A tool called every minute of a day, with all resources measured, takes about 0.4 MB, one without
+#: resources 0.15 MB.
+BUDGET_BYTES: Final = 96 * 1_000_000
+#: What a series' objects take besides their arrays.
+OBJECTS_BYTES: Final = 4_000
+#: Share of the budget that is left once histories had to go.
+_LEFT_SHARE: Final = 0.9
 
 
 class Budget:
     """Counts bytes out and in."""
 
-    def __init__(self, total_bytes: int = HISTORY_BUDGET_BYTES) -> None:
+    def __init__(self, total_bytes: int = BUDGET_BYTES) -> None:
         self.total_bytes = total_bytes
         self.used_bytes = 0
         self.refused_total = 0
@@ -32,3 +38,9 @@ class Budget:
     def force(self, size_bytes: int) -> None:
         """Count bytes that must be used, or (negative) that no longer are."""
         self.used_bytes = max(0, self.used_bytes + size_bytes)
+
+    @property
+    def excess_bytes(self) -> int:
+        """What has to go, once more is used than there is; 0 before."""
+        over = self.used_bytes > self.total_bytes
+        return int(self.used_bytes - _LEFT_SHARE * self.total_bytes) if over else 0

@@ -11,7 +11,7 @@ from services.detector.core.kernels.absorb import keep_calls
 from services.detector.core.state.budget import Budget
 
 #: Calls kept to begin with, and at most; then the latest take the places of the oldest.
-FIRST_CALLS: Final = 64
+FIRST_CALLS: Final = 8
 MAX_CALLS: Final = 1024
 
 
@@ -57,6 +57,19 @@ class Calls:
         if self.budget.take((wanted - capacity) * (self.size_bytes // capacity)):
             self._resize(wanted)
 
+    def halve(self) -> None:
+        """Give half of the room back, the oldest calls with it."""
+        capacity = max(FIRST_CALLS, len(self.ts) // 2)
+        if capacity >= len(self.ts):
+            return
+        before = self.size_bytes
+        ts, x, ok = self.in_order()
+        if len(ts) > capacity:
+            self.dropped_ts = max(self.dropped_ts, int(ts[:-capacity].max()))
+        self.ts, self.x, self.ok = np.zeros(0, np.int64), np.zeros((len(x), 0)), np.zeros(0, np.uint8)
+        self._lay_out(capacity, ts[-capacity:], x[:, -capacity:], ok[-capacity:])
+        self.budget.force(self.size_bytes - before)
+
     def in_order(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.uint8]]:
         """(ts, x[metrics, n], ok) of all calls in order of arrival."""
         if self.filled < len(self.ts) or self.following == 0:
@@ -83,8 +96,13 @@ class Calls:
         return self.dropped_ts < start_ms
 
     def _resize(self, capacity: int) -> None:
-        n = self.filled
-        ts, x, ok = np.zeros(capacity, np.int64), np.full((len(self.x), capacity), np.nan), np.zeros(capacity, np.uint8)
-        ts[:n], x[:, :n], ok[:n] = self.in_order()
+        self._lay_out(capacity, *self.in_order())
+
+    def _lay_out(
+        self, capacity: int, kept_ts: NDArray[np.int64], kept_x: NDArray[np.float64], kept_ok: NDArray[np.uint8]
+    ) -> None:
+        n = len(kept_ts)
+        ts, x, ok = np.zeros(capacity, np.int64), np.full((len(kept_x), capacity), np.nan), np.zeros(capacity, np.uint8)
+        ts[:n], x[:, :n], ok[:n] = kept_ts, kept_x, kept_ok
         self.ts, self.x, self.ok = ts, x, ok
-        self.following = n % capacity
+        self.filled, self.following = n, n % capacity

@@ -172,7 +172,7 @@ def _put_signals(series: SeriesState, body: Any) -> None:
     if not isinstance(heads, list) or len(heads) != HEADS or any(type(h) is not int or abs(h) > 2**40 for h in heads):
         raise BadState("signals")
     pending = _array(body, "pending", np.float64, (SLOTS, WIDTH))
-    states = _array(body, "states", np.float64, (len(has), scorer.SIZE))
+    states = _array(body, "states", np.float32, (len(has), scorer.SIZE))
     tracks = _array(body, "tracks", np.float64, (len(has), course.SIZE))
     sound = np.isfinite(pending).all() and np.all(np.abs(pending[:, MINUTE]) < 2**40)
     if not sound:

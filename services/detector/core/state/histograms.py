@@ -18,9 +18,9 @@ from services.detector.core.state.rows import SortedRows
 
 #: Quarter hours kept: a day, the one under way, and slack for late calls.
 MAX_QUARTERS: Final = HISTORY_MS // QUARTER_MS + 4
-_FIRST_QUARTERS: Final = 4
-#: A window of bins begins and grows in blocks of this many: a factor of 3.6.
-_BLOCK: Final = 32
+FIRST_QUARTERS: Final = 1
+#: A window of bins begins and grows in blocks of this many: a factor of 1.9.
+_BLOCK: Final = 16
 
 
 class Histograms:
@@ -36,7 +36,7 @@ class Histograms:
         self.starts: NDArray[np.int64] = np.zeros(metrics + 1, np.int64)
         self.fits: NDArray[np.float64] = np.zeros((metrics, 2))
         self.base: NDArray[np.float64] = np.zeros(0)
-        counts = np.zeros((_FIRST_QUARTERS, 0), np.uint32)
+        counts = np.zeros((FIRST_QUARTERS, 0), np.uint32)
         self.quarters = SortedRows([counts], MAX_QUARTERS, MAX_QUARTERS, budget)
 
     @property
@@ -90,7 +90,7 @@ class Histograms:
         old_size = int(self.starts[metric + 1] - self.starts[metric])
         at, shift = int(self.starts[metric]), int(self.lows[metric]) - low if old_size else 0
         extra = size - old_size
-        before = self.quarters.size_bytes
+        before = self.size_bytes
         counts = np.zeros((len(self.counts), self.counts.shape[1] + extra), np.uint32)
         base = np.zeros(len(self.base) + extra)
         for new, old in ((counts, self.counts), (base, self.base)):
@@ -102,7 +102,7 @@ class Histograms:
         self.lows[metric] = low
         self.fits[metric] = edges(low, size)
         # A value without a bin would be lost to the percentiles, so this is not asked for but counted.
-        self.budget.force(self.quarters.size_bytes - before)
+        self.budget.force(self.size_bytes - before)
 
 
 def edges(low: int, size: int) -> tuple[float, float]:

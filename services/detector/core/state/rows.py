@@ -52,6 +52,10 @@ class SortedRows:
 
     def make_room(self, keys: Int64) -> None:
         """Give every key (ascending, unique) a row of zeros unless it has one or is too old to be wanted."""
+        if len(keys) == 1 and self.filled < len(self.index) and keys[0] > self.newest:
+            self.index[self.filled] = keys[0]  # the next minute of a tool that is watched
+            self.filled += 1
+            return
         newest = max(self.newest, int(keys[-1]))
         wanted = keys[keys > newest - self.keep]
         present = self.index[: self.filled]
@@ -75,6 +79,18 @@ class SortedRows:
             array[:left] = array[cut : self.filled].copy()
             array[left : self.filled] = 0
         self.filled = left
+
+    def halve(self, least: int) -> None:
+        """Give half of the rows' room back, the oldest rows with it, down to `least`."""
+        capacity = max(least, len(self.index) // 2)
+        if capacity >= len(self.index):
+            return
+        if self.filled > capacity:
+            self.forgotten = max(self.forgotten, int(self.index[self.filled - capacity - 1]))
+            self.drop_before(int(self.index[self.filled - capacity]))
+        before = self.size_bytes
+        self._resize(capacity)
+        self.budget.force(self.size_bytes - before)
 
     def _reserve(self, more: int, newest: int) -> None:
         if self.filled + more <= len(self.index):

@@ -12,16 +12,16 @@ from services.detector.core.kernels import absorb, errors, judge
 from services.detector.core.kernels.fold import MOMENTS
 from services.detector.core.metrics import HISTORY_MS, METRICS, MINUTE_MS, QUARTER_MS
 from services.detector.core.signal.pending import SLOTS
-from services.detector.core.state.budget import Budget
+from services.detector.core.state.budget import OBJECTS_BYTES, Budget
 from services.detector.core.state.calls import Calls
-from services.detector.core.state.histograms import Histograms
+from services.detector.core.state.histograms import FIRST_QUARTERS, Histograms
 from services.detector.core.state.rows import SortedRows
 from services.detector.core.state.signals import Signals
 from shared.batch import Series
 
 #: Minutes kept: a day and slack.
 MAX_MINUTES: Final = HISTORY_MS // MINUTE_MS + 96
-_FIRST_MINUTES: Final = 16
+_FIRST_MINUTES: Final = 4
 #: History is saved in chunks of this many minutes.
 CHUNK_MINUTES: Final = 30
 CHUNK_MS: Final = CHUNK_MINUTES * MINUTE_MS
@@ -105,6 +105,7 @@ class SeriesState:
         self.calls_total = 0
         self.dirty = True
         self.dirty_chunks: set[int] = set()
+        self.budget.force(OBJECTS_BYTES + self.size_bytes)
 
     @property
     def metrics(self) -> int:
@@ -212,6 +213,19 @@ class SeriesState:
         self.tracks = tracks
         self.budget.force(self.size_bytes - before)
 
+    def halve(self) -> int:
+        """Give half of the history's room back, its oldest part with it; how many bytes that were."""
+        before = self.size_bytes
+        self.calls.halve()
+        self.minutes.halve(_FIRST_MINUTES)
+        self.histograms.quarters.halve(FIRST_QUARTERS)
+        return before - self.size_bytes
+
+    def forget(self) -> None:
+        """Give all room back: the series goes."""
+        self.budget.force(-OBJECTS_BYTES - self.size_bytes)
+        self.signals.drop(self.row)
+
     def since(self) -> int:
         """From when on history is whole: the first call ever, or the first after what was forgotten."""
         forgotten = self.minutes.forgotten
@@ -237,10 +251,13 @@ class SeriesState:
         if self.metrics == 1 and len(x) > 1 and np.isfinite(x[1:]).any():
             self.widen()
         self.calls.make_room(len(ts))
-        minutes = np.unique(ts // MINUTE_MS)
+        minutes = _unique(ts // MINUTE_MS)
         self.minutes.make_room(minutes)
-        self.histograms.quarters.make_room(np.unique(minutes * MINUTE_MS // QUARTER_MS))
-        self.dirty_chunks.update((minutes // CHUNK_MINUTES).tolist())
+        self.histograms.quarters.make_room(_unique(minutes * MINUTE_MS // QUARTER_MS))
+        if len(minutes) == 1:
+            self.dirty_chunks.add(int(minutes[0]) // CHUNK_MINUTES)
+        else:
+            self.dirty_chunks.update((minutes // CHUNK_MINUTES).tolist())
         self.signals.claim(self.row, minutes.tolist())
         hour = int(minutes[-1]) * MINUTE_MS // HOUR_MS
         if hour != self.hour:
@@ -249,3 +266,8 @@ class SeriesState:
             finite = x[metric][np.isfinite(x[metric])]
             if len(finite):
                 self.histograms.make_bins(metric, float(finite.min()), float(finite.max()))
+
+
+def _unique(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The keys ascending, each once; mostly there is but one."""
+    return keys[:1] if keys[0] == keys[-1] and (len(keys) < 3 or not (keys != keys[0]).any()) else np.unique(keys)

@@ -17,6 +17,7 @@ from services.detector.core.signal.pending import MINUTE, SLOTS, WIDTH
 from services.detector.core.state.budget import Budget
 
 Float64 = NDArray[np.float64]
+Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
 #: Minutes that stay open for late calls.
@@ -26,6 +27,9 @@ SILENT_MINUTES: Final = 10
 #: Arrays grow by half; what is not used yet is not touched and takes no memory.
 _GROWTH: Final = 1.5
 _FIRST_ROWS: Final = 2
+#: Bytes of a series, and of each of its signals.
+_SERIES_BYTES: Final = 8 * (minutes.HEADS + SLOTS * WIDTH + SIGNALS)
+_SIGNAL_BYTES: Final = 4 * scorer.SIZE + 8 * course.SIZE + 8
 #: Time and points of an hour after which it is known what is usual in it.
 _DAY_S: Final = 86_400.0
 _SEASON_POINTS: Final = 20.0
@@ -50,7 +54,7 @@ class Signals:
         self.heads: Int64 = np.zeros((0, minutes.HEADS), np.int64)
         self.pending: Float64 = np.zeros((0, SLOTS, WIDTH))
         self.places: Int64 = np.zeros((0, SIGNALS), np.int64)
-        self.states: Float64 = np.zeros((0, scorer.SIZE))
+        self.states: Float32 = np.zeros((0, scorer.SIZE), np.float32)
         self.tracks: Float64 = np.zeros((0, course.SIZE))
         #: `minutes.USED` and `minutes.SPARE`; the rows of states that were given back.
         self.counts: Int64 = np.zeros(2, np.int64)
@@ -65,11 +69,12 @@ class Signals:
     @property
     def size_bytes(self) -> int:
         """Bytes in use."""
-        of_series = minutes.HEADS * 8 + SLOTS * WIDTH * 8 + SIGNALS * 8
-        return self.rows * of_series + int(self.counts[minutes.USED]) * (scorer.SIZE + course.SIZE + 1) * 8
+        used = int(self.counts[minutes.USED] - self.counts[minutes.SPARE])
+        return (self.rows - len(self._free)) * _SERIES_BYTES + used * _SIGNAL_BYTES
 
     def add(self) -> int:
         """A row for a new series."""
+        self.budget.force(_SERIES_BYTES)
         if self._free:
             return self._free.pop()
         if self.rows == len(self.heads):
@@ -86,6 +91,8 @@ class Signals:
             self.states[place], self.tracks[place] = 0.0, 0.0
             self.spare[self.counts[minutes.SPARE]] = place
             self.counts[minutes.SPARE] += 1
+            self.budget.force(-_SIGNAL_BYTES)
+        self.budget.force(-_SERIES_BYTES)
         self.places[row], self.heads[row], self.pending[row] = -1, -1, 0.0
         self._free.append(row)
 
@@ -112,7 +119,7 @@ class Signals:
         found, self.found = self.found, []
         return found
 
-    def signal(self, row: int, number: int) -> tuple[Float64, Float64] | None:
+    def signal(self, row: int, number: int) -> tuple[Float32, Float64] | None:
         """State and track of a signal, views for now; None when it was never measured."""
         place = int(self.places[row, number])
         return None if place < 0 else (self.states[place], self.tracks[place])
@@ -159,17 +166,19 @@ class Signals:
         """Put a series' minutes under way back."""
         self.heads[row], self.pending[row] = heads, pending
 
-    def restore(self, row: int, has: list[int], states: Float64, tracks: Float64) -> None:
+    def restore(self, row: int, has: list[int], states: Float32, tracks: Float64) -> None:
         """Put back the signals that a series has."""
         for number, state, track in zip(has, states, tracks, strict=True):
             if self.counts[minutes.USED] == len(self.states):
                 self._grow_states()
             place = int(self.counts[minutes.USED])
             self.counts[minutes.USED] += 1
+            self.budget.force(_SIGNAL_BYTES)
             self.places[row, number] = place
             self.states[place], self.tracks[place] = state, track
 
     def _close(self, first: int, end: int, until: int, silent_until: int) -> None:
+        before = int(self.counts[minutes.USED] - self.counts[minutes.SPARE])
         while first < end:
             found, first, more = minutes.close(
                 first,
@@ -189,6 +198,8 @@ class Signals:
             self.found += [Point(int(o[0]), int(o[1]), float(o[2]), o[3:].copy()) for o in self._out[:found]]
             if more:
                 self._grow_states()
+        made = int(self.counts[minutes.USED] - self.counts[minutes.SPARE]) - before
+        self.budget.force(made * _SIGNAL_BYTES)
 
     def _grow_states(self) -> None:
         capacity = max(SIGNALS, int(len(self.states) * _GROWTH) + 1)
