@@ -317,6 +317,70 @@ def test_full_detail_is_in_the_anomalies_text_too_with_advice_and_evidence():
     assert "second" not in call(backends, "detect_anomalies").content[0].text
 
 
+INCIDENT = {
+    "id": "incident-20251031-1f3a",
+    "cause": "memory of “search” rose since 12:02Z, 6 min before its calls became slow",
+    "confidence": 0.72,
+    "members": 5,
+    "since": NOW_MS - HOUR_MS,
+    "until": None,
+    "servers": ["docs"],
+}
+
+
+def of_incidents(incidents: list[dict[str, object]], **more: object) -> FakeBackends:
+    cause = {"sentence": INCIDENT["cause"], "confidence": 0.72, "anomaly": "anomaly-2", "kind": "resource_spike"}
+    told = {
+        "summary": "“get_issue” of “github” became slow",
+        "incident": {"id": INCIDENT["id"], "role": "effect", "members": 5, "servers": 1, "likelyCause": cause},
+    }
+    one = {**anomaly(), **told, "explanation": {"part": "calls", "chart": ["  █"]}}
+    one["details"] = {**one["details"], "direction": "above"}
+    summary = {"total": 1, "bySeverity": {}, "byType": {}, "incidents": incidents, **more}
+    return FakeBackends(detector__anomalies={"anomalies": [one], "summary": summary, "coverage": {}})
+
+
+def test_an_anomaly_is_told_with_its_sentence_and_incident():
+    result = call(of_incidents([INCIDENT]), "detect_anomalies")
+    (one,) = result.structured_content["anomalies"]
+    assert one["id"] == "anomaly-1"
+    assert one["summary"] == "“get_issue” of “github” became slow"
+    assert one["incident"] == {"id": "incident-20251031-1f3a", "role": "effect"}
+    assert one["details"]["direction"] == "above"
+    assert "explanation" not in one
+    (incident,) = result.structured_content["summary"]["incidents"]
+    assert (incident["members"], incident["since"], incident["until"]) == (5, "2025-10-31T12:00:00.000Z", None)
+    text = result.content[0].text
+    assert "incident-20251031-1f3a: 5 anomalies of docs since 2025-10-31T12:00Z; likely cause (0.72): memory of" in text
+
+
+def test_full_detail_passes_the_explanation_and_the_likely_cause_on():
+    (one,) = call(of_incidents([INCIDENT]), "detect_anomalies", {"detail": "full"}).structured_content["anomalies"]
+    assert one["explanation"] == {"part": "calls", "chart": ["  █"]}
+    assert one["incident"]["likelyCause"]["confidence"] == 0.72
+
+
+def test_an_incident_of_one_anomaly_without_a_cause_is_not_spoken_of():
+    alone = {**INCIDENT, "members": 1, "cause": None, "confidence": None}
+    assert "What belongs together" not in call(of_incidents([alone]), "detect_anomalies").content[0].text
+
+
+def test_many_incidents_with_long_hostile_names_stay_small():
+    wide = {**INCIDENT, "cause": HOSTILE * 60, "servers": [HOSTILE * 9 + str(n) for n in range(100)]}
+    result = call(of_incidents([wide] * 40), "detect_anomalies")
+    assert len(result.structured_content["summary"]["incidents"]) == 3
+    assert len(result.structured_content["summary"]["incidents"][0]["servers"]) == 6
+    assert size_of(result) < MAX_DEFAULT_CHARS
+    assert "\x1b" not in result.content[0].text
+
+
+def test_a_named_method_that_finds_nothing_says_what_auto_finds():
+    nothing = {"anomalies": [], "summary": {"total": 0, "bySeverity": {}, "byType": {}, "autoFinds": 3}}
+    result = call(FakeBackends(detector__anomalies=nothing), "detect_anomalies", {"method": "z-score"})
+    assert result.structured_content["summary"]["autoFinds"] == 3
+    assert "The method auto finds 3 anomalies in it." in result.content[0].text
+
+
 # thresholds and alerts
 
 

@@ -14,6 +14,7 @@ from services.gateway.core.shaping import (
     COMPACT_TEXT_CHARS,
     FULL_BUDGET_CHARS,
     FULL_TABLE_CHARS,
+    TABLE_NAME_CHARS,
     Answer,
     Data,
     counted,
@@ -44,9 +45,12 @@ _COMPACT_DETAILS: Final = (
     "unit",
     "direction",
 )
-#: Characters of an anomaly's sentence and of an incident's cause; incidents that a default answer names.
+#: Characters of an anomaly's sentence and of an incident's cause; the latter in a default answer; incidents that it names,
+#: and servers of each.
 SENTENCE_CHARS: Final = 400
+CAUSE_CHARS: Final = 200
 COMPACT_INCIDENTS: Final = 3
+NAMED_SERVERS: Final = 5
 
 
 def anomalies_request(arguments: DetectAnomalies, found: Range) -> Data:
@@ -127,12 +131,17 @@ def _summary(raw: object, rows: list[Data], incidents: int | None) -> Data:
         summary["autoFinds"] = found["autoFinds"]
     if isinstance(found.get("incidents"), list):
         known = [one for one in found["incidents"] if isinstance(one, dict)]
-        summary["incidents"] = [_incident(one) for one in known[:incidents]]
+        summary["incidents"] = [
+            _incident(one, SENTENCE_CHARS if incidents is None else CAUSE_CHARS) for one in known[:incidents]
+        ]
     return summary
 
 
-def _incident(raw: Data) -> Data:
-    told: Data = harmless(raw, SENTENCE_CHARS)
+def _incident(raw: Data, cause_chars: int) -> Data:
+    told: Data = harmless({**raw, "servers": []}, cause_chars)
+    servers = raw.get("servers")
+    known = [shown(str(server), TABLE_NAME_CHARS) for server in servers] if isinstance(servers, list) else []
+    told["servers"] = known[:NAMED_SERVERS] + (["…"] if len(known) > NAMED_SERVERS else [])
     return told | {name: when(raw[name]) for name in ("since", "until") if name in raw}
 
 
@@ -204,7 +213,7 @@ def _incidents(summary: Data) -> str:
         members, cause = _whole(one.get("members")), one.get("cause")
         if members < 2 and not cause:
             continue
-        servers = ", ".join(str(server) for server in (one.get("servers") or [])[:COMPACT_INCIDENTS])
+        servers = ", ".join(str(server) for server in one.get("servers") or [])
         told = f"; likely cause ({printed(one.get('confidence'))}): {cause}" if cause else "; no cause stands out"
         since = str(one.get("since"))[:16]
         lines.append(f"{one.get('id')}: {counted(members, 'anomaly', 'anomalies')} of {servers} since {since}Z{told}")
