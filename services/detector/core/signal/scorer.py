@@ -59,7 +59,8 @@ PREVIOUS, BEFORE, MIDDLE, FAST, OFF = range(12, 17)
 RECORD_HOLD, FAR_HOLD, PACE = range(17, 20)
 #: The latest step and pace for which was reckoned what fades in a step: six factors; and how much the long times stretch.
 STEP, STEP_PACE, FADING, STRETCH = 20, 21, 22, 28
-#: Three places each, low to high sensitivity: ln of the limit of CLOSENESS, and when it was last passed, s.
+#: Three places each, low to high sensitivity: ln of the limit of CLOSENESS, of low and medium how far it is above that of the
+#: more sensitive one, which learns of a tail much sooner; and when it was last passed, s.
 LIMIT, PASSED_S = 29, 32
 #: Of each part: its stream's mean, variance, highest and lowest value, and the mean of what the part says.
 STREAM: Final = 35
@@ -137,10 +138,10 @@ _ENDLESS_S = 1e15
 _CAP_COUNT = 1e9
 _LEVELS = 3
 _RATES = (LIMITS["low"], LIMITS["medium"], LIMITS["high"])
-#: Limits at first, as CLOSENESS, and how much ln of one rises when it is passed.
-_FIRST_LIMITS = (math.log(5.0), math.log(2.5), math.log(1.2))
+#: Limits at first, the least and highest that each may be, and how much one rises when it is passed.
+_FIRST_LIMITS = (0.45, 0.9, 0.18)
 _GAIN = (0.3, 0.3, 0.2)
-_LEAST_LIMIT = math.log(0.2)
+_LEAST_LIMIT = (0.02, 0.02, math.log(0.2))
 _MOST_LIMIT = math.log(30.0)
 #: Passings no further apart are one.
 _APART_S = _HOUR_S
@@ -189,22 +190,19 @@ def control(closeness: float, t_s: float, state: Row) -> float:
     distance = math.log(max(closeness, 1e-3))
     p, above, chance = 0.0, 0.0, 0.0
     for level in range(_LEVELS - 1, -1, -1):
-        # From high to low sensitivity: a limit is never below that of a more sensitive setting.
-        limit, rate = state[LIMIT + level], _RATES[level]
-        if level == _LEVELS - 1:
-            if distance < limit:
+        limit, rate = above + state[LIMIT + level], _RATES[level]
+        if p == 0.0 and distance < limit:
+            if level == _LEVELS - 1:
                 p = rate ** max(0.0, (distance - _UNUSUAL_ENOUGH) / (limit - _UNUSUAL_ENOUGH))
-        else:
-            limit = max(limit, above + 0.02)
-            if p == 0.0 and distance < limit:
+            else:
                 p = chance * (rate / chance) ** ((distance - above) / (limit - above))
         above, chance = limit, rate
         if distance >= limit:
             if t_s - state[PASSED_S + level] >= _APART_S:
-                state[LIMIT + level] = min(limit + _GAIN[level], _MOST_LIMIT)
+                state[LIMIT + level] = min(state[LIMIT + level] + _GAIN[level], _MOST_LIMIT)
             state[PASSED_S + level] = t_s
         else:
-            state[LIMIT + level] = max(state[LIMIT + level] - _GAIN[level] * rate * looks, _LEAST_LIMIT)
+            state[LIMIT + level] = max(state[LIMIT + level] - _GAIN[level] * rate * looks, _LEAST_LIMIT[level])
     if p == 0.0:
         p = chance * math.exp(-2.0 * (distance - above))
     return min(max(p, 1e-12), 1.0)

@@ -110,25 +110,27 @@ class HourOfDay:
 
 @dataclass
 class Limit:
-    """Of one sensitivity: the logarithm of the closeness that alarms, moved so that it is passed at its rate."""
+    """Of one sensitivity: how far the logarithm of the closeness that alarms is above that of the more sensitive one, of the most
+    sensitive that logarithm; moved so that it is passed at its rate.
+    """
 
     rate: float
     gain: float
     value: float
+    least: float
     passed_s: float = -math.inf
 
-    def move(self, passed: bool, reached: float, t_s: float, looks: float) -> None:
-        """`reached`: the limit compared with, which is at least the more sensitive one's."""
+    def move(self, passed: bool, t_s: float, looks: float) -> None:
         if not passed:
-            self.value = max(self.value - self.gain * self.rate * looks, s._LEAST_LIMIT)
+            self.value = max(self.value - self.gain * self.rate * looks, self.least)
             return
         if t_s - self.passed_s >= s._APART_S:
-            self.value = min(reached + self.gain, s._MOST_LIMIT)
+            self.value = min(self.value + self.gain, s._MOST_LIMIT)
         self.passed_s = t_s
 
 
 def _limits() -> list[Limit]:
-    return [Limit(*each) for each in zip(s._RATES, s._GAIN, s._FIRST_LIMITS, strict=True)]
+    return [Limit(*each) for each in zip(s._RATES, s._GAIN, s._FIRST_LIMITS, s._LEAST_LIMIT, strict=True)]
 
 
 @dataclass
@@ -264,14 +266,12 @@ class Twin:
     def _tail_p(self, closeness: float, t_s: float, looks: float) -> float:
         """Compare with the limits, from the most sensitive on, and move them."""
         distance = math.log(max(closeness, 1e-3))
-        below, chance, p = s._UNUSUAL_ENOUGH, 1.0, 0.0
+        below, chance, p, reached = s._UNUSUAL_ENOUGH, 1.0, 0.0, 0.0
         for limit in reversed(self.limits):
-            most_sensitive = limit is self.limits[-1]
-            reached = limit.value if most_sensitive else max(limit.value, below + 0.02)
+            reached += limit.value
             if not p and distance < reached:
-                way = (distance - below) / (reached - below)
-                p = chance * (limit.rate / chance) ** (max(0.0, way) if most_sensitive else way)
-            limit.move(distance >= reached, reached, t_s, looks)
+                p = chance * (limit.rate / chance) ** max(0.0, (distance - below) / (reached - below))
+            limit.move(distance >= reached, t_s, looks)
             below, chance = reached, limit.rate
         if not p:
             p = chance * math.exp(-2.0 * (distance - below))
