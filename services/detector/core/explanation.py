@@ -151,6 +151,7 @@ def explanation(
         "tailProbability": known.get("tailP"),
         "tailPer": known.get("per"),
         "chance": _chance(known),
+        "surer": known.get("surer") if known.get("surer") in MEANINGS else None,
         "confidence": event.confidence,
         "timeline": {
             "start": iso(event.start_ms),

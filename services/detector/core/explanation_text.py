@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from services.detector.core.events import Event
+from services.detector.core.firing import MEANINGS
 from services.detector.core.narrative import summary
 from services.detector.core.words import WORDS, brief, counted, lead, measured, plain_type, quoted
 from shared.names import shown
@@ -64,6 +65,10 @@ def _parts(event: Event, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _how_sure(found: dict[str, Any]) -> str:
     chance = f"; by chance {found['chance']}" if found["chance"] else ""
+    if found["surer"]:
+        return (
+            f"confidence {found['confidence']:.4g} by {found['surer']} ({MEANINGS[found['surer']]}), which found it too"
+        )
     return f"confidence {found['confidence']:.4g}{chance}"
 
 

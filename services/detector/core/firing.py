@@ -27,6 +27,7 @@ MEANINGS: Final = {
     "novelty": "a course that was not seen before",
     "hour": "values far off what is usual at this hour of the day",
     "season": "a level that is not what is usual at this hour of the day",
+    "rank-shift": "the recent calls lie higher than those before (rank test)",
     "median-shift": "the recent calls' median against that of the calls before (sign test)",
     "theil-sen": "robust slope of memory (Theil–Sen, Mann–Kendall)",
     "pace": "calls of half an hour against the half hours before",
@@ -65,6 +66,12 @@ def note_baseline(event: Event, series: SeriesState) -> None:
         _note(event, {"baselineCalls": calls, "baselineSinceMs": max(series.since(), event.start_ms - HISTORY_MS)})
 
 
+def note_surer(event: Event, again: Event) -> None:
+    """Keep that another part has found it too, and is surer."""
+    if again.confidence > event.confidence and part_of(again) != part_of(event):
+        _note(event, {"surer": part_of(again)})
+
+
 def part_of(event: Event) -> str:
     """The part's name, also for an event that was found before it was noted."""
     fired = event.evidence.get("fired")
@@ -77,7 +84,7 @@ def part_of(event: Event) -> str:
 
 
 def _note(event: Event, now: dict[str, Any]) -> None:
-    """`fired` in its evidence: {part, bands?: {sensitivity: upper limit}, tailP?, per?, baselineCalls?, baselineSinceMs?}."""
+    """`fired` in its evidence: {part, surer?, bands?: {sensitivity: limit}, tailP?, per?, baselineCalls?, baselineSinceMs?}."""
     kept = event.evidence.get("fired")
     before = kept if isinstance(kept, dict) else {}
     seldom = [p for p in (before.get("tailP"), now.get("tailP")) if isinstance(p, int | float)]

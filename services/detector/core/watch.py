@@ -16,7 +16,7 @@ from services.detector.core.events import SEVERITIES, Book, Event
 from services.detector.core.evidence import Evidence, gather
 from services.detector.core.explain import recommendations
 from services.detector.core.findings import Finding
-from services.detector.core.firing import note_baseline
+from services.detector.core.firing import note_baseline, note_surer
 from services.detector.core.incidents import Incidents
 from services.detector.core.kernels import judge
 from services.detector.core.messages import Messages
@@ -276,6 +276,7 @@ class Watch:
         if event.level >= again.level and event.confidence >= again.confidence:
             return False
         event.level = max(event.level, again.level)
+        note_surer(event, again)
         event.confidence = max(event.confidence, again.confidence)
         self.book.dirty.add(event.id)
         self._write(event)

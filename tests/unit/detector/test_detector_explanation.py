@@ -15,7 +15,7 @@ from services.detector.core.events import Event, from_record, to_record
 from services.detector.core.explain import anomaly
 from services.detector.core.explanation import asked_for, explanation, finite, window
 from services.detector.core.explanation_text import lines
-from services.detector.core.firing import MEANINGS
+from services.detector.core.firing import MEANINGS, note_surer
 from services.detector.core.metrics import METHODS
 from services.detector.core.narrative import summary
 from services.detector.core.remarks import whole
@@ -123,6 +123,19 @@ def test_an_event_found_before_anything_was_noted_is_explained_too() -> None:
     assert summary(event)
 
 
+def test_the_part_that_is_surer_is_said() -> None:
+    _, event = slow_watch()
+    event.confidence, again = (
+        0.8,
+        from_record(to_record(event) | {"method": "median-shift", "confidence": 0.99, "evidence": {}}),
+    )
+    note_surer(event, again)
+    event.confidence = 0.99
+    found = explanation(event, None)
+    assert (found["part"], found["surer"]) == ("calls", "median-shift")
+    assert "confidence 0.99 by median-shift" in " ".join(lines(event, found, 200))
+
+
 def test_an_event_of_a_server_is_told_as_one() -> None:
     _, event = slow_watch()
     event.type, event.metric, event.unit, event.found_as = (
@@ -155,7 +168,7 @@ def test_points_are_numbers_with_times_and_not_too_many() -> None:
 
 
 def test_every_part_of_the_detector_has_a_meaning() -> None:
-    for part in (*PARTS, *METHODS[1:], "calls", "errors", "median-shift", "theil-sen", "pace"):
+    for part in (*PARTS, *METHODS[1:], "calls", "errors", "rank-shift", "median-shift", "theil-sen", "pace"):
         assert MEANINGS[part]
 
 
