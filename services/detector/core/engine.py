@@ -98,6 +98,8 @@ class Engine:
             return happenings
         calls, ends = sort_batch(batch)
         self._work.fit(int(np.diff(ends, prepend=0).max()))
+        if any(key not in self.series for key in batch.dictionary):
+            self._begin_new(batch, calls, ends)
         first = 0
         watched: list[SeriesState | None] = [None] * len(batch.dictionary)
         rates = np.zeros(len(batch.dictionary))
@@ -172,6 +174,15 @@ class Engine:
             happenings.append(Happening(series, -1, kind, series.run.copy()))
         series.dirty = series.dirty or bool(happenings)
         return happenings
+
+    def _begin_new(self, batch: Batch, calls: SortedCalls, ends: NDArray[np.int64]) -> None:
+        """Begin all new series of a batch, so that what they take is known before the histories of the first of them grow."""
+        for key, first, end in zip(batch.dictionary, [0, *ends.tolist()], ends.tolist(), strict=False):
+            if end > first and key not in self.series and OVERFLOW_NAME not in key:
+                measured = len(calls.x) > 1 and bool(np.isfinite(calls.x[1:, first:end]).any())
+                series = self._new(key, int(calls.ts[first:end].max()))
+                if series is not None and measured:
+                    series.widen()
 
     def _new(self, key: Series, ts_ms: int) -> SeriesState | None:
         if len(self.series) >= self.max_series and not self._evict(ts_ms):

@@ -66,7 +66,8 @@ class Servers:
 
     def adopt(self, server: str, row: NDArray[np.float64]) -> None:
         """Put a restored row in its place."""
-        self.rows[self._number(server)] = row
+        number = self._number(server)  # may give `rows` another array
+        self.rows[number] = row
 
     def judge(self, batch: Batch, series: Sequence[SeriesState | None], rates: NDArray[np.float64]) -> None:
         """Judge the calls of a batch that its tools have absorbed: `series` and `rates`, the usual ones before it, by code."""
