@@ -51,6 +51,7 @@ class Intake:
         self._write = router(context, data.endpoint("ingest.write"), receive_hwm=RECEIVE_HWM)
         for socket in (self._push, self._write):
             self._service.watch(socket, ready)
+            self._service.guard.add(socket)
 
     def receive(self) -> list[Message]:
         """All writes that wait on both sockets, as far as one commit takes them. Requests are answered."""

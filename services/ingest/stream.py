@@ -28,6 +28,7 @@ class Stream:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, STREAM_HWM)
         self._socket.bind(service.data.endpoint("stream"))
+        service.guard.add(self._socket)
 
     def entries(self, bodies: list[bytes], committed_ms: int, view_seq: int) -> None:
         """The journal's last entries."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import resource
 import signal
 import socket as stdlib_socket
 import sys
@@ -27,6 +26,7 @@ from perfmon import __version__
 from perfmon.paths import DataDirectory, UnsafeDirectory, resolve_data_directory
 from perfmon.wire import PROTOCOL_MAJOR, PROTOCOL_MINOR
 from shared.rpc import RpcServer, router
+from shared.runtime.descriptors import ConnectionGuard, allow_descriptors, count_open, limit
 from shared.runtime.locks import LockHeld, ServiceLock
 from shared.runtime.logs import configure_logging
 from shared.runtime.parent import ParentWatch
@@ -44,10 +44,6 @@ LOCK_LOG_S: Final = 10.0
 BACKGROUND_NICENESS: Final = 5
 #: Services that are waited for with every call.
 FOREGROUND: Final = frozenset({"ingest", "gateway"})
-
-#: Files and connections a process may hold, where the system allows it: each producer on this machine is one, and ZeroMQ aborts a
-#: process that has none left for the next.
-DESCRIPTORS: Final = 65_536
 
 #: Allocations between two looks for reference cycles.
 GC_ALLOCATIONS: Final = 20_000
@@ -82,6 +78,8 @@ class Service:
             end.setblocking(False)
         self._callbacks[self._wake_out.fileno()] = self._woken
         self._poller.register(self._wake_out.fileno(), zmq.POLLIN)
+        #: Sockets whose connections are counted against the limit on descriptors.
+        self.guard = ConnectionGuard(self.after)
         self.rpc = RpcServer(self.call_soon)
         self.rpc.register("ping", self._ping)
         self.rpc.register("stats", lambda _: self.figures())
@@ -90,6 +88,7 @@ class Service:
         """Bind the query socket (named as the service unless told otherwise) and answer it from the loop."""
         socket = router(self.context, self.data.endpoint(endpoint_name or self.name))
         self.watch(socket, lambda: self.rpc.drain(socket))
+        self.guard.add(socket)
         self.on_stop(lambda: socket.close(linger=0))
         return socket
 
@@ -136,6 +135,9 @@ class Service:
             "requests_total": self.rpc.requests_total,
             "refused_total": self.rpc.refused_total,
             "failed_total": self.rpc.failed_total,
+            "descriptors": count_open(),
+            "descriptorLimit": limit(),
+            "connection_cuts_total": self.guard.cut_total,
             **{name: read() for name, read in self.stats.items()},
         }
 
@@ -143,6 +145,7 @@ class Service:
         """Turn the loop until told to stop; 0. Whatever is raised in a callback ends the process: supervisord restarts it."""
         parent = ParentWatch()
         self.every(PARENT_CHECK_S, lambda: self.stop() if parent.orphaned() else None)
+        self.guard.start()
         try:
             while not self._stopping:
                 self._turn()
@@ -173,6 +176,7 @@ class Service:
         return max(0, int((due - time.monotonic()) * 1000) + 1)
 
     def _end(self) -> None:
+        self.guard.stop()
         for callback in reversed(self._stops):
             try:
                 callback()
@@ -230,7 +234,7 @@ def main(name: str, build: Callable[[Service], None]) -> int:
         return EXIT_CONFIGURATION
     if lock is None:
         return 0
-    _allow_descriptors()
+    allow_descriptors()
     service = Service(name, data, settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
@@ -248,15 +252,6 @@ def main(name: str, build: Callable[[Service], None]) -> int:
     sys.stderr.flush()
     # Worker threads may still hold a query; the state is on disk, so nothing is worth waiting for.
     os._exit(code)
-
-
-def _allow_descriptors() -> None:
-    """Raise the limit on open descriptors, which is 1,024 by default, as far as it goes without asking."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):  # some systems allow less than they say
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _collect_seldom() -> None:

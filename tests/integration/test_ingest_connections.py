@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,14 @@ from tests.kit.measure import descriptors, resident_mb
 from tests.kit.zmtp import GREETING, Raw
 
 pytestmark = pytest.mark.pipeline
+
+#: Runs an ingest that looks at its descriptors in every turn of its loop.
+QUICK_TO_LOOK = """
+import runpy
+from shared.runtime import descriptors
+descriptors.LOOK_S = descriptors.LOOK_SOON_S = 0.0
+runpy.run_module("services.ingest", run_name="__main__")
+"""
 
 SOCKETS = ("ingest.write", "ingest.push", "stream")
 
@@ -177,6 +186,36 @@ def test_connections_that_come_and_go_leave_nothing_open(ingest: ServiceProcess,
         with Raw(data.endpoint("ingest.write")) as short:
             short.send(GREETING[: os.urandom(1)[0] % 64])
     eventually(lambda: descriptors(ingest.pid) <= before + 2, "they are closed")
+
+
+def test_a_flood_beyond_the_limit_of_descriptors_ends_nothing(data: DataDirectory) -> None:
+    own = DataDirectory(data.root.parent / "few")
+    own.create()
+    few = ServiceProcess(
+        "ingest",
+        own,
+        command=(sys.executable, "-c", QUICK_TO_LOOK),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300)),
+    )
+    flood = []
+    try:
+        few.wait_ready()
+        assert few.stats()["descriptorLimit"] == 300
+        while "too_many_connections" not in few.log_text():
+            flood.append(Raw(own.endpoint("stream")))
+            few.call("ping")  # its loop turns
+            assert len(flood) < 290
+        for connection in flood:
+            assert connection.closed_by_peer()
+        with Writer(own) as writer:
+            assert writer.write(row())["stored"] == 1
+        assert few.stats()["connection_cuts_total"] == 1
+        assert few.process.poll() is None
+    finally:
+        for connection in flood:
+            connection.close()
+        few.clean_up()
+        shutil.rmtree(own.runtime, ignore_errors=True)
 
 
 def test_more_connections_than_the_usual_limit_of_descriptors_are_held(
