@@ -6,11 +6,11 @@ Nothing is sent in clear over a network, and nothing into a directory that someb
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import urlsplit
 
 from perfmon.paths import resolve_data_directory
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 #: Environment variables of a producer off the machine; see `perfmon keys add`.
 ENDPOINT_VARIABLE: Final = "PERFMON_INGEST_ENDPOINT"
 KEYS_VARIABLE: Final = "PERFMON_CURVE_KEYS"
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+#: The longest path of a socket (`sun_path` of Linux, without its end).
+MAX_PATH_BYTES: Final = 107
+
+_TCP = re.compile(r"tcp://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9._-]+)?\]):([0-9]{1,5})")
 
 
 class Address(NamedTuple):
@@ -78,6 +81,20 @@ def _named(endpoint: str | None, key_file: str | os.PathLike[str] | None) -> Add
         raise ValueError(
             f"no endpoint: name one with endpoint= or {ENDPOINT_VARIABLE}; the key file {key_file} has none"
         )
-    if found is None and endpoint.startswith("tcp://") and urlsplit(endpoint).hostname not in _LOOPBACK:
-        raise ValueError(f"{endpoint} is off this machine: name a key file with keys= or {KEYS_VARIABLE}")
+    _check_form(endpoint)
+    if found is None and endpoint.startswith("tcp://"):
+        raise ValueError(f"{endpoint} is reached with keys alone: name a key file with keys= or {KEYS_VARIABLE}")
     return Address(endpoint, found)
+
+
+def _check_form(endpoint: str) -> None:
+    """Raises: ValueError when it is no endpoint that could be connected to."""
+    path = endpoint.removeprefix("ipc://")
+    if path != endpoint:
+        if 0 < len(os.fsencode(path)) <= MAX_PATH_BYTES and "\0" not in path:
+            return
+        raise ValueError(f"{endpoint!r:.200} is no endpoint: a socket's path has 1 to {MAX_PATH_BYTES} bytes")
+    tcp = _TCP.fullmatch(endpoint)
+    if tcp is None or not 0 < int(tcp[1]) < 65_536:
+        meant = f"; did you mean tcp://{endpoint}?" if _TCP.fullmatch(f"tcp://{endpoint}") else ""
+        raise ValueError(f"{endpoint!r:.200} is no endpoint: tcp://HOST:PORT or ipc:///PATH{meant}")

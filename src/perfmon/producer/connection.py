@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from perfmon.producer.address import Address
 from perfmon.wire.limits import MAX_FRAME_BYTES
@@ -25,14 +26,27 @@ HEARTBEAT_TIMEOUT_MS: Final = 6_000
 PUSH_HWM: Final = 32
 #: How long a closing fire-and-forget socket may take to get its last messages out.
 PUSH_LINGER_MS: Final = 1_000
+#: What is said of a handshake that failed; without detail: the other end hung up, as it does on a wrong `serverKey`.
+_FAILED: Final = {
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "keys_refused",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "handshake_failed",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "handshake_failed",
+}
+_EVENTS: Final = zmq.EVENT_DISCONNECTED | sum(_FAILED)
 
 
 class Connection:
-    """A DEALER that is told when its peer is gone, or a PUSH that need not know."""
+    """A DEALER that is told when its peer is gone, or a PUSH that need not know.
+
+    refused: whether it ended before anything was heard on it; `failure` says why, if libzmq knows.
+    """
 
     def __init__(self, socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes] | None) -> None:
         self._socket = socket
         self._monitor = monitor
+        self._lost = False
+        self._heard = False
+        self.failure: str | None = None
 
     def takes(self) -> bool:
         """Whether there is a peer, and room for a message."""
@@ -49,11 +63,21 @@ class Connection:
     def frames(self) -> Iterator[bytes]:
         """What has come in."""
         while self._monitor is not None and _events(self._socket) & zmq.POLLIN:
+            self._heard = True
             yield self._socket.recv_multipart(zmq.NOBLOCK)[-1]
 
     def lost(self) -> bool:
-        """Whether the peer went away."""
-        return self._monitor is not None and bool(_events(self._monitor) & zmq.POLLIN)
+        """Whether the peer went away, or would not have us."""
+        while self._monitor is not None and _events(self._monitor) & zmq.POLLIN:
+            self._lost = True
+            event = recv_monitor_message(self._monitor)["event"]
+            self.failure = self.failure or _FAILED.get(zmq.Event(event))
+        return self._lost
+
+    @property
+    def refused(self) -> bool:
+        """As far as `lost` and `frames` have seen; also once it is closed."""
+        return self._lost and not self._heard
 
     def wait(self, wait_ms: float, *, for_room: bool = False) -> None:
         """Until something comes in, the peer goes away, or there is room; at most so long."""
@@ -81,7 +105,7 @@ def connected(context: zmq.Context[Any], address: Address, *, acks: bool) -> Ite
         if not acks:
             socket.setsockopt(zmq.SNDHWM, PUSH_HWM)
         if acks:
-            monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            monitor = socket.get_monitor_socket(_EVENTS)
         if address.keys is not None:
             socket.setsockopt(zmq.CURVE_SERVERKEY, address.keys.server_key.encode())
             socket.setsockopt(zmq.CURVE_PUBLICKEY, address.keys.public_key.encode())

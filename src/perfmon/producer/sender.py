@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from perfmon.producer.address import Locate
 from perfmon.producer.buffer import Buffer
 from perfmon.producer.connection import PUSH_LINGER_MS, Connection, connected
 from perfmon.producer.delivery import Delivery, Verdict
+from perfmon.producer.failures import Failures
 from perfmon.producer.messages import build_message
 from perfmon.wire import CREDIT_PROBE_S, WireError, unpack_envelope
 
@@ -37,6 +39,9 @@ LOOK_AGAIN_S: Final = 0.5
 JOIN_MARGIN_S: Final = 0.5
 #: Pause after a failure of our own code.
 FAILURE_PAUSE_S: Final = 1.0
+#: Pause before the next connection when the last ended without a word; doubled each time up to the limit.
+REFUSED_PAUSE_S: Final = 0.1
+MAX_REFUSED_PAUSE_S: Final = 5.0
 
 _log = logging.getLogger("perfmon.producer")
 
@@ -75,6 +80,8 @@ class Sender:
         self._stop_by_s = float("inf")
         self._grace_s: float | None = None
         self._taken_s = self._loaded_s = 0.0
+        self._refusals = 0  # connections in a row that ended without a word
+        self._failures = Failures()
         self.producer_id = self._new_producer_id()
 
     @property
@@ -132,10 +139,10 @@ class Sender:
                 try:
                     self._deliver(context, delivery)
                 except Exception as error:  # noqa: BLE001 - the top of the loop: a host never sees our bug
-                    _log.exception("delivery failed")
+                    self._tell(error)
                     delivery.give_up()
                     self._buffer.reject_in_flight(f"internal: {type(error).__name__}")
-                    self._stopping.wait(FAILURE_PAUSE_S)
+                    self._pause(FAILURE_PAUSE_S)
         finally:
             context.term()
 
@@ -155,23 +162,30 @@ class Sender:
         if address is None:
             self._buffer.last_error = "no_pipeline"
             self._no_taker_since(0.0)
-            self._stopping.wait(LOOK_AGAIN_S)
-            if self._stopping.is_set():
-                time.sleep(POLL_SLICE_MS / 1000)
+            self._pause(LOOK_AGAIN_S)
             return
         with connected(context, address, acks=self._acks) as connection:
-            self._taken_s = time.monotonic()
-            again = delivery.connected(self._taken_s)
+            if not self._refusals:
+                self._taken_s = time.monotonic()
+            again = delivery.connected(time.monotonic())
             if again:
                 self._buffer.resent(again, "no_answer")
-            while not self._ended(delivery) and not connection.lost():
-                self._hear_all(connection, delivery)
-                now_s = time.monotonic()
-                self._show(delivery, now_s)
-                if delivery.overdue(now_s):
-                    return  # a new connection: whatever state the old one was in is gone with it
-                if not self._send(connection, delivery, now_s):
-                    self._wait(connection, delivery, now_s)
+            self._converse(connection, delivery)
+        if connection.refused:
+            self._refused(connection.failure)
+        else:
+            self._refusals = 0
+
+    def _converse(self, connection: Connection, delivery: Delivery) -> None:
+        """Send and hear until the end, or until the connection is lost or to be replaced."""
+        while not self._ended(delivery) and not connection.lost():
+            self._hear_all(connection, delivery)
+            now_s = time.monotonic()
+            self._show(delivery, now_s)
+            if delivery.overdue(now_s):
+                return  # a new connection: whatever state the old one was in is gone with it
+            if not self._send(connection, delivery, now_s):
+                self._wait(connection, delivery, now_s)
 
     def _send(self, connection: Connection, delivery: Delivery, now_s: float) -> bool:
         """Whether a message went out, or is settled because nothing of it can travel."""
@@ -209,7 +223,7 @@ class Sender:
             self._taken_s = time.monotonic()
         elif not connection.takes():
             connection.wait(POLL_SLICE_MS, for_room=True)
-            if not connection.takes():
+            if not connection.takes() and not connection.lost():
                 self._buffer.last_error = "no_pipeline"
                 self._no_taker_since(self._taken_s)
         elif rows_wait and delivery.appetite_bytes(now_s):
@@ -241,6 +255,27 @@ class Sender:
     def _show(self, delivery: Delivery, now_s: float) -> None:
         self._buffer.in_flight_bytes = delivery.frames_bytes
         self._buffer.credit_bytes = delivery.window.credit(now_s) if self._acks else None
+
+    def _refused(self, failure: str | None) -> None:
+        """The connection was ended before anything was heard on it: not at once again."""
+        if failure is not None:
+            self._buffer.last_error = failure
+        pause_s = min(REFUSED_PAUSE_S * 2.0 ** min(self._refusals, 10), MAX_REFUSED_PAUSE_S)
+        self._refusals += 1
+        self._pause(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - so that many producers do not come together
+        self._no_taker_since(self._taken_s)
+
+    def _tell(self, error: Exception) -> None:
+        times = self._failures.tell(f"{type(error).__name__}: {error}", time.monotonic())
+        if times:
+            _log.exception("delivery failed (%d times since last told)", times)
+
+    def _pause(self, pause_s: float) -> None:
+        """Wait so long, or until the end begins; while it lasts, wait all the same, in slices."""
+        if self._stopping.is_set():
+            time.sleep(min(pause_s, POLL_SLICE_MS / 1000))
+        else:
+            self._stopping.wait(pause_s)
 
     def _ended(self, delivery: Delivery) -> bool:
         """Whether all is delivered after the end began, or the time for it is up."""

@@ -34,13 +34,64 @@ def key_file(ring: KeyRing, folder: Path, endpoint: str | None = None) -> Path:
 
 
 def test_an_endpoint_that_is_named_is_used_as_it_is() -> None:
-    for endpoint in ("ipc:///somewhere", "tcp://127.0.0.1:7078", "tcp://localhost:1", "tcp://[::1]:1"):
+    for endpoint in ("ipc:///somewhere", "ipc://here", "ipc://@abstract"):
         assert locator(None, endpoint, None, "ingest.write")() == Address(endpoint)
 
 
-def test_nothing_goes_off_the_machine_in_clear() -> None:
-    for endpoint in (FAR, "tcp://10.0.0.1:1", "tcp://127.0.0.1.example:1"):
-        with pytest.raises(ValueError, match="off this machine"):
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "localhost:7078",
+        "7078",
+        "tcp://localhost",
+        "tcp://localhost:",
+        "tcp://localhost:0",
+        "tcp://localhost:65536",
+        "tcp://:7078",
+        "tcp://a b:7078",
+        "tcp://[::1:7078",
+        "http://localhost:7078",
+        "ipc://",
+        "ipc://" + "x" * 108,
+        "ipc://a\0b",
+    ],
+)
+def test_what_is_no_endpoint_is_refused_at_once(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ValueError, match="is no endpoint"):
+        Producer(endpoint=endpoint)
+    if "\0" not in endpoint:
+        monkeypatch.setenv(ENDPOINT_VARIABLE, endpoint)
+        with caplog.at_level(logging.WARNING):
+            producer = Producer()
+        assert "is no endpoint" in caplog.text
+        producer.record("s", "t", 1.0)
+        producer.close(0.0)
+        assert producer.stats().dropped_total == 1
+
+
+def test_the_missing_scheme_is_offered() -> None:
+    with pytest.raises(ValueError, match=r"did you mean tcp://localhost:7078\?"):
+        Producer(endpoint="localhost:7078")
+
+
+def test_every_form_of_a_host_is_an_endpoint(ring: KeyRing, tmp_path: Path) -> None:
+    path = key_file(ring, tmp_path)
+    for endpoint in (
+        "tcp://127.0.0.1:7078",
+        "tcp://monitor_1.example:1",
+        "tcp://[::1]:65535",
+        "tcp://[fe80::1%eth0]:1",
+    ):
+        found = locator(None, endpoint, path, "ingest.write")()
+        assert found is not None
+        assert found.endpoint == endpoint
+
+
+def test_nothing_goes_over_tcp_in_clear() -> None:
+    for endpoint in (FAR, "tcp://10.0.0.1:1", "tcp://127.0.0.1.example:1", "tcp://127.0.0.1:7078", "tcp://[::1]:1"):
+        with pytest.raises(ValueError, match="keys alone"):
             Producer(endpoint=endpoint)
 
 
