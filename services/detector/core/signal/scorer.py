@@ -32,6 +32,8 @@ TAIL_P is calibrated, and not by a model of the values, which a heavy or quantis
 limit is *controlled* so that it is passed as often as the sensitivity says. It rises with every passing and falls between them
 (adaptive conformal inference: Gibbs & Candès 2021, with events in the place of points), whatever the distribution is.
 
+SCORE knows the most sensitive of these limits too: what is short of what this series shows about daily counts in proportion.
+
 A state is f64[SIZE]; the names below are its places. Values that are not finite are passed over.
 """
 
@@ -330,6 +332,8 @@ def observe_next(  # noqa: PLR0915 - one pass over registers; `twin` says it in 
         score, record_hold = from_records / _ALERT, from_records
     if from_far > far_hold:
         score, far_hold = score + from_far / _ALERT, from_far
+    if score > 0.0:
+        score *= min(1.0, closeness * math.exp(-state[LIMIT + _LEVELS - 1]))
     state[RECORD_HOLD], state[FAR_HOLD], state[SCORE] = record_hold, far_hold, score
     return float(score)
 

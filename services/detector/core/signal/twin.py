@@ -188,9 +188,10 @@ class Twin:
         strength, most = sum(strengths), max(range(len(told)), key=lambda k: told[k].said)
         closeness = 1.0 + strength / s._CLOSE if strength else max(each.close for each in told)
         part = most if told[most].said > 0.0 else self.latest.part
+        tail_p = self._tail_p(closeness, t_s, min(1.0, step_s / s._LOOK_S))
         return Judged(
-            self._debounced(strengths, step_s),
-            self._tail_p(closeness, t_s, min(1.0, step_s / s._LOOK_S)),
+            self._debounced(strengths, step_s) * min(1.0, closeness * math.exp(-self.limits[-1].value)),
+            tail_p,
             expected,
             *bands[1 if told[most].said > 0.0 and most == 1 else 0],
             part,
