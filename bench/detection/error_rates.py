@@ -58,7 +58,7 @@ def calls_until(rise: float, seed: int, repeated: int) -> list[int]:
     while len(taken) < repeated:
         row = np.zeros(error_mixture.SIZE)
         _levels(rng.random(LEARNED) >= USUAL, row, START_MS, _APART_MS)
-        if row[error_mixture.PHASE] == judge.IDLE:
+        if row[error_mixture.PHASE] == judge.IDLE or row[error_mixture.LEVEL] < MEDIUM:
             taken.append(_first(rng, rise, row))
     return taken
 

@@ -122,8 +122,8 @@ def test_a_server_of_which_every_tool_fails_a_little_has_one_event() -> None:
     assert event.end_ms is not None
     assert abs(event.end_ms - (T0 + 6_400 * STEP)) < 10 * MINUTE
     assert event.evidence["toolsAffected"] >= 3
-    assert event.tool == max(event.evidence["tools"], key=lambda t: (t["failures"], t["tool"]))["tool"] or event.tool
-    assert event.median == pytest.approx(0.5, abs=0.5)
+    assert sum(tool["failures"] for tool in event.evidence["tools"]) <= event.points + 5
+    assert 0 < event.median < 2
     assert 2 < event.value < 12
 
 

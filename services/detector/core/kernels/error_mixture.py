@@ -44,7 +44,9 @@ BURN: Final = 32  # ten places
 AGED_AT, NEW_FAILED, NEW_SEEN = 42, 43, 44
 #: Calls a minute, as they were last judged by.
 PACE: Final = 45
-SIZE: Final = 46
+#: Failures and calls of an event that may become what is usual.
+NEXT_FAILED, NEXT_SEEN = 46, 47
+SIZE: Final = 48
 
 RATES: Final = 5
 _TIMES = (2.0, 4.0, 8.0, 16.0, 32.0)
@@ -59,8 +61,8 @@ ARL: Final = (2_000.0, 20_000.0, 200_000.0)
 _LEVELS = 3
 #: No less than `excess` ever is.
 _MOST_EXCESS = 5.0
-#: What of it is counted, for the usual rate is an estimate.
-_SURE = 0.75
+#: What of it is counted by level, as measured: the usual rate is an estimate, and an event lasts for a while.
+_SURE = (0.8, 0.65, 0.55)
 #: The usual rate is taken anew with every failure, and when this share more calls were seen.
 _REFRESH_SHARE = 0.0625
 _REFRESH_MOST = 1_024.0
@@ -70,8 +72,6 @@ _KEPT = 2_000.0
 _FADE_EVERY_MS = 600_000.0
 #: Failures of an event that stay learned: two are no evidence. Else a tool that rarely fails would never be known to.
 _LEFT = 2.0
-#: What was known counts for as many calls at most once an event is the new normal.
-_ADOPTED_SEEN = 100.0
 HUGE: Final = 1e280
 
 
@@ -107,10 +107,10 @@ def unlearn(t: float, run: Row) -> None:
 
 @compiled("void(float64, float64[:])", part=True)
 def adopt(t: float, run: Row) -> None:
-    """What goes on is to be usual: what was so before counts for little now."""
-    known = min(1.0, _ADOPTED_SEEN / max(run[SEEN], 1.0))
-    run[FAILED] *= known
-    run[SEEN] *= known
+    """What went on for so long is usual, and nothing else is known."""
+    run[ADOPTED] = 1.0
+    run[FAILED] = run[NEXT_FAILED]
+    run[SEEN] = run[NEXT_SEEN]
     take_usual(t, run)
 
 
@@ -142,9 +142,9 @@ def level_reached(run: Row, rate: float) -> float:
     calls = mean_of(run) / (busy * busy)
     if calls < ARL[0] / _MOST_EXCESS:
         return 0.0
-    calls *= _SURE * excess(run[USUAL])
+    calls *= excess(run[USUAL])
     for level in range(_LEVELS - 1, -1, -1):
-        if calls >= ARL[level]:
+        if calls * _SURE[level] >= ARL[level]:
             return level + 1.0
     return 0.0
 

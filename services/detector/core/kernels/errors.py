@@ -1,9 +1,9 @@
 """Judge a series' failures: a sequential test against its own usual rate, and the life of the event that it finds.
 
 The evidence is `error_mixture`'s. An alarm needs three failures and comes with a call that failed. Calls are learned as they
-come, those of an event too until it is stored: then they are taken back, and none is learned until it has gone on for an hour
-and is the new normal. An event is over when a CUSUM of its own rate against the usual one says so, or when its tool should
-have been called many times and no failure was heard of.
+come, those of an event too until it is stored: then they are taken back. Only when it has gone on for a day are 200 calls more
+learned, in place of what was known: the new normal. An event is over when a CUSUM of its own rate against the usual one says so,
+and lasted until that was last at its height; or when its tool should have been called many times and was not.
 
 `run` f64[SIZE] is all that is kept; `error_mixture` names its places.
 """
@@ -39,6 +39,8 @@ from services.detector.core.kernels.error_mixture import (
     NEW_FAILED,
     NEW_SEEN,
     NEWEST,
+    NEXT_FAILED,
+    NEXT_SEEN,
     NOTED_CALLS,
     NOTED_FAILURES,
     PACE,
@@ -70,16 +72,26 @@ _STORED = 2.0
 MIN_FAILURES: Final = 3.0
 #: Places in the mixture of the rates that the CUSUMs listen for.
 _SLOW_PLACE, _FAST_PLACE = 1, 4
-_CLOSING_CAP = 4.0
+#: Evidence for an event's end, as a logarithm of likelihoods; it lasted until this was last all to be gathered anew.
+_CLOSING_CAP = 8.0
+#: Likewise of an event that is not stored: soon forgotten, so that the next is another one.
+_FAINT_CAP = 3.0
 _GAP_MS = 120_000.0
-_GAP_CALLS = 10.0
+_GAP_CALLS = 5.0
 _LATE_MS = 900_000.0
-_ADOPT_MS = 3_600_000.0
-_ADOPT_CALLS = 30.0
-#: An event is over when so many calls should have come since its last failure, but not before the first time, and after the
-#: second in any case.
+#: An event this old may be the new normal, and is after so many calls more.
+_ADOPT_MS = 86_400_000.0
+_ADOPT_CALLS = 200.0
+#: An event is over when so many calls should have come since the last one, but not before the first time, and after the second
+#: in any case.
 _SILENT_CALLS = 20.0
 _SILENCE_MS = (1_800_000.0, 86_400_000.0)
+
+
+@compiled("float64(float64[:])", part=True)
+def closing_cap(run: Row) -> float:
+    """The height of the statistic that says whether an event is still going on."""
+    return _CLOSING_CAP if run[LEVEL] >= _STORED else _FAINT_CAP
 
 
 @compiled("void(float64, float64[:], float64)", part=True)
@@ -95,7 +107,9 @@ def begin(t: float, run: Row, level: float) -> None:
     run[LAST] = t
     run[QUIET] = 0.0
     run[ADOPTED] = 0.0
-    run[CLOSING] = _CLOSING_CAP
+    run[NEXT_FAILED] = 0.0
+    run[NEXT_SEEN] = 0.0
+    run[CLOSING] = closing_cap(run)
     run[STRENGTH] = strength(run)
     run[NOTED_CALLS] = run[CALLS]
     run[NOTED_FAILURES] = run[FAILURES]
@@ -114,12 +128,12 @@ def end(run: Row) -> None:
 
 @compiled("float64(float64[:], float64)")
 def end_if_silent(run: Row, t: float) -> float:
-    """Close an event whose last failure is long ago, by the tool's own pace: so long that several calls should have come. The
-    happening's kind, or 0.
+    """Close an event whose last call is long ago, by the tool's own pace: so long that many should have come. The happening's
+    kind, or 0.
     """
     pace = _SILENT_CALLS * 60_000.0 / max(run[PACE], 1e-9)
     silence = min(max(pace, _SILENCE_MS[0]), _SILENCE_MS[1])
-    if run[PHASE] == OPEN and t - run[LAST] >= silence:
+    if run[PHASE] == OPEN and t - run[NEWEST] >= silence:
         end(run)
         return CLOSED_QUIET
     return 0.0
@@ -227,20 +241,20 @@ def watch_end(t: float, failed: bool, run: Row) -> None:
     """
     usual = run[USUAL]
     rate = min(max(lower_rate(run[FAILURES], run[CALLS]), 2.0 * usual), max(0.9, 0.5 + 0.5 * usual))
-    if failed and run[CLOSING] > 0.0:
+    ratio = rate / usual if failed else (1.0 - rate) / (1.0 - usual)
+    cap = closing_cap(run)
+    run[CLOSING] = min(max(run[CLOSING] + math.log(ratio), 0.0), cap)
+    run[QUIET] += 1.0
+    if run[CLOSING] == cap:
         run[LAST] = max(run[LAST], t)
         run[QUIET] = 0.0
         run[NOTED_CALLS] = run[CALLS]
         run[NOTED_FAILURES] = run[FAILURES]
-    else:
-        run[QUIET] += 1.0
-    ratio = rate / usual if failed else (1.0 - rate) / (1.0 - usual)
-    run[CLOSING] = min(max(run[CLOSING] + math.log(ratio), 0.0), _CLOSING_CAP)
 
 
 @compiled("boolean(float64, float64[:])", part=True)
 def is_over(t: float, run: Row) -> bool:
-    """Whether the calls since the last failure say that the event has ended."""
+    """Whether the calls since say that the event has ended with its last failure but strays."""
     return bool(run[CLOSING] == 0.0 and run[QUIET] >= _GAP_CALLS and t - run[LAST] >= _GAP_MS)
 
 
@@ -260,24 +274,28 @@ def judge_open(t: float, failed: bool, run: Row, rate: float) -> float:
         run[FAILURES] += 1.0
         run[NEW_FAILED] += 1.0
     run[STRENGTH] = max(run[STRENGTH], strength(run))
-    if run[LEVEL] >= _STORED and run[ADOPTED] == 0.0 and t - run[START] >= _ADOPT_MS and run[CALLS] >= _ADOPT_CALLS:
-        run[ADOPTED] = 1.0
-        adopt(run[NEWEST], run)
-    if run[LEVEL] < _STORED or run[ADOPTED] > 0.0:
+    if run[LEVEL] < _STORED:
         run[SEEN] += 1.0
         run[FAILED] += 1.0 if failed else 0.0
         take_usual(run[NEWEST], run)
+    elif t - run[START] >= _ADOPT_MS:
+        run[NEXT_SEEN] += 1.0
+        run[NEXT_FAILED] += 1.0 if failed else 0.0
     watch_end(t, failed, run)
     level = level_reached(run, rate) if failed else 0.0
     if level > run[LEVEL]:
         if run[LEVEL] < _STORED <= level:
             unlearn(run[NEWEST], run)
         run[LEVEL] = level
+        run[CLOSING] = closing_cap(run)
         return OPENED
     if is_over(t, run):
-        kind = CLOSED_ADOPTED if run[ADOPTED] > 0.0 else CLOSED_INSIDE
         end(run)
-        return kind
+        return CLOSED_INSIDE
+    if run[NEXT_SEEN] >= _ADOPT_CALLS:
+        adopt(run[NEWEST], run)
+        end(run)
+        return CLOSED_ADOPTED
     return 0.0
 
 
@@ -301,11 +319,11 @@ def judge_failures(
             if t < run[NEWEST] - _LATE_MS:
                 following += 1
                 continue
-            run[NEWEST] = max(run[NEWEST], t)
-            if t >= run[AGED_AT] + AGE_EVERY_MS:
-                age_windows(t, run)
             kind = end_if_silent(run, t)
             if kind == 0.0:
+                run[NEWEST] = max(run[NEWEST], t)
+                if t >= run[AGED_AT] + AGE_EVERY_MS:
+                    age_windows(t, run)
                 kind = judge_open(t, ok[following] == 0, run, rate)
                 following += 1
         if kind > 0.0:

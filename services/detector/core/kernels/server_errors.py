@@ -194,10 +194,10 @@ def judge_servers(  # noqa: C901, PLR0912 - one loop over calls in order of arri
         row = rows[place[code]]
         if t < row[NEWEST] - _LATE_MS or (busy[code] and row[PHASE] == IDLE):
             continue
+        kind = end_if_silent(row, t) if row[PHASE] == OPEN else 0.0
         row[NEWEST] = max(row[NEWEST], t)
         if t >= row[AGED_AT] + AGE_EVERY_MS:
             age_windows(t, row)
-        kind = end_if_silent(row, t) if row[PHASE] == OPEN else 0.0
         row[CLOCK] += 1.0
         row[EXPECTED] += usual[code]
         row[NEW_SEEN] += 1.0

@@ -11,6 +11,7 @@ OPENED, INSIDE, QUIET, ADOPTED = 1.0, 2.0, 3.0, 4.0
 _MINUTE = 60_000.0
 _TIMES = (2.0, 4.0, 8.0, 16.0, 32.0)
 _ARL = (2_000.0, 20_000.0, 200_000.0)
+_SURE = (0.8, 0.65, 0.55)
 _STORED = 2
 
 
@@ -47,7 +48,7 @@ class Failures:
     last: float = 0.0
     quiet: int = 0
     level: int = 0
-    adopted: bool = False
+    next: tuple[int, int] = (0, 0)
     closing: float = 0.0
 
     def judge(self, t: float, failed: bool) -> list[tuple[float, float, int]]:
@@ -56,8 +57,8 @@ class Failures:
             return []
         if self.phase == IDLE and self.seen >= self.due:
             self._take_usual(max(self.newest, t))
-        self.newest = max(self.newest, t)
         found = self.end_if_silent(t) if self.phase == OPEN else []
+        self.newest = max(self.newest, t)
         if found:
             self._take_usual(self.newest)
         return found + (self._idle(t, failed) if self.phase == IDLE else self._open(t, failed))
@@ -75,9 +76,7 @@ class Failures:
         level = self.level_reached() if self.slow.failures >= 3 else 0
         if not level:
             return []
-        rise = self.fast if self.fast.ratio > self.slow.ratio else self.slow
-        self.start, self.calls, self.failures = rise.since, self.clock - rise.after, rise.failures
-        self.phase, self.level, self.last, self.quiet, self.adopted, self.closing = OPEN, level, t, 0, False, 4.0
+        self.begin(self.likelier(), t, level)
         if level >= _STORED:
             self._unlearn()
         return [(OPENED, self.start, level)]
@@ -87,25 +86,28 @@ class Failures:
         self.clock += 1
         self.calls += 1
         self.failures += failed
-        if self.level >= _STORED and not self.adopted and t - self.start >= 60 * _MINUTE and self.calls >= 30:
-            self.adopted = True
-            known = min(1.0, 100.0 / max(self.seen, 1.0))
-            self.failed, self.seen = self.failed * known, self.seen * known
-            self._take_usual(self.newest)
-        if self.level < _STORED or self.adopted:
+        if self.level < _STORED:
             self.seen += 1
             self.failed += failed
             self._take_usual(self.newest)
+        elif t - self.start >= 1_440 * _MINUTE:
+            self.next = (self.next[0] + failed, self.next[1] + 1)
         self.watch_end(t, failed)
         level = self.level_reached() if failed else 0
         if level > self.level:
             if self.level < _STORED <= level:
                 self._unlearn()
             self.level = level
+            self.closing = self._cap()
             return [(OPENED, self.start, level)]
         if self.is_over(t):
             self.end()
-            return [(ADOPTED if self.adopted else INSIDE, self.start, self.level)]
+            return [(INSIDE, self.start, self.level)]
+        if self.next[1] >= 200:
+            self.failed, self.seen = self.next
+            self._take_usual(self.newest)
+            self.end()
+            return [(ADOPTED, self.start, self.level)]
         return []
 
     def likelier(self) -> Rise:
@@ -115,11 +117,15 @@ class Failures:
     def begin(self, rise: Rise, t: float, level: int) -> None:
         """An event is under way."""
         self.start, self.calls, self.failures = rise.since, self.clock - rise.after, rise.failures
-        self.phase, self.level, self.last, self.quiet, self.adopted, self.closing = OPEN, level, t, 0, False, 4.0
+        self.phase, self.level, self.last, self.quiet, self.next = OPEN, level, t, 0, (0, 0)
+        self.closing = self._cap()
+
+    def _cap(self) -> float:
+        return 8.0 if self.level >= _STORED else 3.0
 
     def is_over(self, t: float) -> bool:
         """Whether the calls since the last failure say that the event has ended."""
-        return self.closing == 0 and self.quiet >= 10 and t - self.last >= 2 * _MINUTE
+        return self.closing == 0 and self.quiet >= 5 and t - self.last >= 2 * _MINUTE
 
     def _suspected(self, place: int) -> float:
         return min(_TIMES[place] * self.usual, max(0.95, 0.5 + 0.5 * self.usual))
@@ -147,8 +153,8 @@ class Failures:
         jumps = [self._suspected(k) / self.usual for k in range(5)]
         excess = sum((jump - 1) / math.log(jump) if jump > 1 else 1.0 for jump in jumps) / 5
         busy = max(1.0, 0.5 * self.rate)
-        calls = sum(self.mixture) / 5 / (busy * busy) * (0.75 * excess)
-        return max((i + 1 for i, a in enumerate(_ARL) if calls >= a), default=0)
+        calls = sum(self.mixture) / 5 / (busy * busy) * excess
+        return max((i + 1 for i, a in enumerate(_ARL) if calls * _SURE[i] >= a), default=0)
 
     def watch_end(self, t: float, failed: bool) -> None:
         """Move the statistic that says whether an event is still going on."""
@@ -156,12 +162,11 @@ class Failures:
         n, p = max(self.calls, 1), self.failures / max(self.calls, 1)
         lower = (p + 2 / n - 2 * math.sqrt(p * (1 - p) / n + 1 / n**2)) / (1 + 4 / n)
         rate = min(max(lower, least), max(0.9, 0.5 + 0.5 * self.usual))
-        if failed and self.closing > 0:
-            self.last, self.quiet = max(self.last, t), 0
-        else:
-            self.quiet += 1
         ratio = rate / self.usual if failed else (1 - rate) / (1 - self.usual)
-        self.closing = min(max(self.closing + math.log(ratio), 0.0), 4.0)
+        self.closing = min(max(self.closing + math.log(ratio), 0.0), self._cap())
+        self.quiet += 1
+        if self.closing == self._cap():
+            self.last, self.quiet = max(self.last, t), 0
 
     def _take_usual(self, t: float) -> None:
         self.faded = self.faded or t
@@ -181,7 +186,7 @@ class Failures:
     def end_if_silent(self, t: float) -> list[tuple[float, float, int]]:
         """What happens when nothing was heard of for long."""
         pace = 20 * _MINUTE / max(self.rate, 1e-9)
-        if t - self.last < min(max(pace, 30 * _MINUTE), 1_440 * _MINUTE):
+        if t - self.newest < min(max(pace, 30 * _MINUTE), 1_440 * _MINUTE):
             return []
         self.end()
         return [(QUIET, self.start, self.level)]

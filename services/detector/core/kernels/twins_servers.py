@@ -26,8 +26,8 @@ class Company:
         test = self.test
         if t < test.newest - 15 * _MINUTE or (busy and test.phase == IDLE):
             return []
-        test.newest = max(test.newest, t)
         found = [kind for kind, *_ in test.end_if_silent(t)] if test.phase != IDLE else []
+        test.newest = max(test.newest, t)
         test.clock += 1
         self.expected += usual
         if test.phase != IDLE:
