@@ -30,11 +30,20 @@ RECEIVE_HWM: Final = 8
 
 
 class Intake:
-    """`refuse` counts a reason; `gone` is told of a connection that takes no answer."""
+    """`refuse` counts a reason, `lose` that of a frame whose sender is not told; `gone` is told of a connection that takes no
+    answer.
+    """
 
-    def __init__(self, service: Service, refuse: Callable[[str], None], gone: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        service: Service,
+        refuse: Callable[[str], None],
+        lose: Callable[[str], None],
+        gone: Callable[[bytes], None],
+    ) -> None:
         self._service = service
         self._refuse = refuse
+        self._lose = lose
         self._gone = gone
         self._messages: list[Message] = []
         self._received_bytes = 0
@@ -120,12 +129,12 @@ class Intake:
     def _on_push_frames(self, frames: list[bytes]) -> None:
         self.push_messages_total += 1
         if len(frames) > MAX_FRAMES:
-            self._refuse("too_many_frames")
+            self._lose("too_many_frames")
             return
         try:
             kind, body = read(frames[-1])
         except WireError as error:
-            self._refuse(error.reason)
+            self._lose(error.reason)
             return
         self._enqueue(Message(None, kind, body), len(frames[-1]))
 

@@ -40,6 +40,8 @@ HEARTBEAT_S: Final = 1.0
 INDEX_S: Final = 10.0
 #: How long the thread that writes files may keep the interpreter from the loop.
 SWITCH_INTERVAL_S: Final = 0.0005
+#: How often lost rows are spoken of in the log.
+LOST_LOG_S: Final = 60.0
 #: Turns of the loop in which a stop still takes what has arrived.
 STOP_TURNS: Final = 100
 
@@ -67,9 +69,10 @@ class Ingest:
         self._disk = Disk()
         self._clock = TrustedClock(now_ms)
         self._credit = Credit()
-        self._intake = Intake(service, self._core.refuse, self._credit.gone)
+        self._intake = Intake(service, self._core.refuse, self._core.lose, self._credit.gone)
         self._appender = Appender(self._view, service.call_soon, self._appended)
         self._append_at = 0.0
+        self._lost_rows = 0
         self._index_changed = True
         self._indexed_seq = 0
         self.entries_total = 0
@@ -99,6 +102,7 @@ class Ingest:
         service.every(HEARTBEAT_S, self._heartbeat)
         service.every(min(service.settings.append_interval_s, 1.0) / 4, self._look_after_files)
         service.every(INDEX_S, self._write_index)
+        service.every(LOST_LOG_S, self._tell_of_lost_rows)
         service.on_stop(self._stop)
         self._write_index()
         service.ready = True
@@ -184,7 +188,7 @@ class Ingest:
 
     def _refuse_all(self, messages: list[Message], code: str, text: str) -> None:
         for message in messages:
-            self._core.refuse(code)
+            self._core.turn_away(message, code)
             if message.sender is None:
                 continue
             producer, seq = message.body.get("producer"), message.body.get("seq")
@@ -241,6 +245,12 @@ class Ingest:
         self._ask_for_space()
         for hour in self._core.call_ids.expire(self._clock() // HOUR_MS):
             self._call_ids.remove(hour)
+
+    def _tell_of_lost_rows(self) -> None:
+        lost = self._core.refusals.lost
+        fresh, self._lost_rows = lost.total() - self._lost_rows, lost.total()
+        if fresh:
+            self._log.warning("rows_lost", rows=fresh, since_start=dict(lost))
 
     def _write_index(self) -> None:
         if not self._index_changed:

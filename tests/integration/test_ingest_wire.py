@@ -314,11 +314,13 @@ def test_a_huge_error_message_is_cut_and_redacted_before_it_is_stored(
 def test_pushed_rows_and_batches_are_stored_without_an_answer(
     ingest: ServiceProcess, push: zmq.Socket[bytes], data: DataDirectory
 ) -> None:
-    stored_before = ingest.stats()["stored_total"]
+    before = ingest.stats()
+    stored_before = before["stored_total"]
     now = ingest.call("hello")["lastHelloMs"]
     push.send(encode_rows([row(tool="pushed"), row(tool="")]))
     push.send(encode_batch([("p", "pushed")], series=[0, 0], ts=[now, now], duration=[1.0, 2.0], ok=[True, False]))
     ingest.eventually(lambda stats: stats["stored_total"] == stored_before + 3)
+    assert ingest.stats()["lost_rows_total"] == before["lost_rows_total"] + 1
     ingest.call("flush")
     assert sum(record["toolName"] == "pushed" for record in stored(data)) == 3
 

@@ -19,6 +19,7 @@ from services.ingest.core.duplicates import CallIdMemory, ProducerLedger, Seen, 
 from services.ingest.core.frames import Body
 from services.ingest.core.placement import Placement
 from services.ingest.core.reasons import REASONS
+from services.ingest.core.refusals import UNREAD_ROWS, Refusals
 from services.ingest.core.validation import NONE_REFUSED, Refused
 from shared.batch import Batch, concatenate
 from shared.settings import Settings
@@ -39,9 +40,10 @@ class Message(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """What becomes of one message, and where its rows stand once committed."""
+    """What becomes of one message, and where its rows stand once committed. `lacking`: its rows when all were refused."""
 
     sender: Any
+    lacking: int = 0
     producer: str | None = None
     seq: int | None = None
     stored: int = 0
@@ -80,6 +82,7 @@ class IngestCore:
         self.stored_total = 0
         self.duplicates_total = 0
         self.refused_total: Counter[str] = Counter()
+        self.refusals = Refusals()
         self.last_metric_ms = 0
 
     def plan(self, messages: Sequence[Message], now_ms: int) -> Plan:
@@ -118,6 +121,7 @@ class IngestCore:
         self.producers.roll_back()
         answers = []
         for outcome in plan.outcomes:
+            self._count_failed(outcome, code)
             if outcome.error is None:
                 outcome.stored, outcome.error, outcome.entry = 0, (code, message), -1
             self.refused_total[outcome.error[0]] += 1
@@ -128,6 +132,17 @@ class IngestCore:
     def refuse(self, reason: str) -> None:
         """Count a frame that was not even a message."""
         self.refused_total[reason] += 1
+
+    def lose(self, reason: str) -> None:
+        """Count a fire-and-forget frame that was not even a message."""
+        self.refuse(reason)
+        self.refusals.note(reason, UNREAD_ROWS, acknowledged=False)
+
+    def turn_away(self, message: Message, reason: str) -> None:
+        """Count a message that nobody looked at, since nothing can be stored now."""
+        self.refuse(reason)
+        rows = max(UNREAD_ROWS, _claimed_rows(message.body))
+        self.refusals.note(reason, rows, acknowledged=message.sender is not None, again=True)
 
     def replayed(self, batch: Batch, committed_ms: int) -> set[bytes]:
         """Take note of a committed entry that is read again after a start; the call ids that were not known."""
@@ -150,6 +165,7 @@ class IngestCore:
             arrival = let_in(message.kind, message.body, plan.now_ms, plan.now_ms - self._retention_ms)
         except MessageRefused as refused:
             outcome.error = (refused.reason, f"{REASONS[refused.reason]} ({refused})")
+            outcome.lacking = max(UNREAD_ROWS, _claimed_rows(message.body))
             return None
         outcome.refused = arrival.refused
         batch = self._without_known_calls(arrival.batch, plan)
@@ -193,10 +209,27 @@ class IngestCore:
         self.stored_total += outcome.stored
         self.duplicates_total += outcome.duplicates
         self.refused_total.update(outcome.refused.by_reason)
+        self._count_refused(outcome)
         if outcome.error is not None:
             self.refused_total[outcome.error[0]] += 1
         if outcome.stored:
             self.last_metric_ms = now_ms
+
+    def _count_refused(self, outcome: Outcome) -> None:
+        acknowledged = outcome.sender is not None
+        if outcome.error is not None:
+            self.refusals.note(outcome.error[0], outcome.lacking, acknowledged=acknowledged)
+        for reason, rows in outcome.refused.by_reason.items():
+            self.refusals.note(reason, rows, acknowledged=acknowledged)
+
+    def _count_failed(self, outcome: Outcome, code: str) -> None:
+        acknowledged = outcome.sender is not None
+        if outcome.error is not None or not acknowledged:
+            self._count_refused(outcome)
+        if outcome.error is None:
+            # All of an acknowledged message comes again; of another, what was good is lost too.
+            rows = outcome.stored + (outcome.refused.total if acknowledged else 0)
+            self.refusals.note(code, rows, acknowledged=acknowledged, again=True)
 
     def _answer(self, outcome: Outcome, epoch: str, entry: int, credit: int | None = None) -> Answer:
         place = None if outcome.producer is None else self.producers.place(outcome.producer)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from perfmon import __version__
 from perfmon.paths import SERVICES, DataDirectory
@@ -105,12 +105,26 @@ def check_http(data: DataDirectory, answers: Mapping[str, Answer]) -> Check:
 
 
 def check_counters(data: DataDirectory, answers: Mapping[str, Answer]) -> Iterator[Check]:
-    """What was parked or dropped since the services started."""
+    """What was parked, lost or cut off since the services started."""
     for service, stats in ask_all(data, "stats", answers).items():
+        yield from _lost(service, stats)
         parked = parked_in(stats)
         if parked:
             advice = f"a batch that the {service} could not take was passed over: its log says why"
             yield Check("parked", "warning", f"{service} parked {parked}", advice)
+
+
+def _lost(service: str, stats: Mapping[str, Any]) -> Iterator[Check]:
+    lost = stats.get("lost_rows_total")
+    if type(lost) is int and lost > 0:
+        reasons = stats.get("lostRowsByReason")
+        why = ", ".join(f"{reason} {rows}" for reason, rows in reasons.items()) if isinstance(reasons, dict) else ""
+        advice = "producers that ask for an acknowledgement are told; docs/protocol.md has the reasons"
+        yield Check("lost rows", "warning", f"{lost} sent without asking for an acknowledgement: {why}", advice)
+    cuts = stats.get("connection_cuts_total")
+    if type(cuts) is int and cuts > 0:
+        found = f"{service} cut off all connections {cuts} times, near its limit of {stats.get('descriptorLimit')} descriptors"
+        yield Check("connections", "warning", found, "fewer producers on this machine, or a higher `ulimit -Hn`")
 
 
 def _is_service(pid: int, name: str) -> bool:

@@ -20,8 +20,8 @@ from perfmon.pipeline.spawn import supervisor_of
 SUPERVISORD = "supervisord"
 WATCHDOG = "watchdog"
 WATCHDOG_MODULE = "services.watchdog"
-#: What marks a counter of `stats` as rows or entries that were not taken: refused at the door, dropped, a place lost.
-DROP_WORDS = ("dropped", "lost", "rejected_total")
+#: What marks a counter of `stats` as rows that are gone: sent without asking for an acknowledgement and refused, or dropped.
+DROP_WORDS = ("dropped", "lost_rows_total")
 
 
 class _Seen(NamedTuple):
