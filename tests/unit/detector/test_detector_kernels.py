@@ -156,37 +156,6 @@ def test_the_ring_holds_the_latest_calls_in_order_and_knows_what_went(parts: lis
     assert (ok[:filled] == ts[:filled] % 2).all()
 
 
-@given(some_values, st.floats(-10, 1e6), st.floats(0, 1e5), st.sampled_from([2.0, 2.5, 3.0]))
-def test_zscore_marks_what_its_twin_marks(values: list[float], mean: float, deviation: float, k: float) -> None:
-    x, out = array(values), np.zeros(len(values), np.uint8)
-    query.outside_zscore(x, mean, deviation, k, out)
-    assert np.array_equal(out.astype(bool), twins.outside_zscore(x, mean, deviation, k))
-
-
-@given(some_values, st.floats(allow_nan=True))
-def test_above_marks_what_its_twin_marks(values: list[float], limit: float) -> None:
-    x, out = array(values), np.zeros(len(values), np.uint8)
-    query.above(x, limit, out)
-    assert np.array_equal(out.astype(bool), twins.above(x, limit))
-
-
-@given(st.one_of(sensible, st.lists(st.sampled_from([1.0, 5.0, math.nan, math.inf, 1e300, 5e-324]), max_size=40)))
-def test_the_moving_average_is_that_of_its_twin(values: list[float]) -> None:
-    x, out = array(values), np.zeros(len(values))
-    query.trailing_mean(x, 20, 5, out)
-    np.testing.assert_allclose(out, twins.trailing_mean(x, 20, 5), rtol=1e-9, atol=1e-300)
-
-
-@given(st.lists(st.tuples(st.integers(0, 200_000), st.booleans(), st.floats(0, 10)), max_size=60))
-def test_grouping_is_that_of_its_twin(calls: list[tuple[int, bool, float]]) -> None:
-    ts = np.cumsum(np.asarray([c[0] for c in calls], np.int64)) if calls else np.empty(0, np.int64)
-    mask = np.asarray([c[1] for c in calls], np.uint8)
-    bad = array([c[2] for c in calls])
-    out = np.zeros((max(1, len(calls)), query.GROUP), np.int64)
-    found = query.group(ts, bad, mask, 120_000, 10, out)
-    assert out[:found].tolist() == twins.group(ts, bad, mask, 120_000, 10)
-
-
 @given(st.lists(st.tuples(st.integers(0, 50), st.sampled_from([0.0, 1.0, 2.5, 100.0, math.nan])), max_size=25))
 def test_the_trend_is_that_of_its_twin(points: list[tuple[int, float]]) -> None:
     t, y = array([float(p[0]) for p in sorted(points)]), array([p[1] for p in sorted(points, key=lambda p: p[0])])

@@ -1,13 +1,8 @@
-"""The loops of the named methods and of the sweep: masks over calls, grouping into events, a robust slope.
+"""What queries and the sweep compute over arrays: the value at a rank, a robust slope."""
 
-Each is pure over arrays; what is not finite is never outside.
-"""
-
-# ruff: noqa: PLR0917 - kernels are called by position
 from __future__ import annotations
 
 import math
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,76 +10,6 @@ from numpy.typing import NDArray
 from services.detector.core.kernels.compiled import compiled
 
 Values = NDArray[np.float64]
-
-#: A group of points: index of the first, of the last, of the worst; number of points.
-GROUP: Final = 4
-
-
-@compiled("void(float64[:], float64, float64, float64, uint8[:])")
-def outside_zscore(x: Values, mean: float, deviation: float, k: float, out: NDArray[np.uint8]) -> None:
-    """out[i] = |x[i] − mean| > k·deviation."""
-    limit = k * deviation
-    for i in range(len(x)):
-        out[i] = 1 if math.isfinite(x[i]) and abs(x[i] - mean) > limit else 0
-
-
-@compiled("void(float64[:], float64, uint8[:])")
-def above(x: Values, limit: float, out: NDArray[np.uint8]) -> None:
-    """out[i] = x[i] > limit."""
-    for i in range(len(x)):
-        out[i] = 1 if math.isfinite(x[i]) and x[i] > limit else 0
-
-
-@compiled("void(float64[:], int64, int64, float64[:])")
-def trailing_mean(x: Values, window: int, fewest: int, out: Values) -> None:
-    """out[i] = mean of the up to `window` finite values before i; NaN with fewer than `fewest` of them.
-
-    A sum that gains and loses values would drift, so each is summed anew: O(window) a value, exact.
-    """
-    for i in range(len(x)):
-        total = 0.0
-        n = 0
-        j = i - 1
-        while j >= 0 and n < window:
-            if math.isfinite(x[j]):
-                total += x[j] / window
-                n += 1
-            j -= 1
-        out[i] = total * (window / n) if n >= fewest else math.nan
-
-
-@compiled("int64(int64[:], float64[:], uint8[:], int64, int64, int64[:, :])")
-def group(
-    ts: NDArray[np.int64],
-    badness: Values,
-    mask: NDArray[np.uint8],
-    gap_ms: int,
-    gap_calls: int,
-    out: NDArray[np.int64],
-) -> int:
-    """Join marked calls to events: two are one event unless at least `gap_calls` calls *and* more than `gap_ms` lie between
-    them. `ts` ascending; `badness` says which call of an event is the worst. Writes out i64[≥ events, GROUP]; how many.
-    """
-    found = 0
-    previous = -1
-    for i in range(len(ts)):
-        if mask[i] == 0:
-            continue
-        apart = previous >= 0 and ts[i] - ts[previous] > gap_ms and i - previous - 1 >= gap_calls
-        if previous < 0 or apart:
-            if found >= out.shape[0]:
-                return found
-            out[found, 0] = i
-            out[found, 2] = i
-            out[found, 3] = 0
-            found += 1
-        row = found - 1
-        out[row, 1] = i
-        out[row, 3] += 1
-        if badness[i] > badness[out[row, 2]]:
-            out[row, 2] = i
-        previous = i
-    return found
 
 
 @compiled("float64(float64[::1], int64)")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,40 +49,6 @@ def fold_counts(ts: Int64, values: Values, quarters: Int64, low: int, size: int)
         places = places[(places >= 0) & (places < size)]
         counts[row] = np.bincount(places, minlength=size)
     return counts
-
-
-def outside_zscore(x: Values, mean: float, deviation: float, k: float) -> NDArray[np.bool_]:
-    """`query.outside_zscore`."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        found: NDArray[np.bool_] = np.isfinite(x) & (np.abs(x - mean) > k * deviation)
-    return found
-
-
-def above(x: Values, limit: float) -> NDArray[np.bool_]:
-    """`query.above`."""
-    with np.errstate(invalid="ignore"):
-        found: NDArray[np.bool_] = np.isfinite(x) & (x > limit)
-    return found
-
-
-def trailing_mean(x: Values, window: int, fewest: int) -> Values:
-    """`query.trailing_mean`."""
-    means = np.full(len(x), np.nan)
-    for i in range(len(x)):
-        before = x[:i][np.isfinite(x[:i])][-window:]
-        if len(before) >= fewest:
-            means[i] = math.fsum(before / len(before))
-    return means
-
-
-def group(ts: Int64, badness: Values, mask: NDArray[np.uint8], gap_ms: int, gap_calls: int) -> list[list[int]]:
-    """`query.group`."""
-    marked = np.flatnonzero(mask)
-    if not len(marked):
-        return []
-    apart = (np.diff(ts[marked]) > gap_ms) & (np.diff(marked) > gap_calls)
-    parts = np.split(marked, np.flatnonzero(apart) + 1)
-    return [[int(p[0]), int(p[-1]), int(p[int(np.argmax(badness[p]))]), len(p)] for p in parts]
 
 
 def trend(t: Values, y: Values) -> tuple[float, float]:
