@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, Self
 from perfmon.producer import endings, rows
 from perfmon.producer.address import Locate, locator
 from perfmon.producer.buffer import Buffer
+from perfmon.producer.checks import call_id_problem, name_problem, row_problem
 from perfmon.producer.columns import BLOCK_BYTES, of_columns
 from perfmon.producer.rows import ROW_BYTES
 from perfmon.producer.sender import Sender
@@ -52,7 +53,8 @@ class Producer:
     on_full: "drop_oldest" counts and drops; "block" makes `record` wait for room, for ever if no pipeline comes.
     endpoint: a ZeroMQ endpoint instead of the data directory's; PERFMON_INGEST_ENDPOINT by default.
     keys: the key file of `perfmon keys add`, needed off the machine; PERFMON_CURVE_KEYS by default. Acknowledged only.
-    strict: `record` raises ValueError for a call that would be refused and RuntimeError after `close`.
+    strict: raise ValueError for what would be refused and RuntimeError after `close`. `record` looks at all that ingest looks at
+        except how old a call is; `record_batch` at names, call ids and the columns' form, not at each of their values.
     probe_s: how long to wait for ingest's word that there is room again before asking by sending one message.
 
     Memory: at most `max_buffered_bytes`, and frames that are sent and not acknowledged: 8 MiB, or fewer when ingest says so,
@@ -109,8 +111,6 @@ class Producer:
         cpu in percent of a core, memory in MB, disk_io in KB, None = not measured. ts_ms is epoch ms UTC, now by default.
         call_id: the same id twice (within 48 h) is stored once.
         """
-        if self._strict:
-            self._check(server, tool, duration_ms)
         if error is None and call_id is None:
             try:
                 size = ROW_BYTES + len(server) + len(tool)
@@ -121,11 +121,11 @@ class Producer:
             size = rows.size_bytes(server, tool, error, call_id)
         if ts_ms is None:
             ts_ms = time_ns() // 1_000_000
+        row = (server, tool, duration_ms, success, error, cpu, memory, disk_io, ts_ms, call_id, size)
+        if self._strict:
+            self._check(row_problem(row, time_ns() // 1_000_000))
         buffer = self._buffer
-        if (
-            buffer.put((server, tool, duration_ms, success, error, cpu, memory, disk_io, ts_ms, call_id, size))
-            and not buffer.attended
-        ):
+        if buffer.put(row) and not buffer.attended:
             self._start()
 
     async def arecord(self, server: str, tool: str, duration_ms: float, *call: Any, **more: Any) -> None:
@@ -179,6 +179,12 @@ class Producer:
                 raise ValueError(f"not a batch: {error}") from error
             self._buffer.refuse(1, f"bad_batch: {error}"[:200])
             return 0
+        if self._strict:
+            names = (
+                name_problem(*named) for pair in dictionary for named in zip(("server", "tool"), pair, strict=True)
+            )
+            ids = (call_id_problem(call_id) for call_id in (call_ids or {}).values())
+            self._check(next(filter(None, (*names, *ids)), None))
         taken = 0
         for block in blocks:
             if self._buffer.put_block(block):
@@ -251,10 +257,9 @@ class Producer:
             self._sender.start()
             endings.watch_worker_process()
 
-    def _check(self, server: object, tool: object, duration_ms: object) -> None:
-        wrong = rows.problem(server, tool, duration_ms)
-        if wrong is not None:
-            raise ValueError(wrong)
+    def _check(self, problem: str | None) -> None:
+        if problem is not None:
+            raise ValueError(problem)
         if self._buffer.closed:
             raise RuntimeError("this producer was closed")
 

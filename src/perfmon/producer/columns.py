@@ -81,7 +81,9 @@ def of_columns(
     """
     n = len(duration_ms)
     width = 2 if len(dictionary) <= 65_536 else 4
-    pairs = [[str(server), str(tool)] for server, tool in dictionary]
+    pairs = [[server, tool] for server, tool in dictionary]
+    if not all(isinstance(name, str) for pair in pairs for name in pair):
+        raise ValueError("dictionary lists (server, tool), both text")
     columns = {
         "series": _bytes_of(series, "H" if width == 2 else "I", ("H",) if width == 2 else ("I",)),
         "ok": _flags(ok),

@@ -6,6 +6,8 @@ numbers that are not Python's own (numpy's), names without end.
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -61,7 +63,9 @@ def to_map(row: Row) -> dict[str, Any] | None:
     if error is not None:
         found["error"] = error
     resource = {
-        name: value for name, value in (("cpu", cpu), ("memory", memory), ("diskIO", disk_io)) if value is not None
+        name: value
+        for name, value in (("cpu", cpu), ("memory", memory), ("diskIO", disk_io))
+        if value is not None and not (type(value) is float and value != value)  # noqa: PLR0124 - NaN: not measured
     }
     if resource:
         found["resource"] = resource
@@ -87,16 +91,16 @@ def size_bytes(server: object, tool: object, error: str | None, call_id: object)
     return ROW_BYTES + sum(map(sys.getsizeof, texts))
 
 
-def problem(server: object, tool: object, duration_ms: object) -> str | None:
-    """Why ingest would refuse a call so named and timed; None when it would not. For producers that want to know at once."""
-    for what, name in (("server", server), ("tool", tool)):
-        if not isinstance(name, str) or not name:
-            return f"{what} is a name, got {name!r:.80}"
-        if len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
-            return f"{what} is a name of at most {MAX_NAME_BYTES} bytes"
-    if isinstance(duration_ms, bool) or not isinstance(duration_ms, int | float) or not 0 <= duration_ms < float("inf"):
-        return f"duration_ms is a number of milliseconds from 0 on, got {duration_ms!r:.80}"
-    return None
+def plain(value: Any) -> Any:
+    """A value as one of Python's own that can be packed, if it can be made one; another library's number becomes int or float."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if value is None or isinstance(value, bool | int | float | dict):
+        return value
+    for convert in (operator.index, float):
+        with contextlib.suppress(Exception):  # the object's own code; what becomes no number is refused by the packing
+            return convert(value)
+    return value
 
 
 def _texts(maps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -114,7 +118,7 @@ def _oversize(row: Row) -> str | None:
     server, tool, call_id = row[0], row[1], row[9]
     if _too_long(server, MAX_NAME_BYTES) or _too_long(tool, MAX_NAME_BYTES):
         return "name_too_long"
-    return "call_id_too_long" if _too_long(call_id, MAX_CALL_ID_BYTES) else None
+    return "call_id_not_text" if _too_long(call_id, MAX_CALL_ID_BYTES) else None
 
 
 def _too_long(value: object, limit: int) -> bool:
@@ -123,22 +127,11 @@ def _too_long(value: object, limit: int) -> bool:
 
 def _clean(found: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
     """The row made packable, or None and why it cannot be."""
-    cleaned = {key: _plain(value) for key, value in found.items()}
+    cleaned = {key: plain(value) for key, value in found.items()}
     if "resource" in found:
-        cleaned["resource"] = {key: _plain(value) for key, value in found["resource"].items()}
+        cleaned["resource"] = {key: plain(value) for key, value in found["resource"].items()}
     try:
         encode_rows([cleaned])
     except UNPACKABLE as error:
         return None, f"not_packable: {type(error).__name__}"
     return cleaned, None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if value is None or isinstance(value, bool | int | float | dict):
-        return value
-    try:
-        return float(value)
-    except Exception:  # noqa: BLE001 - any object's own __float__; what cannot become a number is refused by the packing
-        return value

@@ -25,7 +25,7 @@ from perfmon.producer.delivery import (
     Verdict,
 )
 from perfmon.producer.messages import BATCH_FROM_ROWS, Message, build_message
-from perfmon.producer.rows import Row, error_text, problem, size_bytes
+from perfmon.producer.rows import Row, error_text, size_bytes
 from perfmon.producer.window import Window
 from perfmon.wire import (
     CREDIT_LAPSE_S,
@@ -463,6 +463,9 @@ def test_any_kind_of_column_is_taken() -> None:
         {"dictionary": [("s\ud800", "t")]},
         {"resources": {"cpu": [1.0]}},
         {"dictionary": []},
+        {"dictionary": [("s", None)]},
+        {"dictionary": [(b"s", "t")]},
+        {"dictionary": [("s",)]},
     ],
     ids=repr,
 )
@@ -536,26 +539,3 @@ def test_error_texts_name_the_class_and_are_cut() -> None:
     assert error_text(TimeoutError()) == "TimeoutError"
     assert error_text(Silent()).endswith("Silent")
     assert len(error_text("x" * 10_000_000)) == MAX_ERROR_CHARS
-
-
-@pytest.mark.parametrize(
-    ("server", "tool", "duration"),
-    [
-        ("", "t", 1),
-        (None, "t", 1),
-        ("s", b"t", 1),
-        ("s", "t" * 2000, 1),
-        ("s", "t", -1),
-        ("s", "t", float("nan")),
-        ("s", "t", float("inf")),
-        ("s", "t", "1"),
-        ("s", "t", True),
-        ("s", "t", None),
-    ],
-)
-def test_problems_are_named(server: object, tool: object, duration: object) -> None:
-    assert problem(server, tool, duration)
-
-
-def test_a_good_call_has_no_problem() -> None:
-    assert problem("s", "t", 0) is None
