@@ -90,6 +90,31 @@ def test_point_by_point_says_what_all_at_once_says() -> None:
             assert (state[: scorer.COLUMNS] == out[i]).all()
 
 
+def in_single_precision(t_s: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """As `row`, of a state that is rounded between points; times since the first."""
+    kept, out = np.zeros(scorer.SIZE, np.float32), np.zeros((len(values), scorer.COLUMNS))
+    for i in range(len(values)):
+        state = kept.astype(np.float64)
+        scorer.observe(t_s[i] - t_s[0], values[i], state)
+        kept[:], out[i] = state, state[: scorer.COLUMNS]
+    return out
+
+
+@given(st.lists(st.one_of(st.sampled_from(ABSURD), st.floats(width=64)), max_size=60))
+def test_a_state_kept_in_single_precision_stays_finite(values: list[float]) -> None:
+    out = in_single_precision(times(len(values), 60.0), np.array(values, np.float64))
+    assert np.isfinite(out).all()
+
+
+def test_a_state_kept_in_single_precision_alerts_at_the_same_points() -> None:
+    t_s, values = times(4_000, 300.0), cycle(4_000, 300.0)
+    values[[3_000, 3_001, 3_002, 3_600]] += 25.0
+    whole, rounded = row(t_s - t_s[0], values), in_single_precision(t_s, values)
+    np.testing.assert_array_equal(whole[:, scorer.SCORE] >= 1.0, rounded[:, scorer.SCORE] >= 1.0)
+    np.testing.assert_allclose(rounded[:, scorer.SCORE], whole[:, scorer.SCORE], atol=0.01)
+    np.testing.assert_allclose(rounded[:, scorer.EXPECTED], whole[:, scorer.EXPECTED], rtol=1e-4)
+
+
 def test_scores_depend_on_nothing_that_comes_later() -> None:
     t_s, values = times(4_000, 300.0), cycle(4_000, 300.0)
     other = values.copy()
@@ -191,11 +216,21 @@ def test_no_points_and_arrays_of_different_lengths() -> None:
         evaluate.scores([1.0], [1.0, 2.0])
 
 
-def test_passings_of_the_limits_settle_at_their_rate_whatever_the_tail() -> None:
+def null_events(values: np.ndarray, sensitivity: str) -> int:
+    """Times that the limit was passed, an hour apart, in a series a minute."""
+    p = row(times(len(values), 60.0), values)[:, scorer.TAIL_P]
+    at = np.flatnonzero(p <= scorer.LIMITS[sensitivity])
+    return int(len(at) > 0) + int((np.diff(at) > 60).sum())
+
+
+@pytest.mark.parametrize(("sensitivity", "days"), [("high", 1.0), ("medium", 7.0), ("low", 30.0)])
+@pytest.mark.parametrize("process", ["lognormal", "pareto", "quantised"])
+def test_limits_are_passed_at_their_rate_whatever_the_tail(process: str, sensitivity: str, days: float) -> None:
     rng = np.random.default_rng(3)
-    days = 180
-    for values in (rng.lognormal(0.0, 1.0, days * 1_440), rng.integers(0, 4, days * 1_440) / 4.0):
-        p = row(times(len(values), 60.0), values)[:, scorer.TAIL_P]
-        at = np.flatnonzero(p <= scorer.LIMITS["high"])
-        events = int(len(at) > 0) + int((np.diff(at) > 60).sum())
-        assert events < 2 * days
+    draw = {
+        "lognormal": lambda n: rng.lognormal(0.0, 1.0, n),
+        "pareto": lambda n: 1.0 + rng.pareto(1.5, n),
+        "quantised": lambda n: np.round(4.0 * rng.lognormal(0.0, 0.5, n)) / 4.0,
+    }[process]
+    events = sum(null_events(draw(90 * 1_440), sensitivity) for _ in range(4))
+    assert 0.4 < events / (360.0 / days) < 2.5

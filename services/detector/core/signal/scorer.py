@@ -114,6 +114,8 @@ _FLOOR = 1e-12
 #: Distances from an hour's usual value are counted in the hour's own, this share of those of all hours, and a floor.
 _OF_ALL_HOURS = 0.3
 _FLOOR_OF_HOUR = 0.02
+#: They are cut to this: of an hour that was always the same, everything is far.
+_MOST_OFF = 1e6
 #: Times the mean distance at which a distance from the hour's usual is cut, once so many points were seen.
 _OFF_CLIP = 6.0
 _OFF_UNCLIPPED = 100.0
@@ -133,8 +135,8 @@ _OLD = 20.0
 #: The strength that alerts, and the one that CLOSENESS counts in.
 _ALERT = 0.27
 _CLOSE = 0.2
-#: Values are cut to this, so that their squares are finite.
-_HUGE = 1e100
+#: Values are cut to this, so that their squares are finite, in a state that is kept in single precision too.
+_HUGE = 1e18
 #: Times are cut to this, so that their hours are whole numbers.
 _ENDLESS_S = 1e15
 _CAP_COUNT = 1e9
@@ -302,7 +304,7 @@ def observe_next(  # noqa: PLR0915 - one pass over registers; `twin` says it in 
         beyond_record(value, _RANGE, floor, share, often, state),
         beyond_record(fast, _SHIFT, floor, share, often, state),
         beyond_record(season, _SEASON, floor, share, often, state),
-        far_off(off / off_scale, _HOUR, _FLOOR_OF_HOUR, share, often, state),
+        far_off(min(max(off / off_scale, -_MOST_OFF), _MOST_OFF), _HOUR, _FLOOR_OF_HOUR, share, often, state),
         far_off(jump, _JUMP, floor, share, often, state),
     )
     damping = 1.0

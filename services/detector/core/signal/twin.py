@@ -235,12 +235,13 @@ class Twin:
         known = hour.count > 0.0
         season, off = (self.fast - hour.mean, middle - hour.mean) if known else (0.0, 0.0)
         usual_off = hour.off + s._OF_ALL_HOURS * self.off + s._FLOOR_OF_MEAN * abs(self.range.mean) + s._FLOOR
+        off_by = min(max(off / usual_off, -s._MOST_OFF), s._MOST_OFF) if known else 0.0
         self._learn_hour(hour, off, step_s, shares)
         return [
             self.range.ask(value, floor, shares),
             self.shift.ask(self.fast, floor, shares),
             self.season.ask(season, floor, shares),
-            self.hour.ask(off / usual_off if known else 0.0, s._FLOOR_OF_HOUR, shares, self.count),
+            self.hour.ask(off_by, s._FLOOR_OF_HOUR, shares, self.count),
             self.jump.ask(abs(middle - before), floor, shares, self.count),
         ]
 
