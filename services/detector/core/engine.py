@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfmon.wire.limits import OVERFLOW_NAME
-from services.detector.core.kernels import errors, judge
+from services.detector.core.kernels import error_events, errors, judge
 from services.detector.core.kernels.absorb import FAILURES, sort_calls
 from services.detector.core.kernels.error_mixture import LEVEL, USUAL
 from services.detector.core.metrics import ERROR_RATE_SPIKE, HISTORY_MS, METRICS, MINUTE_MS, STORED_LEVEL
@@ -169,7 +169,7 @@ class Engine:
             kept = self.signals.signal(series.row, number)
             if kept is not None and course.end_if_silent(float(now_ms), kept[1]):
                 self.signals.found.append(Point(series.row, number, course.CLOSED_QUIET, kept[1].copy()))
-        kind = errors.end_if_silent(series.run, float(now_ms))
+        kind = error_events.end_if_silent(series.run, float(now_ms))
         if kind:
             happenings.append(Happening(series, -1, kind, series.run.copy()))
         series.dirty = series.dirty or bool(happenings)

@@ -9,13 +9,13 @@ failures in more than one tool. Owns the rows, their identity and that decision;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.detector.core.kernels import error_mixture, judge, server_errors
-from services.detector.core.kernels.errors import end_if_silent
+from services.detector.core.kernels.error_events import end_if_silent
 from services.detector.core.metrics import MINUTE_MS, STORED_LEVEL
 from services.detector.core.state.series import SeriesState
 from shared.batch import Batch
@@ -79,7 +79,7 @@ class Servers:
                 busy[code] = has_event(each)
         touched = {each.key.server for each in series if each is not None}
         self.dirty |= touched
-        codes, ts, ok = (_own(column) for column in (batch.codes, batch.ts, batch.ok))
+        codes, ts, ok = _own(batch.codes), _own(batch.ts), _own(batch.ok)
         row = 0
         while row < len(ts):
             found, row = server_errors.judge_servers(codes, ts, ok, place, rates, busy, self.rows, self._out, row)
@@ -177,5 +177,5 @@ def _failing(series: SeriesState, start_ms: int) -> Failing:
     return Failing(series.key.tool, int(calls), failures, calls * float(series.run[error_mixture.USUAL]))
 
 
-def _own(column: NDArray[np.generic]) -> NDArray[np.generic]:
+def _own(column: NDArray[Any]) -> NDArray[Any]:
     return column if column.flags.carray else column.copy()

@@ -11,7 +11,6 @@ and lasted until that was last at its height; or when its tool should have been 
 # ruff: noqa: PLR0917 - kernels are called by position
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import numpy as np
@@ -20,8 +19,17 @@ from numpy.typing import NDArray
 from services.detector.core.kernels import error_mixture
 from services.detector.core.kernels.burn import AGE_EVERY_MS, age_windows
 from services.detector.core.kernels.compiled import compiled
+from services.detector.core.kernels.error_events import (
+    MIN_FAILURES,
+    STORED,
+    begin,
+    closing_cap,
+    end,
+    end_if_silent,
+    is_over,
+    watch_end,
+)
 from services.detector.core.kernels.error_mixture import (
-    ADOPTED,
     AGED_AT,
     CALLS,
     CLOCK,
@@ -33,7 +41,6 @@ from services.detector.core.kernels.error_mixture import (
     FAST,
     FROM,
     HUGE,
-    LAST,
     LEVEL,
     MIXTURE,
     NEW_FAILED,
@@ -41,11 +48,8 @@ from services.detector.core.kernels.error_mixture import (
     NEWEST,
     NEXT_FAILED,
     NEXT_SEEN,
-    NOTED_CALLS,
-    NOTED_FAILURES,
     PACE,
     PHASE,
-    QUIET,
     RATES,
     SEEN,
     SINCE,
@@ -61,82 +65,18 @@ from services.detector.core.kernels.error_mixture import (
     take_usual,
     unlearn,
 )
-from services.detector.core.kernels.judge import CLOSED_ADOPTED, CLOSED_INSIDE, CLOSED_QUIET, IDLE, OPEN, OPENED
+from services.detector.core.kernels.judge import CLOSED_ADOPTED, CLOSED_INSIDE, IDLE, OPEN, OPENED
 
 #: Length of a row.
 SIZE: Final = error_mixture.SIZE
 #: A happening is its kind and the row at that moment.
 HAPPENING: Final = SIZE + 1
-#: Level from which an event is stored, and not learned.
-_STORED = 2.0
-MIN_FAILURES: Final = 3.0
 #: Places in the mixture of the rates that the CUSUMs listen for.
 _SLOW_PLACE, _FAST_PLACE = 1, 4
-#: Evidence for an event's end, as a logarithm of likelihoods; it lasted until this was last all to be gathered anew.
-_CLOSING_CAP = 8.0
-#: Likewise of an event that is not stored: soon forgotten, so that the next is another one.
-_FAINT_CAP = 3.0
-_GAP_MS = 120_000.0
-_GAP_CALLS = 5.0
 _LATE_MS = 900_000.0
 #: An event this old may be the new normal, and is after so many calls more.
 _ADOPT_MS = 86_400_000.0
 _ADOPT_CALLS = 200.0
-#: An event is over when so many calls should have come since the last one, but not before the first time, and after the second
-#: in any case.
-_SILENT_CALLS = 20.0
-_SILENCE_MS = (1_800_000.0, 86_400_000.0)
-
-
-@compiled("float64(float64[:])", part=True)
-def closing_cap(run: Row) -> float:
-    """The height of the statistic that says whether an event is still going on."""
-    return _CLOSING_CAP if run[LEVEL] >= _STORED else _FAINT_CAP
-
-
-@compiled("void(float64, float64[:], float64)", part=True)
-def begin(t: float, run: Row, level: float) -> None:
-    """An event begins with the call that was weighed last, at the level reached: since the change that is the likelier one."""
-    enough = run[FAST + FAILURES_SINCE] >= MIN_FAILURES
-    track = FAST if enough and run[FAST] > run[SLOW] else SLOW
-    run[START] = run[track + SINCE]
-    run[CALLS] = run[CLOCK] - run[track + FROM]
-    run[FAILURES] = run[track + FAILURES_SINCE]
-    run[PHASE] = OPEN
-    run[LEVEL] = level
-    run[LAST] = t
-    run[QUIET] = 0.0
-    run[ADOPTED] = 0.0
-    run[NEXT_FAILED] = 0.0
-    run[NEXT_SEEN] = 0.0
-    run[CLOSING] = closing_cap(run)
-    run[STRENGTH] = strength(run)
-    run[NOTED_CALLS] = run[CALLS]
-    run[NOTED_FAILURES] = run[FAILURES]
-
-
-@compiled("void(float64[:])", part=True)
-def end(run: Row) -> None:
-    """The event is over: the mixture starts anew. The counts stay for the report."""
-    run[PHASE] = IDLE
-    for k in range(RATES):
-        run[MIXTURE + k] = 0.0
-    run[SLOW] = 0.0
-    run[FAST] = 0.0
-    run[DUE] = 0.0
-
-
-@compiled("float64(float64[:], float64)")
-def end_if_silent(run: Row, t: float) -> float:
-    """Close an event whose last call is long ago, by the tool's own pace: so long that many should have come. The happening's
-    kind, or 0.
-    """
-    pace = _SILENT_CALLS * 60_000.0 / max(run[PACE], 1e-9)
-    silence = min(max(pace, _SILENCE_MS[0]), _SILENCE_MS[1])
-    if run[PHASE] == OPEN and t - run[NEWEST] >= silence:
-        end(run)
-        return CLOSED_QUIET
-    return 0.0
 
 
 @compiled("void(float64, float64[:])", part=True)
@@ -221,41 +161,10 @@ def judge_idle(  # noqa: C901, PLR0912 - one loop in registers; `twins_failures`
                 level = level_reached(run, rate)
                 if level > 0.0:
                     begin(t, run, level)
-                    if level >= _STORED:
+                    if level >= STORED:
                         unlearn(run[NEWEST], run)
                     break
     return following
-
-
-@compiled("float64(float64, float64)", part=True)
-def lower_rate(failures: float, calls: float) -> float:
-    """The lowest rate of which so many failures among so many calls are an ordinary sample: Wilson's bound at two deviations."""
-    n, p = max(calls, 1.0), failures / max(calls, 1.0)
-    return float((p + 2.0 / n - 2.0 * math.sqrt(p * (1.0 - p) / n + 1.0 / (n * n))) / (1.0 + 4.0 / n))
-
-
-@compiled("void(float64, boolean, float64[:])", part=True)
-def watch_end(t: float, failed: bool, run: Row) -> None:
-    """Move the statistic that says whether an event is still going on: at no less than the lowest rate that it may well have, for
-    an event is found by the luck of its first calls.
-    """
-    usual = run[USUAL]
-    rate = min(max(lower_rate(run[FAILURES], run[CALLS]), 2.0 * usual), max(0.9, 0.5 + 0.5 * usual))
-    ratio = rate / usual if failed else (1.0 - rate) / (1.0 - usual)
-    cap = closing_cap(run)
-    run[CLOSING] = min(max(run[CLOSING] + math.log(ratio), 0.0), cap)
-    run[QUIET] += 1.0
-    if run[CLOSING] == cap:
-        run[LAST] = max(run[LAST], t)
-        run[QUIET] = 0.0
-        run[NOTED_CALLS] = run[CALLS]
-        run[NOTED_FAILURES] = run[FAILURES]
-
-
-@compiled("boolean(float64, float64[:])", part=True)
-def is_over(t: float, run: Row) -> bool:
-    """Whether the calls since say that the event has ended with its last failure but strays."""
-    return bool(run[CLOSING] == 0.0 and run[QUIET] >= _GAP_CALLS and t - run[LAST] >= _GAP_MS)
 
 
 @compiled("float64(float64, boolean, float64[:], float64)", part=True)
@@ -274,7 +183,7 @@ def judge_open(t: float, failed: bool, run: Row, rate: float) -> float:
         run[FAILURES] += 1.0
         run[NEW_FAILED] += 1.0
     run[STRENGTH] = max(run[STRENGTH], strength(run))
-    if run[LEVEL] < _STORED:
+    if run[LEVEL] < STORED:
         run[SEEN] += 1.0
         run[FAILED] += 1.0 if failed else 0.0
         take_usual(run[NEWEST], run)
@@ -284,7 +193,7 @@ def judge_open(t: float, failed: bool, run: Row, rate: float) -> float:
     watch_end(t, failed, run)
     level = level_reached(run, rate) if failed else 0.0
     if level > run[LEVEL]:
-        if run[LEVEL] < _STORED <= level:
+        if run[LEVEL] < STORED <= level:
             unlearn(run[NEWEST], run)
         run[LEVEL] = level
         run[CLOSING] = closing_cap(run)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from services.detector.core.kernels import error_mixture
 from services.detector.core.kernels.burn import AGE_EVERY_MS, FADES_MS, FIVE_MINUTES, MIN_CALLS, age_windows
 from services.detector.core.kernels.compiled import compiled
+from services.detector.core.kernels.error_events import MIN_FAILURES, begin, end, end_if_silent, is_over, watch_end
 from services.detector.core.kernels.error_mixture import (
     AGED_AT,
     BURN,
@@ -51,7 +52,6 @@ from services.detector.core.kernels.error_mixture import (
     strength,
     suspected,
 )
-from services.detector.core.kernels.errors import MIN_FAILURES, begin, end, end_if_silent, is_over, watch_end
 from services.detector.core.kernels.judge import CLOSED_INSIDE, IDLE, OPEN, OPENED
 
 #: Failures to be expected of all calls so far, and when each CUSUM began.
