@@ -69,12 +69,25 @@ def producer_of(body: Body) -> tuple[str, int] | None:
         return None
     if not isinstance(producer, str) or type(seq) is not int or not 0 < seq < 2**63:
         raise MessageRefused("bad_producer")
-    try:
-        if not 0 < len(producer.encode()) <= MAX_PRODUCER_BYTES:
-            raise MessageRefused("bad_producer")
-    except UnicodeEncodeError as error:
-        raise MessageRefused("bad_producer") from error
+    if not _is_producer(producer):
+        raise MessageRefused("bad_producer")
     return producer, seq
+
+
+def named_by(body: Body) -> tuple[str | None, int | None]:
+    """What a message says of its producer and sequence, right or wrong, as far as an answer can repeat it."""
+    producer, seq = body.get("producer"), body.get("seq")
+    return (
+        producer if isinstance(producer, str) and _is_producer(producer) else None,
+        seq if type(seq) is int else None,
+    )
+
+
+def _is_producer(name: str) -> bool:
+    try:
+        return 0 < len(name.encode()) <= MAX_PRODUCER_BYTES
+    except UnicodeEncodeError:
+        return False
 
 
 def _typed(body: Written, now_ms: int, oldest_ms: int) -> Arrival | None:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from perfmon.wire import MAX_ROWS, ack_reply
-from services.ingest.core.door import MessageRefused, let_in, producer_of
+from services.ingest.core.door import MessageRefused, let_in, named_by, producer_of
 from services.ingest.core.duplicates import CallIdMemory, ProducerLedger, Seen, call_digest
 from services.ingest.core.frames import Body
 from services.ingest.core.placement import Placement
@@ -164,6 +164,7 @@ class IngestCore:
                     return None
             arrival = let_in(message.kind, message.body, plan.now_ms, plan.now_ms - self._retention_ms)
         except MessageRefused as refused:
+            outcome.producer, outcome.seq = named_by(message.body)
             outcome.error = (refused.reason, f"{REASONS[refused.reason]} ({refused})")
             outcome.lacking = max(UNREAD_ROWS, _claimed_rows(message.body))
             return None

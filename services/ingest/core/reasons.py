@@ -30,8 +30,8 @@ REASONS: Final[dict[str, str]] = {
     "call_id_not_text": f"callId is a string of 1 to {limits.MAX_CALL_ID_BYTES} bytes",
     # whole messages
     "too_many_rows": f"a message has at most {limits.MAX_ROWS} rows",
-    "bad_batch": "the columns do not fit each other",
-    "bad_producer": "producer is a string of 1 to 128 bytes that comes with an integer seq of at least 1",
+    "bad_batch": "a message is a list of rows, or columns that fit each other",
+    "bad_producer": "producer is a string of 1 to 128 bytes that comes with an integer seq from 1 to 2^63-1",
     "stale_sequence": "this sequence is far below the producer's latest; whether it was stored is no longer known",
     "unknown_kind": "ingest takes rows, batch and request",
 }

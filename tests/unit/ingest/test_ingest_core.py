@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from perfmon.wire import Kind, encode_batch, unpack_envelope
+from perfmon.wire import Kind, encode_batch, pack, unpack_envelope
 from perfmon.wire.limits import MAX_ENTRY_BYTES, MAX_FRAME_BYTES
+from perfmon.wire.messages import batch_columns
+from services.ingest.core.frames import read
 from services.ingest.core.ingest import ENTRY_BYTES, Answer, IngestCore, Message, Plan
 from services.ingest.core.placement import OVERFLOW
 from shared.batch import Series, decode
@@ -135,6 +137,43 @@ def test_a_refused_message_does_not_touch_its_neighbours() -> None:
     answers = commit(at, rows(GOOD), *bad, rows(GOOD))
     assert [ack["stored"] for ack in answers] == [1, 0, 0, 0, 1]
     assert [ack["error"]["code"] for ack in answers[1:4]] == ["unknown_kind", "bad_producer", "bad_batch"]
+
+
+@pytest.mark.parametrize(
+    ("producer", "seq", "told"),
+    [
+        ("p", 2**63 - 1, ("p", 2**63 - 1)),
+        ("p", 2**63, ("p", 2**63)),
+        ("p", 2**64 - 1, ("p", 2**64 - 1)),
+        ("p", 0, ("p", 0)),
+        ("p", -(2**63), ("p", -(2**63))),
+        ("p", None, ("p", None)),
+        ("p", 1.0, ("p", None)),
+        ("p", True, ("p", None)),
+        (None, 7, (None, 7)),
+        (5, 7, (None, 7)),
+        ("", 7, (None, 7)),
+        ("p" * 129, 7, (None, 7)),
+    ],
+)
+@pytest.mark.parametrize("kind", [Kind.ROWS, Kind.BATCH])
+def test_an_answer_says_whose_it_is_as_far_as_that_can_be_repeated(
+    kind: Kind, producer: Any, seq: Any, told: tuple[Any, Any]
+) -> None:
+    columns = batch_columns([("f", "r")], series=[0], ts=[NOW], duration=[1.0], ok=[True])
+    fields = {"rows": [GOOD]} if kind is Kind.ROWS else columns
+    frame = pack({"v": 1, "kind": kind, **fields, "producer": producer, "seq": seq})
+    [ack] = commit(core(), Message("a", *read(frame)))
+    assert (ack["producer"], ack["seq"]) == told
+    assert (ack.get("error") or {}).get("code") == (None if seq == 2**63 - 1 else "bad_producer")
+
+
+def test_the_refusal_of_a_message_of_rows_does_not_speak_of_columns_that_do_not_fit() -> None:
+    [ack] = commit(core(), Message("a", Kind.ROWS, {"rows": None}))
+    assert (
+        ack["error"]["message"]
+        == "a message is a list of rows, or columns that fit each other (`rows` is a list of maps)"
+    )
 
 
 def test_the_same_call_id_is_stored_once_in_a_message_in_a_commit_and_later() -> None:
