@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from perfmon.paths import DataDirectory, UnsafeDirectory, user_config_directory
 from perfmon.plain_file import read_plain
+from shared.settings_words import refused
 
 PREFIX = "PERFMON_"
 #: Every setting there is fits into a few KB.
@@ -26,7 +27,11 @@ OWN_ALONE: Final = frozenset({"ingest_tcp"})
 
 
 class SettingsError(ValueError):
-    """A setting that is unknown or out of range; the message names it and what is accepted."""
+    """Settings that are unknown or out of range; each of `faults` names one, what was given and what is accepted."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
 
 
 class Settings(BaseModel):
@@ -80,17 +85,23 @@ def load_settings(data: DataDirectory) -> Settings:
 
     Raises: SettingsError.
     """
-    merged = {**_own(user_config_directory() / "settings.json"), **_from_file(data)}
+    own = user_config_directory() / "settings.json"
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for found, place in ((_own(own), str(own)), (_from_file(data), "config/settings.json")):
+        merged |= found
+        origins |= {name: f"{name} in {place}" for name in found}
     for name in Settings.model_fields:
         text = os.environ.get(PREFIX + name.upper())
         if text is not None:
             merged[name] = text
+            origins[name] = PREFIX + name.upper()
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"setting {where}: {first['msg']}") from error
+        faults = [(str(fault["loc"][0]), fault) for fault in error.errors()]
+        told = [refused(fault, Settings.model_fields, origins[name]) for name, fault in faults]
+        raise SettingsError(*told) from error
 
 
 def _from_file(data: DataDirectory) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from typing import Annotated, Final
 import typer
 
 from perfmon.paths import DataDirectory, UnsafeDirectory, resolve_data_directory
-from perfmon.pipeline.errors import LaunchFailed, NotReady, PipelineError
+from perfmon.pipeline.errors import BadSettings, LaunchFailed, NotReady, PipelineError
 
-#: Exit codes: something failed; not every service is ready.
+#: Exit codes: something failed; what was given cannot be taken; not every service is ready.
 EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
 EXIT_NOT_READY: Final = 3
 
 Data = Annotated[
@@ -33,9 +34,13 @@ def chosen(data: str | None) -> DataDirectory:
 
 @contextlib.contextmanager
 def told() -> Iterator[None]:
-    """Say what went wrong on stderr and leave with 1, instead of a traceback."""
+    """Say what went wrong on stderr and leave with 1 (2 for settings that cannot be), instead of a traceback."""
     try:
         yield
+    except BadSettings as error:
+        for fault in error.faults:
+            typer.echo(f"perfmon: {fault}", err=True)
+        raise typer.Exit(EXIT_USAGE) from None
     except (PipelineError, UnsafeDirectory, OSError) as error:
         typer.echo(f"perfmon: {error}", err=True)
         for line in _log_lines(error):
@@ -50,7 +55,7 @@ def _log_lines(error: BaseException) -> list[str]:
         told = [line for name, lines in error.logs.items() for line in [f"last lines of {name}:", *_indented(lines)]]
         return [
             *told,
-            "The others run, and the watchdog keeps trying: `perfmon status` shows them, `perfmon down` stops them.",
+            "The watchdog keeps trying: `perfmon status` shows what runs, `perfmon down` stops it.",
         ]
     return []
 

@@ -17,6 +17,14 @@ class UnrenderablePath(PipelineError):
         self.path = path
 
 
+class BadSettings(PipelineError):
+    """Settings that no service would start with; a line each."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
 class LaunchFailed(PipelineError):
     """supervisord did not come up; `log` holds the last lines it wrote."""
 

@@ -7,7 +7,8 @@ by a bare `supervisord -c supervisord.conf` is found by its services' answers an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from perfmon import __version__
 from perfmon.paths import SERVICES, DataDirectory
@@ -17,11 +18,12 @@ from perfmon.pipeline.by_hand import supervisord_by_hand
 from perfmon.pipeline.errors import IncompatiblePipeline
 from perfmon.pipeline.locks import held, holder, is_held, launch_lock, supervisor_lock
 from perfmon.pipeline.readiness import Progress, wait_ready
-from perfmon.pipeline.record import Record, read_record, write_record
+from perfmon.pipeline.record import read_record, write_record
 from perfmon.pipeline.report import Answer, PipelineReport
 from perfmon.pipeline.shutdown import STOP_TIMEOUT_S, stop_locked
-from perfmon.pipeline.spawn import socket_path, spawn
+from perfmon.pipeline.spawn import settings_for, socket_path, spawn
 from perfmon.pipeline.versions import Verdict, judge
+from perfmon.pipeline.wanted import differences
 from perfmon.wire import PROTOCOL_MAJOR
 
 #: First start compiles kernels: 20 s is the aim, a loaded machine takes longer.
@@ -41,22 +43,23 @@ def ensure_running(
 
     With `wait_ready_s=0` it returns as soon as supervisord answers.
 
-    Raises: NotReady, LaunchFailed, IncompatiblePipeline, Busy (all PipelineError); UnsafeDirectory.
+    Raises: BadSettings, NotReady, LaunchFailed, IncompatiblePipeline, Busy (all PipelineError); UnsafeDirectory.
     """
     data.create()
+    wanted = None if started_by == "gateway" else settings_for(data)  # a gateway, which must be quick, takes what runs
     answers = ping_all(data)
     if _all_ready(answers) and _verdict(answers) == "same" and _supervised(data):
         _keep_running(data, started_by)
-        return _report(data, "running", answers)
+        return _report(data, "running", answers, wanted)
     with held(launch_lock(data), LAUNCH_LOCK_WAIT_S):
         state = _start_if_needed(data, started_by)
     if wait_ready_s <= 0:
-        return _report(data, state, ping_all(data))
+        return _report(data, state, ping_all(data), wanted)
     supervisor_pid = holder(supervisor_lock(data)) if is_held(supervisor_lock(data)) else None
     answers = wait_ready(data, wait_s=wait_ready_s, supervisor_pid=supervisor_pid, progress=progress)
     if state == "running":
         _keep_running(data, started_by)
-    return _report(data, state, answers)
+    return _report(data, state, answers, wanted)
 
 
 def died(data: DataDirectory) -> bool:
@@ -114,20 +117,33 @@ def _incompatible(answers: Mapping[str, Answer]) -> IncompatiblePipeline:
     return IncompatiblePipeline(other.version, __version__, other.protocol[0])
 
 
+def _other_settings(data: DataDirectory, wanted: Mapping[str, Any] | None) -> list[str]:
+    record = read_record(data)
+    if wanted is None or record is None or record.settings is None:
+        return []
+    other = differences(wanted, record.settings)
+    how = "`perfmon down`, then `perfmon up` starts it with them"
+    return [f"other settings than it runs with are ignored: {', '.join(other)}; {how}"] if other else []
+
+
 def _keep_running(data: DataDirectory, started_by: str) -> None:
     """A person asked for it: what a gateway once started no longer stops itself."""
     record = read_record(data)
     if started_by == "gateway" or record is None or record.idle_stop_s is None:
         return
-    write_record(data, Record(record.version, started_by, record.started_ms, record.password, None))
+    write_record(data, replace(record, started_by=started_by, idle_stop_s=None))
 
 
-def _report(data: DataDirectory, state: str, answers: Mapping[str, Answer]) -> PipelineReport:
+def _report(
+    data: DataDirectory, state: str, answers: Mapping[str, Answer], wanted: Mapping[str, Any] | None
+) -> PipelineReport:
     pid = holder(supervisor_lock(data)) if is_held(supervisor_lock(data)) else None
     versions = {answer.version for answer in answers.values()} - {__version__}
     notes = []
     if versions and state == "running":
         notes.append(f"the pipeline is version {', '.join(sorted(versions))}, this client {__version__}")
+    if state == "running":
+        notes += _other_settings(data, wanted)
     by_hand = supervisord_by_hand(data) if pid is None else None
     if by_hand is not None:
         notes.append(f"its services run under a supervisord that was started by hand (pid {by_hand})")

@@ -21,13 +21,14 @@ IDLE_STOP_S: Final = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Who started which version, and after how much idleness it stops itself (None: never)."""
+    """Who started which version with which settings, and after how much idleness it stops itself (None: never)."""
 
     version: str
     started_by: str
     started_ms: int
     password: str
     idle_stop_s: float | None = None
+    settings: dict[str, Any] | None = None
 
 
 def record_path(data: DataDirectory) -> Path:
@@ -55,11 +56,12 @@ def remove_record(data: DataDirectory) -> None:
 
 
 def _parse(found: Any) -> Record:
-    idle = found["idle_stop_s"]
+    idle, settings = found["idle_stop_s"], found.get("settings")
     return Record(
         version=str(found["version"]),
         started_by=str(found["started_by"]),
         started_ms=int(found["started_ms"]),
         password=str(found["password"]),
         idle_stop_s=None if idle is None else float(idle),
+        settings=settings if isinstance(settings, dict) else None,
     )

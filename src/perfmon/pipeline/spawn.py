@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from perfmon import __version__
 from perfmon.paths import (
@@ -29,6 +29,7 @@ from perfmon.pipeline.locks import is_held, supervisor_lock
 from perfmon.pipeline.logs import tail
 from perfmon.pipeline.record import IDLE_STOP_S, Record, read_record, record_path, remove_record, write_record
 from perfmon.pipeline.render import SOCKET_NAME, USERNAME, Places, render
+from perfmon.pipeline.wanted import wanted_settings
 from perfmon.plain_file import make_way
 from perfmon.private_file import write_whole
 
@@ -79,9 +80,10 @@ def supervisor_of(data: DataDirectory, timeout_s: float = ANSWER_TIMEOUT_S) -> S
 def spawn(data: DataDirectory, *, started_by: str, foreground: bool = False) -> subprocess.Popen[bytes]:
     """Start supervisord and return once it answers; the process object matters in the foreground alone.
 
-    Raises: LaunchFailed with the last lines of its log, UnrenderablePath, UnsafeDirectory.
+    Raises: LaunchFailed with the last lines of its log, BadSettings, UnrenderablePath, UnsafeDirectory.
     """
     data.create()  # the sockets' directory may have been swept away since the caller made it
+    settings = settings_for(data)
     password = secrets.token_urlsafe(24)
     places = places_of(data, password)
     text = render((places.application / "supervisord.conf").read_text(encoding="utf-8"), places)
@@ -90,7 +92,7 @@ def spawn(data: DataDirectory, *, started_by: str, foreground: bool = False) -> 
         make_way(path)
     write_whole(config_path(data), text.encode())
     idle = IDLE_STOP_S if started_by == "gateway" else None
-    write_record(data, Record(__version__, started_by, time.time_ns() // 1_000_000, password, idle))
+    write_record(data, Record(__version__, started_by, time.time_ns() // 1_000_000, password, idle, settings))
     process = _launch(data, places, foreground=foreground)
     try:
         _wait_for_answer(data, process, foreground=foreground)
@@ -98,6 +100,16 @@ def spawn(data: DataDirectory, *, started_by: str, foreground: bool = False) -> 
         remove_record(data)
         raise
     return process
+
+
+def settings_for(data: DataDirectory) -> dict[str, Any] | None:
+    """The settings that a pipeline would be started with now; None when they cannot be known before.
+
+    Raises: BadSettings.
+    """
+    application = application_root().resolve()
+    environment = clean_environment(dict(os.environ), application) | {DATA_DIRECTORY_VARIABLE: str(data.root)}
+    return wanted_settings(sys.executable, application, environment)
 
 
 def clean_environment(environment: dict[str, str], application: Path) -> dict[str, str]:

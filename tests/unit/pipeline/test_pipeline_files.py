@@ -119,4 +119,5 @@ def test_the_record_holds_no_command_and_no_path(data: DataDirectory) -> None:
         "started_ms",
         "password",
         "idle_stop_s",
+        "settings",
     }

@@ -73,8 +73,38 @@ def test_a_file_that_is_not_json_is_refused(data: DataDirectory, content: bytes)
 
 def test_a_bad_value_in_the_environment_is_refused(data: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERFMON_SWEEP_INTERVAL_S", "often")
-    with pytest.raises(SettingsError, match="sweep_interval_s"):
+    with pytest.raises(SettingsError, match="PERFMON_SWEEP_INTERVAL_S"):
         load_settings(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("max_series", "many", "'many', but has to be a whole number from 1 to 1,000,000"),
+        ("append_interval_s", "0", "'0', but has to be a number above 0, at most 60"),
+        ("log_level", "loud", "'loud', but has to be one of debug, info, warning, error"),
+        ("ingest_tcp", "x\x1b", r"'x\x1b', but has to be `off` or tcp://ADDRESS:PORT, such as tcp://0.0.0.0:7078"),
+    ],
+)
+def test_a_refusal_says_what_was_given_and_what_is_wanted(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(f"PERFMON_{name.upper()}", value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings(data)
+    assert str(refused.value) == f"PERFMON_{name.upper()} is {told}"
+
+
+def test_all_refusals_are_told_at_once_with_their_places(data: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(data, {"max_serie": 5, "append_rows": 0})
+    monkeypatch.setenv("PERFMON_HTTP_PORT", "0")
+    with pytest.raises(SettingsError) as refused:
+        load_settings(data)
+    assert sorted(fault.split(",")[0] for fault in refused.value.faults) == [
+        "PERFMON_HTTP_PORT is '0'",
+        "append_rows in config/settings.json is 0",
+        "max_serie in config/settings.json is no setting; did you mean max_series?",
+    ]
 
 
 def test_every_setting_says_what_it_means_and_has_limits() -> None:
