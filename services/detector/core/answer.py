@@ -39,6 +39,8 @@ Lock = Callable[[], AbstractContextManager[object]]
 NOTHING: Final = Known()
 #: A window that ended longer ago is not swept once more.
 LATELY_MS: Final = 10 * MINUTE_MS
+#: A sweep this long ago is as good as one now: the service's interval, and the time that a sweep of many series takes.
+SWEPT_MS: Final = 6 * MINUTE_MS
 #: Longest list of anomalies in one answer.
 MAX_LIMIT: Final = 1_000
 DEFAULT_LIMIT: Final = 20
@@ -123,8 +125,8 @@ def _find_auto(
             coverage.add(series)
     with lock():
         chosen = _concerned(watch, query)
-    # What lasted in the past was swept then.
-    lately = query.end_ms >= watch.engine.newest_ts - LATELY_MS
+    # What lasted in the past was swept then, and what was swept just now need not be once more.
+    lately = query.end_ms >= watch.engine.newest_ts - LATELY_MS and query.end_ms - known.swept_ms > SWEPT_MS
     for series in chosen:
         with lock():
             coverage.add(series)

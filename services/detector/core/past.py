@@ -38,12 +38,13 @@ _SLACK_MS: Final = 60 * MINUTE_MS
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is known of a window beyond the state: anomalies that were stored, a detector that lived it again, and `note`, what an
-    answer's coverage says of both.
+    answer's coverage says of both. `swept_ms`: when all series were last swept (epoch ms).
     """
 
     stored: list[Event] = field(default_factory=list)
     replayed: Watch | None = None
     note: dict[str, Any] = field(default_factory=dict)
+    swept_ms: int = 0
 
 
 class Replay:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from services.detector.core.answer import MAX_LIMIT, BadQuery, answer, parse_query, summary
@@ -49,7 +50,8 @@ class Queries:
         watch = self._state.watch
         with self._turn():
             reaches_ms = reaches_back_to(watch, named=query.method != "auto")
-        found = answer(watch, query, self._turn, self._past.known(query, reaches_ms, clock_ms))
+        known = replace(self._past.known(query, reaches_ms, clock_ms), swept_ms=self._state.swept_ms)
+        found = answer(watch, query, self._turn, known)
         return found | {"freshness": self._freshness()}
 
     def recent(self, params: dict[str, Any]) -> dict[str, Any]:
