@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import pytest
 
 from perfmon import __version__
 from perfmon.paths import SERVICES
+from perfmon.producer.messages import build_message
 from perfmon.wire import PROTOCOL_MAJOR, PROTOCOL_MINOR, Kind, limits
+from services.ingest.core.duplicates import WINDOW
 from services.ingest.core.reasons import REASONS
 from shared.settings import Settings
 
@@ -21,6 +24,8 @@ PROTOCOL = (ROOT / "docs/protocol.md").read_text()
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
 ARCHITECTURE = (ROOT / "docs/ARCHITECTURE.md").read_text()
 README = (ROOT / "README.md").read_text()
+SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+RESOURCE_LIMITS = (limits.MAX_CPU_PERCENT, limits.MAX_MEMORY_MB, limits.MAX_DISK_IO_KB)
 TOOLS = (
     "track_performance",
     "get_metrics",
@@ -51,7 +56,15 @@ def test_every_kind_of_message_is_in_the_protocol() -> None:
 def test_the_reasons_in_the_protocol_are_those_of_the_code() -> None:
     section = PROTOCOL.split("### Reasons")[1].split("\n## ")[0]
     of_frames = {"frame_too_large", "too_many_frames", "not_msgpack", "not_a_map", "no_envelope", "unsupported_version"}
-    assert set(re.findall(r"`(\w+)`", section)) == set(REASONS) | of_frames
+    assert set(re.findall(r"`(\w+)`", section)) == set(REASONS) | of_frames | {"not_packable"}
+
+
+def test_what_the_producer_does_not_send_has_the_same_names() -> None:
+    good = ("s", "t", 1.0, True, None, None, None, None, 1, None, 1)
+    for at, value in ((0, "s" * 1_025), (9, "c" * (limits.MAX_CALL_ID_BYTES + 1)), (8, 2**70)):
+        reason = build_message([(*good[:at], value, *good[at + 1 :])]).reason  # type: ignore[list-item] # one field is odd
+        assert reason is not None
+        assert reason.split(":")[0] in {*REASONS, "not_packable"}
 
 
 def test_the_protocol_states_its_version_and_the_limits_of_the_code() -> None:
@@ -62,6 +75,9 @@ def test_the_protocol_states_its_version_and_the_limits_of_the_code() -> None:
     assert f"cut at {limits.MAX_ERROR_CHARS:,} characters" in PROTOCOL
     assert f"1–{limits.MAX_CALL_ID_BYTES} bytes" in PROTOCOL
     assert f"1–{limits.MAX_PRODUCER_BYTES} bytes" in PROTOCOL
+    assert f"{WINDOW - 1:,} below it is still taken, one that is {WINDOW:,} below" in PROTOCOL
+    powers = [f"10{str(round(math.log10(limit))).translate(SUPERSCRIPTS)}" for limit in RESOURCE_LIMITS]
+    assert f"from 0 to {powers[0]}, {powers[1]} and {powers[2]}" in PROTOCOL
 
 
 def test_every_socket_is_in_the_protocol_and_every_process_in_the_architecture() -> None:
