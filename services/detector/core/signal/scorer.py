@@ -28,11 +28,9 @@ the remainder: a second event nearly as strong as the first is an event.
 All is measured in time. Where points come seldom, every 10 minutes and less often, the long times stretch with their spacing,
 and the hour's mean takes six points at least; a silence stretches nothing, nor does it make one point the mean.
 
-TAIL_P is calibrated, and not by a model of the values, which a heavy or quantised tail would belie: for each sensitivity a
-limit is *controlled* so that it is passed as often as the sensitivity says. It rises with every passing and falls between them
-(adaptive conformal inference: Gibbs & Candès 2021, with events in the place of points), whatever the distribution is.
+TAIL_P is calibrated by how often it was reached, whatever the tail (`limits`).
 
-SCORE knows the most sensitive of these limits too: what is short of what this series shows about daily counts in proportion.
+SCORE knows the most sensitive limit too: what is short of what this series shows about daily counts in proportion.
 
 A state is f64[SIZE]; the names below are its places. Values that are not finite are passed over.
 """
@@ -47,6 +45,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.detector.core.kernels.compiled import compiled
+from services.detector.core.signal import limits
 
 Row = NDArray[np.float64]
 
@@ -61,11 +60,10 @@ PREVIOUS, BEFORE, MIDDLE, FAST, OFF = range(12, 17)
 RECORD_HOLD, FAR_HOLD, PACE = range(17, 20)
 #: The latest step and pace for which was reckoned what fades in a step: six factors; and how much the long times stretch.
 STEP, STEP_PACE, FADING, STRETCH = 20, 21, 22, 28
-#: Three places each, low to high sensitivity: ln of the limit of CLOSENESS, of low and medium how far it is above that of the
-#: more sensitive one, which learns of a tail much sooner; and when it was last passed, s.
-LIMIT, PASSED_S = 29, 32
+#: The limits of CLOSENESS.
+LIMIT = 29
 #: Of each part: its stream's mean, variance, highest and lowest value, and the mean of what the part says.
-STREAM: Final = 35
+STREAM: Final = LIMIT + limits.SIZE
 _WIDTH: Final = 5
 PARTS: Final = ("range", "shift", "season", "hour", "jump")
 _RANGE, _SHIFT, _SEASON, _HOUR, _JUMP = (STREAM + _WIDTH * number for number in range(len(PARTS)))
@@ -75,8 +73,8 @@ HOUR_COUNT: Final = HOUR_MEAN + 24
 HOUR_OFF: Final = HOUR_COUNT + 24
 SIZE: Final = HOUR_OFF + 24
 
-#: Chance of an alarm a look, by sensitivity: one a month, week, day at a look a minute.
-LIMITS: Final = {"low": 1.0 / 43_200.0, "medium": 1.0 / 10_080.0, "high": 1.0 / 1_440.0}
+#: Chance of an alarm a look, by sensitivity.
+LIMITS: Final = limits.LIMITS
 #: Columns of what `observe_many` writes.
 COLUMNS: Final = 7
 
@@ -140,18 +138,6 @@ _HUGE = 1e18
 #: Times are cut to this, so that their hours are whole numbers.
 _ENDLESS_S = 1e15
 _CAP_COUNT = 1e9
-_LEVELS = 3
-_RATES = (LIMITS["low"], LIMITS["medium"], LIMITS["high"])
-#: Limits at first, the least and highest that each may be, and how much one rises when it is passed.
-_FIRST_LIMITS = (0.45, 0.9, 0.18)
-_GAIN = (0.3, 0.3, 0.2)
-_LEAST_LIMIT = (0.02, 0.02, math.log(0.2))
-_MOST_LIMIT = math.log(30.0)
-#: Passings no further apart are one.
-_APART_S = _HOUR_S
-#: A look is a minute at most.
-_LOOK_S = 60.0
-_UNUSUAL_ENOUGH = -2.0
 
 
 @compiled("void(float64, float64[:])", part=True)
@@ -178,38 +164,11 @@ def begin(t_s: float, value: float, state: Row) -> None:
     state[EXPECTED] = state[LOWER] = state[UPPER] = value
     for at in (_RANGE, _SHIFT):
         state[at] = state[at + 2] = state[at + 3] = value
-    for level in range(_LEVELS):
-        state[LIMIT + level] = _FIRST_LIMITS[level]
-        state[PASSED_S + level] = -math.inf
+    limits.begin(LIMIT, state)
     hour = math.floor(t_s / _HOUR_S) % 24
     state[HOUR_MEAN + hour] = value
     state[HOUR_COUNT + hour] = 1.0
     note_step(0.0, state)
-
-
-@compiled("float64(float64, float64, float64[:])", part=True)
-def control(closeness: float, t_s: float, state: Row) -> float:
-    """Compare with the limits of the sensitivities, and move them; the chance of such a closeness a look."""
-    looks = min(1.0, state[STEP] / _LOOK_S)
-    distance = math.log(max(closeness, 1e-3))
-    p, above, chance = 0.0, 0.0, 0.0
-    for level in range(_LEVELS - 1, -1, -1):
-        limit, rate = above + state[LIMIT + level], _RATES[level]
-        if p == 0.0 and distance < limit:
-            if level == _LEVELS - 1:
-                p = rate ** max(0.0, (distance - _UNUSUAL_ENOUGH) / (limit - _UNUSUAL_ENOUGH))
-            else:
-                p = chance * (rate / chance) ** ((distance - above) / (limit - above))
-        above, chance = limit, rate
-        if distance >= limit:
-            if t_s - state[PASSED_S + level] >= _APART_S:
-                state[LIMIT + level] = min(state[LIMIT + level] + _GAIN[level], _MOST_LIMIT)
-            state[PASSED_S + level] = t_s
-        else:
-            state[LIMIT + level] = max(state[LIMIT + level] - _GAIN[level] * rate * looks, _LEAST_LIMIT[level])
-    if p == 0.0:
-        p = chance * math.exp(-2.0 * (distance - above))
-    return min(max(p, 1e-12), 1.0)
 
 
 @compiled("void(float64, int64, float64, float64[:])", part=True)
@@ -327,7 +286,7 @@ def observe_next(  # noqa: PLR0915 - one pass over registers; `twin` says it in 
     if strength == 0.0:
         closeness = -min(told[0], told[1], told[2], told[3], told[4], 0.0)
     state[CLOSENESS] = closeness
-    state[TAIL_P] = control(closeness, t_s, state)
+    state[TAIL_P] = limits.chance_of(closeness, t_s, step_s, LIMIT, state)
     score = 0.0
     record_hold, far_hold = state[RECORD_HOLD] * state[FADING + 5], state[FAR_HOLD] * state[FADING + 5]
     if from_records > record_hold:
@@ -335,7 +294,7 @@ def observe_next(  # noqa: PLR0915 - one pass over registers; `twin` says it in 
     if from_far > far_hold:
         score, far_hold = score + from_far / _ALERT, from_far
     if score > 0.0:
-        score *= min(1.0, closeness * math.exp(-state[LIMIT + _LEVELS - 1]))
+        score *= min(1.0, closeness * math.exp(-state[LIMIT + limits.DAILY]))
     state[RECORD_HOLD], state[FAR_HOLD], state[SCORE] = record_hold, far_hold, score
     return float(score)
 

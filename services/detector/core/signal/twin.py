@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from services.detector.core.signal import limits
 from services.detector.core.signal import scorer as s
 
 
@@ -124,13 +125,16 @@ class Limit:
         if not passed:
             self.value = max(self.value - self.gain * self.rate * looks, self.least)
             return
-        if t_s - self.passed_s >= s._APART_S:
-            self.value = min(self.value + self.gain, s._MOST_LIMIT)
+        if t_s - self.passed_s >= limits._APART_S:
+            self.value = min(self.value + self.gain, limits._MOST_LIMIT)
         self.passed_s = t_s
 
 
 def _limits() -> list[Limit]:
-    return [Limit(*each) for each in zip(s._RATES, s._GAIN, s._FIRST_LIMITS, s._LEAST_LIMIT, strict=True)]
+    return [
+        Limit(*each)
+        for each in zip(limits._RATES, limits._GAIN, limits._FIRST_LIMITS, limits._LEAST_LIMIT, strict=True)
+    ]
 
 
 @dataclass
@@ -188,7 +192,7 @@ class Twin:
         strength, most = sum(strengths), max(range(len(told)), key=lambda k: told[k].said)
         closeness = 1.0 + strength / s._CLOSE if strength else max(each.close for each in told)
         part = most if told[most].said > 0.0 else self.latest.part
-        tail_p = self._tail_p(closeness, t_s, min(1.0, step_s / s._LOOK_S))
+        tail_p = self._tail_p(closeness, t_s, min(1.0, step_s / limits._LOOK_S))
         return Judged(
             self._debounced(strengths, step_s) * min(1.0, closeness * math.exp(-self.limits[-1].value)),
             tail_p,
@@ -268,7 +272,7 @@ class Twin:
     def _tail_p(self, closeness: float, t_s: float, looks: float) -> float:
         """Compare with the limits, from the most sensitive on, and move them."""
         distance = math.log(max(closeness, 1e-3))
-        below, chance, p, reached = s._UNUSUAL_ENOUGH, 1.0, 0.0, 0.0
+        below, chance, p, reached = limits._UNUSUAL_ENOUGH, 1.0, 0.0, 0.0
         for limit in reversed(self.limits):
             reached += limit.value
             if not p and distance < reached:
