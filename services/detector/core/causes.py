@@ -41,8 +41,16 @@ _KINDS: Final = {
 }
 _SURGE, _DROP = 0.9, 0.05
 _MOVES: Final = {"calls_per_minute": 0.85, "cpu": 0.75, "memory": 0.75, "disk_io": 0.75, "error_rate": 0.5}
-#: Two things that began within this of each other began together.
-SAME_MS: Final = 45_000
+#: Two things that began within this of each other began together: when an anomaly began is known to a minute or two.
+SAME_MS: Final = 150_000
+#: An effect shows soon: what follows later than this is less and less likely to be one.
+SOON_MS: Final = 10 * MINUTE_MS
+_FADING_MS: Final = 30 * MINUTE_MS
+#: What one that followed leaves to chance, and as how many one of the same tool counts.
+_CHANCE: Final = 0.35
+_OWN: Final = 2
+#: How much of others the tools of one server are within its reach.
+_NEIGHBOURS: Final = 0.7
 #: A candidate is the likely cause from this score on, and when it leads the next by so much.
 LIKELY: Final = 0.5
 LEAD: Final = 0.05
@@ -86,8 +94,8 @@ def rank(members: Sequence[Event]) -> list[Cause]:
     ranked = []
     for place, cause in enumerate(found[:NAMED]):
         rival = total[1 - place] if place < 2 and len(total) == 2 else total[0] if place else 0.0
-        doubt = 1.0 if rival < cause.score / 2 else cause.score / (cause.score + rival)
-        ranked.append(replace(cause, score=round(cause.score, 3), confidence=round(cause.score * doubt, 2)))
+        doubt = 0.5 * min(1.0, rival / cause.score) ** 2 if cause.score else 0.0
+        ranked.append(replace(cause, score=round(cause.score, 3), confidence=round(cause.score * (1.0 - doubt), 2)))
     return ranked
 
 
@@ -111,12 +119,20 @@ def who(event: Event) -> str:
     return f"{counted(tools, 'tool') if type(tools) is int else 'tools'} of {quoted(event.server)}"
 
 
+def happened(event: Event, whose: str) -> str:
+    """What happened to whom: `memory of “tool” grew`, `“tool” became slow`."""
+    if event.type in (RESOURCE_LEAK, RESOURCE_SPIKE):
+        verb = "fell" if event.direction == "below" else "grew" if event.type == RESOURCE_LEAK else "rose"
+        return f"{WORDS.get(event.metric, event.metric)} of {whose} {verb}"
+    return f"{'calls of ' if event.type == THROUGHPUT_CHANGE else ''}{whose} {effect_words(event)}"
+
+
 def effect_words(event: Event) -> str:
     """What happened to the calls of a tool: `became slow`."""
     if event.type == ERROR_RATE_SPIKE:
         return "began to fail"
     if event.type == THROUGHPUT_CHANGE:
-        return "stopped" if event.value == 0 else "became fewer" if event.value < event.median else "became more"
+        return "stopped" if event.value == 0 else "fell" if event.value < event.median else "rose"
     if event.type in (RESOURCE_LEAK, RESOURCE_SPIKE):
         verb = "fell" if event.direction == "below" else "grew" if event.type == RESOURCE_LEAK else "rose"
         return f"{verb} in {WORDS.get(event.metric, event.metric)}"
@@ -133,13 +149,24 @@ def _members(members: Sequence[Event]) -> Iterator[Cause]:
         others = [e for e in members if (e.series, e.metric) != (event.series, event.metric)]
         if not others:
             continue
-        reach = sum(e.server == event.server for e in others) / len(others)
-        kind = _kind(event)
+        reach, kind = sum(_reach(event, e) for e in others) / len(others), _kind(event)
         # A tool seldom harms other servers, and what is never a cause is none though it came first.
         plausible = (0.5 + 0.5 * reach) * min(1.0, kind / _KINDS[RESPONSE_TIME_SPIKE])
-        score = event.confidence * plausible * _weighed(_first(event.start_ms, others), kind, reach)
+        first = _first(event.start_ms, others)
+        plausible *= (1.0 - _CHANCE ** _followers(event, others)) * (0.5 + 0.5 * first)
+        score = event.confidence * plausible * _weighed(first, kind, reach)
         sentence = f"{_began(event, members)}{_before(event, others)}{_followed(event, others)}"
         yield Cause(event.id, event.type, event.start_ms, score, 0.0, sentence)
+
+
+def _reach(event: Event, other: Event) -> float:
+    return 0.0 if other.server != event.server else 1.0 if other.tool == event.tool else _NEIGHBOURS
+
+
+def _followers(event: Event, others: Sequence[Event]) -> int:
+    """How many did not begin before it; one alone is easily chance."""
+    after = (e for e in others if e.start_ms >= event.start_ms - SAME_MS)
+    return sum(_OWN if e.series == event.series else 1 for e in after)
 
 
 def _kind(event: Event) -> float:
@@ -155,18 +182,16 @@ def _first(since_ms: int, others: Sequence[Event]) -> float:
 
 def _later(since_ms: int, other_ms: int) -> float:
     gap = other_ms - since_ms
-    return 0.5 if abs(gap) <= SAME_MS else 1.0 if gap > 0 else 0.0
+    if abs(gap) <= SAME_MS:
+        return 0.5
+    return 0.5 + 0.5 * math.exp(-max(0, gap - SOON_MS) / _FADING_MS) if gap > 0 else 0.0
 
 
 def _began(event: Event, members: Sequence[Event]) -> str:
-    who, when = _who(event, members), clock(event.start_ms, event.last_ms)
-    if event.type in (RESOURCE_LEAK, RESOURCE_SPIKE):
-        verb = "fell" if event.direction == "below" else "grew" if event.type == RESOURCE_LEAK else "rose"
-        return f"{WORDS.get(event.metric, event.metric)} of {who} {verb} since {when}"
-    if event.type == THROUGHPUT_CHANGE:
-        return f"calls of {who} {effect_words(event)} at {when}"
+    when = clock(event.start_ms, event.last_ms)
     said = _said(event) if event.type == ERROR_RATE_SPIKE else ""
-    return f"{who} {effect_words(event)} at {when}{said}"
+    since = "since" if event.type in (RESOURCE_LEAK, RESOURCE_SPIKE) else "at"
+    return f"{happened(event, _who(event, members))} {since} {when}{said}"
 
 
 def _said(event: Event) -> str:
@@ -192,10 +217,10 @@ def _before(event: Event, others: Sequence[Event]) -> str:
         return ""
     own = [e for e in after if e.series == event.series]
     first = min(own or after, key=lambda e: e.start_ms)
-    whose = "its calls" if own else f"{quoted(first.tool)}"
+    effect = f"its calls {effect_words(first)}" if own else happened(first, quoted(first.tool))
     if own and first.type in (RESOURCE_LEAK, RESOURCE_SPIKE):
-        whose = "it"
-    return f", {lead(first.start_ms - event.start_ms)} before {whose} {effect_words(first)}"
+        effect = f"it {effect_words(first)}"
+    return f", {lead(first.start_ms - event.start_ms)} before {effect}"
 
 
 def _followed(event: Event, others: Sequence[Event]) -> str:
@@ -261,7 +286,7 @@ def _shared(members: Sequence[Event]) -> Iterator[Cause]:
     servers = Counter(server for server, _ in {(e.server, e.tool) for e in members})
     if len(servers) >= MANY_SERVERS:
         begun = sorted(min(e.start_ms for e in members if e.server == server) for server in servers)
-        together = sum(ms - begun[0] <= 4 * SAME_MS for ms in begun)
+        together = sum(ms - begun[0] <= SAME_MS for ms in begun)
         score = (0.55 + 0.1 * min(together - MANY_SERVERS, 3)) * together / len(servers)
         what = f"{counted(len(members), 'anomaly')} on {len(servers)} servers began within {lead(begun[-1] - begun[0])}"
         yield Cause(

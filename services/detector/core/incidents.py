@@ -23,7 +23,7 @@ from shared.timespan import day_of, iso
 #: What began this much later is no part of it, though the earlier one still goes on: of the same tool, and of another one that
 #: a resource or load may have reached; a leak takes longer to be felt.
 SAME_TOOL_MS: Final = 2 * 3_600_000
-REACHED_MS: Final = 2 * 3_600_000
+REACHED_MS: Final = 30 * MINUTE_MS
 LEAK_REACHED_MS: Final = 12 * 3_600_000
 #: An anomaly that ended this long before another began still counts as going on.
 SLACK_MS: Final = 5 * MINUTE_MS
@@ -54,10 +54,10 @@ def belong_together(one: Event, other: Event, together_ms: int = TOGETHER_MS) ->
         return True
     if later.start_ms > first.last_ms + SLACK_MS:
         return False
-    if first.type == RESOURCE_LEAK:
-        return gap <= LEAK_REACHED_MS
-    reaches = first.type in (RESOURCE_SPIKE, THROUGHPUT_CHANGE) and first.value > first.median
-    return gap <= (SAME_TOOL_MS if first.tool == later.tool else REACHED_MS if reaches else 0)
+    if first.tool == later.tool:
+        return gap <= (LEAK_REACHED_MS if first.type == RESOURCE_LEAK else SAME_TOOL_MS)
+    reaches = first.type in (RESOURCE_LEAK, RESOURCE_SPIKE, THROUGHPUT_CHANGE) and first.value > first.median
+    return reaches and gap <= REACHED_MS
 
 
 def incident_id(event: Event, digits: int = 4) -> str:

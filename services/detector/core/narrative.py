@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from services.detector.core.causes import effect_words, who
+from services.detector.core.causes import happened, who
 from services.detector.core.events import Event
 from services.detector.core.evidence import Change, changes_in
 from services.detector.core.metrics import (
@@ -20,7 +20,7 @@ from services.detector.core.metrics import (
     RESPONSE_TIME_SPIKE,
     THROUGHPUT_CHANGE,
 )
-from services.detector.core.words import UNITS, WORDS, brief, clock, counted, lead, listed, measured
+from services.detector.core.words import UNITS, WORDS, begun, brief, clock, counted, lead, listed, measured
 from shared.names import shown
 
 #: What else moved that is named, and characters of a cause.
@@ -38,7 +38,7 @@ _NOUNS: Final = {
 
 def summary(event: Event, *, short: bool = False) -> str:
     """The sentence; `short`: without what did not move, and without the incident, where that is told beside it."""
-    parts = [f"{who(event)} {effect_words(event)} {_when(event)}: {_compared(event)}", _sure(event), *_moved(event)]
+    parts = [f"{begun(happened(event, who(event)))} {_when(event)}: {_compared(event)}", _sure(event), *_moved(event)]
     if not short:
         parts += [*_unmoved(event), *_company(event)]
     return "; ".join(parts) + "."

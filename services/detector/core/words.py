@@ -91,4 +91,4 @@ def clock(ts_ms: int, near_ms: int | None = None) -> str:
 
 def lead(ms: int) -> str:
     """How long before, as people say it: whole minutes from two on."""
-    return span_text(round(ms / 60_000) * 60_000 if ms >= 120_000 else max(1_000, round(ms / 1_000) * 1_000))
+    return span_text(round(ms / 60_000) * 60_000) if ms >= 120_000 else f"{max(1, round(ms / 1_000))} s"

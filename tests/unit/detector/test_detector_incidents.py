@@ -126,11 +126,31 @@ def test_where_anomalies_begin_all_day_long_three_servers_at_one_moment_are_no_i
     assert len(names(*three)) == 3
 
 
-def test_a_leak_is_felt_hours_later() -> None:
+def test_a_leak_is_felt_hours_later_by_its_tool_and_a_resource_for_half_an_hour_by_others() -> None:
     leak = event(T0, kind=RESOURCE_LEAK, minutes=5 * 60)
-    assert belong_together(leak, event(T0 + 4 * HOUR, "other"))
-    assert not belong_together(event(T0, minutes=5 * 60), event(T0 + 4 * HOUR, "other"))
-    assert not belong_together(leak, event(T0 + 4 * HOUR, "other", server="elsewhere"))
+    assert belong_together(leak, event(T0 + 4 * HOUR))
+    assert not belong_together(event(T0, minutes=5 * 60), event(T0 + 4 * HOUR))
+    assert belong_together(leak, event(T0 + HOUR // 2, "other"))
+    assert not belong_together(event(T0, minutes=5 * 60), event(T0 + HOUR // 2, "other"))
+    assert not belong_together(leak, event(T0 + 4 * HOUR, "other"))
+    assert not belong_together(leak, event(T0, "other", server="elsewhere"))
+
+
+def test_one_that_followed_in_another_tool_is_no_evidence() -> None:
+    assert likely(rank([event(T0, "a", kind=RESOURCE_SPIKE), event(T0 + 9 * MINUTE, "b")])) is None
+    several = [event(T0 + 9 * MINUTE, tool) for tool in "bcd"]
+    cause = likely(rank([event(T0, "a", kind=RESOURCE_SPIKE), *several]))
+    assert cause is not None
+    assert cause.kind == RESOURCE_SPIKE
+
+
+def test_what_began_a_minute_or_two_apart_began_together() -> None:
+    found = [
+        event(T0 + i * MINUTE // 2, f"t{i}", kind=RESOURCE_SPIKE if i == 0 else RESPONSE_TIME_SPIKE) for i in range(5)
+    ]
+    cause = likely(rank(found))
+    assert cause is not None
+    assert cause.kind == "server"
 
 
 def test_faint_anomalies_are_told_their_incident_but_make_none() -> None:
