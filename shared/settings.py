@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,13 +18,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from perfmon.paths import DataDirectory, UnsafeDirectory, user_config_directory
 from perfmon.plain_file import read_plain
-from shared.settings_words import refused
+from shared.names import near, shown
+from shared.settings_words import no_setting, refused
 
 PREFIX = "PERFMON_"
 #: Every setting there is fits into a few KB.
 MAX_FILE_BYTES: Final = 1024 * 1024
 #: Settings that open a port: never read from a data directory.
 OWN_ALONE: Final = frozenset({"ingest_tcp"})
+#: Variables that begin as settings do and are none: of the data directory, of producers, and of the tests.
+OTHER_VARIABLES: Final = (
+    "PERFMON_DATA_DIR",
+    "PERFMON_INGEST_ENDPOINT",
+    "PERFMON_CURVE_KEYS",
+    "PERFMON_PUBLIC_SERVERS",
+)
 
 
 class SettingsError(ValueError):
@@ -102,6 +111,20 @@ def load_settings(data: DataDirectory) -> Settings:
         faults = [(str(fault["loc"][0]), fault) for fault in error.errors()]
         told = [refused(fault, Settings.model_fields, origins[name]) for name, fault in faults]
         raise SettingsError(*told) from error
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """A sentence on each variable that begins as a setting does and means nothing, with the nearest that does."""
+    known = [
+        *(name.upper() for name in Settings.model_fields),
+        *(name.removeprefix(PREFIX) for name in OTHER_VARIABLES),
+    ]
+    given = (name.removeprefix(PREFIX) for name in environment if name.startswith(PREFIX))
+    return [
+        no_setting(PREFIX + shown(name), [PREFIX + meant for meant in near(name, known, 1)])
+        for name in sorted(given)
+        if name not in known
+    ]
 
 
 def _from_file(data: DataDirectory) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -19,9 +19,13 @@ def refused(error: ErrorDetails, fields: Mapping[str, FieldInfo], origin: str) -
     name = str(error["loc"][0]) if error["loc"] else ""
     field = fields.get(name)
     if field is None:
-        meant = near(name, list(fields), 1)
-        return f"{origin} is no setting" + (f"; did you mean {meant[0]}?" if meant else "")
+        return no_setting(origin, near(name, list(fields), 1))
     return f"{origin} is {shown(repr(error['input']))}, but has to be {wanted(name, field)}"
+
+
+def no_setting(origin: str, meant: Sequence[str]) -> str:
+    """One line on what means nothing; `meant`: what may have been meant."""
+    return f"{origin} is no setting" + (f"; did you mean {meant[0]}?" if meant else "")
 
 
 def wanted(name: str, field: FieldInfo) -> str:

@@ -7,6 +7,7 @@ application without that module, such as an older one, is not asked.
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,10 @@ TIMEOUT_S: Final = 20.0
 #: The module that shows them, and its exit code when one cannot be taken.
 MODULE: Final = "shared.show_settings"
 EXIT_CONFIGURATION: Final = 78
+#: How its lines on variables that mean nothing begin.
+PREFIX: Final = "PERFMON_"
+
+_log = logging.getLogger("perfmon.pipeline")
 
 
 def wanted_settings(interpreter: str, application: Path, environment: Mapping[str, str]) -> dict[str, Any] | None:
@@ -40,6 +45,9 @@ def wanted_settings(interpreter: str, application: Path, environment: Mapping[st
         )
         if done.returncode == EXIT_CONFIGURATION:
             raise BadSettings(done.stderr.decode(errors="replace").splitlines())
+        for line in done.stderr.decode(errors="replace").splitlines():
+            if line.startswith(PREFIX):
+                _log.warning("%s", line)
         found = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, OSError, ValueError):
         return None  # the services will say what is wrong with it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -33,6 +34,16 @@ def test_the_settings_that_services_would_start_with_are_known_before(
 
 def test_an_application_without_them_is_not_asked(tmp_path: Path) -> None:
     assert wanted_settings(sys.executable, tmp_path, os.environ) is None
+
+
+def test_a_variable_that_is_no_setting_is_told_once_with_the_nearest(
+    data_directory: DataDirectory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PERFMON_MAX_SERIE", "5")
+    monkeypatch.setenv("PERFMON_DATA_DIR", str(data_directory.root))
+    with caplog.at_level(logging.WARNING):
+        assert settings_for(data_directory) == Settings().model_dump()
+    assert caplog.messages == ["PERFMON_MAX_SERIE is no setting; did you mean PERFMON_MAX_SERIES?"]
 
 
 def test_up_says_what_is_wrong_with_each_setting_and_starts_nothing(

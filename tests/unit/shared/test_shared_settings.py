@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from perfmon.paths import DataDirectory
-from shared.settings import Settings, SettingsError, load_settings
+from perfmon.paths import DATA_DIRECTORY_VARIABLE, DataDirectory
+from perfmon.producer.address import ENDPOINT_VARIABLE, KEYS_VARIABLE
+from shared.settings import OTHER_VARIABLES, Settings, SettingsError, load_settings, unknown_variables
 
 
 @pytest.fixture
@@ -116,3 +117,18 @@ def test_every_setting_says_what_it_means_and_has_limits() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().max_series = 5  # type: ignore[misc]  # the point of the test
+
+
+def test_a_variable_that_is_no_setting_is_told_with_the_nearest_one() -> None:
+    known = [*(f"PERFMON_{name.upper()}" for name in Settings.model_fields), *OTHER_VARIABLES]
+    assert unknown_variables([*known, "HOME", "perfmon_max_series"]) == []
+    assert unknown_variables(["PERFMON_HTTP_PROT", "PERFMON_XYZZY", "PERFMON_CURVE_KEY", "PERFMON_A\x1b[1m"]) == [
+        "PERFMON_A\\x1b[1m is no setting",
+        "PERFMON_CURVE_KEY is no setting; did you mean PERFMON_CURVE_KEYS?",
+        "PERFMON_HTTP_PROT is no setting; did you mean PERFMON_HTTP_PORT?",
+        "PERFMON_XYZZY is no setting",
+    ]
+
+
+def test_every_variable_that_is_no_setting_is_one_that_is_read() -> None:
+    assert {DATA_DIRECTORY_VARIABLE, ENDPOINT_VARIABLE, KEYS_VARIABLE} <= set(OTHER_VARIABLES)
