@@ -148,8 +148,7 @@ def decode_chunk(series: SeriesState, data: bytes) -> None:
     moments = _array(body, "moments", np.float64, (len(minutes), metrics, MOMENTS))
     failures = _array(body, "failures", np.float64, (len(minutes),))
     series.minutes.make_room(minutes)
-    kept = np.isin(minutes, series.minutes.index[: series.minutes.filled])
-    rows = np.searchsorted(series.minutes.index[: series.minutes.filled], minutes[kept])
+    kept, rows = series.minutes.rows_of(minutes)
     series.minutes.columns[0][rows, :metrics] = moments[kept]
     series.minutes.columns[1][rows] = failures[kept]
     if len(quarters):
@@ -186,16 +185,17 @@ def _put_quarters(series: SeriesState, body: dict[str, Any], metrics: int, quart
     counts = _array(body, "counts", np.uint32, (len(quarters), int(starts[-1])))
     hists = series.histograms
     hists.quarters.make_room(quarters)
-    present = hists.quarters.index[: hists.quarters.filled]
-    kept = np.isin(quarters, present)
-    rows = np.searchsorted(present, quarters[kept])
+    kept, rows = hists.quarters.rows_of(quarters)
+    counts = counts[kept]
+    if np.array_equal(starts, hists.starts) and np.array_equal(lows, hists.lows):
+        hists.counts[rows] = counts
+        return
     for metric in range(metrics):
         size = int(starts[metric + 1] - starts[metric])
         at = int(hists.starts[metric] + lows[metric] - hists.lows[metric])
         if size and not hists.starts[metric] <= at <= at + size <= hists.starts[metric + 1]:
             raise BadState("bins")
-        part = counts[kept][:, starts[metric] : starts[metric + 1]]
-        hists.counts[rows[:, None], np.arange(at, at + size)[None, :]] = part
+        hists.counts[rows, at : at + size] = counts[:, starts[metric] : starts[metric + 1]]
 
 
 def _fit(low: int, size: int) -> tuple[float, float]:

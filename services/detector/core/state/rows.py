@@ -50,6 +50,14 @@ class SortedRows:
         keys = self.index[: self.filled]
         return slice(int(np.searchsorted(keys, first, "left")), int(np.searchsorted(keys, last, "right")))
 
+    def rows_of(self, keys: Int64) -> tuple[NDArray[np.bool_], Int64]:
+        """Which keys (ascending) have a row, and the rows of those."""
+        present = self.index[: self.filled]
+        rows = np.searchsorted(present, keys)
+        there = rows < self.filled
+        there[there] = present[rows[there]] == keys[there]
+        return there, rows[there]
+
     def make_room(self, keys: Int64) -> None:
         """Give every key (ascending, unique) a row of zeros unless it has one or is too old to be wanted."""
         if len(keys) == 1 and self.filled < len(self.index) and keys[0] > self.newest:
@@ -58,8 +66,8 @@ class SortedRows:
             return
         newest = max(self.newest, int(keys[-1]))
         wanted = keys[keys > newest - self.keep]
-        present = self.index[: self.filled]
-        new = wanted[~np.isin(wanted, present)] if self.filled else wanted
+        # Mostly they are all later than what is here.
+        new = wanted if int(keys[0]) > self.newest else wanted[~self.rows_of(wanted)[0]]
         if not len(new):
             return
         self._reserve(len(new), newest)
