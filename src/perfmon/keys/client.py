@@ -69,6 +69,8 @@ def read_object(path: Path) -> dict[str, object]:
     """
     try:
         found = json.loads(read_plain(path, MAX_FILE_BYTES))
+    except FileNotFoundError as error:
+        raise BadKeys(f"there is no key file {path}") from error
     except (OSError, RuntimeError) as error:
         raise BadKeys(f"{path} cannot be read: {error}") from error
     except (ValueError, RecursionError) as error:

@@ -49,9 +49,10 @@ def locator(
     """
     if data_dir is None:
         endpoint = endpoint or (None if keys else os.environ.get(ENDPOINT_VARIABLE))
+        from_environment = not keys
         keys = keys or os.environ.get(KEYS_VARIABLE)
         if endpoint or keys:
-            address = _named(endpoint, keys)
+            address = _named(endpoint, keys, KEYS_VARIABLE if from_environment else "keys=")
             if address.keys is not None and socket_name == "ingest.push":
                 raise ValueError("off this machine metrics are sent acknowledged only")
             return lambda: address
@@ -70,12 +71,15 @@ def is_safe_to_connect(runtime: Path) -> bool:
     return all(stat.S_ISDIR(one.st_mode) and one.st_uid == os.getuid() for one in (found, parent))
 
 
-def _named(endpoint: str | None, key_file: str | os.PathLike[str] | None) -> Address:
+def _named(endpoint: str | None, key_file: str | os.PathLike[str] | None, key_place: str) -> Address:
     found = None
     if key_file is not None and not (endpoint or "").startswith("ipc://"):
-        from perfmon.keys import load_client_keys
+        from perfmon.keys import BadKeys, load_client_keys
 
-        found = load_client_keys(key_file)
+        try:
+            found = load_client_keys(key_file)
+        except BadKeys as error:
+            raise BadKeys(f"{key_place}: {error}") from error
         endpoint = endpoint or found.endpoint
     if endpoint is None:
         raise ValueError(

@@ -22,7 +22,7 @@ from perfmon.producer.buffer import Buffer
 from perfmon.producer.checks import call_id_problem, name_problem, row_problem
 from perfmon.producer.columns import BLOCK_BYTES, of_columns
 from perfmon.producer.rows import ROW_BYTES
-from perfmon.producer.sender import Sender
+from perfmon.producer.sender import NO_PIPELINE, Sender
 from perfmon.producer.stats import ProducerStats
 from perfmon.producer.waiting import becomes_true
 from perfmon.wire import CREDIT_PROBE_S
@@ -83,8 +83,10 @@ class Producer:
         self._buffer = Buffer(max_buffered, max_buffered_bytes, block=on_full == "block")
         socket_name = "ingest.write" if acknowledged else "ingest.push"
         named = endpoint is not None or keys is not None
-        locate = _lenient(lambda: locator(data_dir, endpoint, keys, socket_name), strict=strict or named)
-        self._sender = Sender(self._buffer, locate, lambda: _new_id(name), acks=acknowledged, probe_s=probe_s)
+        locate, why_not = _lenient(lambda: locator(data_dir, endpoint, keys, socket_name), strict=strict or named)
+        self._sender = Sender(
+            self._buffer, locate, lambda: _new_id(name), acks=acknowledged, probe_s=probe_s, nowhere=why_not
+        )
         endings.keep(self, self._sender)
 
     @property
@@ -264,10 +266,11 @@ class Producer:
             raise RuntimeError("this producer was closed")
 
 
-def _lenient(locate: Callable[[], Locate], *, strict: bool) -> Locate:
-    """Where to connect; for a host that wants no exception nowhere, if that cannot be known."""
+def _lenient(locate: Callable[[], Locate], *, strict: bool) -> tuple[Locate, str]:
+    """Where to connect, and why nowhere; for a host that wants no exception nowhere, if that cannot be known."""
+    why_not = NO_PIPELINE
     try:
-        return locate()
+        return locate(), why_not
     except (OSError, RuntimeError):
         # The working directory is gone, or this user has no home: nowhere to send to, now or later.
         if strict:
@@ -275,8 +278,9 @@ def _lenient(locate: Callable[[], Locate], *, strict: bool) -> Locate:
     except ValueError as error:
         if strict:
             raise
-        _log.warning("metrics go nowhere: %s", error)  # the environment names what must not be used
-    return lambda: None
+        why_not = f"metrics go nowhere: {error}"
+        _log.warning(why_not)  # the environment names what must not be used
+    return lambda: None, why_not
 
 
 def _new_id(name: str | None) -> str:

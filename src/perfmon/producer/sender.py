@@ -43,11 +43,14 @@ FAILURE_PAUSE_S: Final = 1.0
 REFUSED_PAUSE_S: Final = 0.1
 MAX_REFUSED_PAUSE_S: Final = 5.0
 
+#: Why nothing is sent, where nobody takes it.
+NO_PIPELINE: Final = "no_pipeline"
+
 _log = logging.getLogger("perfmon.producer")
 
 
 class Sender:
-    """Delivers what is in the buffer until told to stop."""
+    """Delivers what is in the buffer until told to stop. `nowhere`: what is said while `locate` knows no address."""
 
     def __init__(
         self,
@@ -57,12 +60,14 @@ class Sender:
         *,
         acks: bool,
         probe_s: float = CREDIT_PROBE_S,
+        nowhere: str = NO_PIPELINE,
     ) -> None:
         self._buffer = buffer
         self._locate = locate
         self._new_producer_id = new_producer_id
         self._acks = acks
         self._probe_s = probe_s
+        self._nowhere = nowhere
         self.reset()
 
     def start_afresh(self) -> None:
@@ -160,7 +165,7 @@ class Sender:
         """One connection's life: until the end, or until it is to be replaced."""
         address = self._locate()
         if address is None:
-            self._buffer.last_error = "no_pipeline"
+            self._buffer.last_error = self._nowhere
             self._no_taker_since(0.0)
             self._pause(LOOK_AGAIN_S)
             return
@@ -224,7 +229,7 @@ class Sender:
         elif not connection.takes():
             connection.wait(POLL_SLICE_MS, for_room=True)
             if not connection.takes() and not connection.lost():
-                self._buffer.last_error = "no_pipeline"
+                self._buffer.last_error = NO_PIPELINE
                 self._no_taker_since(self._taken_s)
         elif rows_wait and delivery.appetite_bytes(now_s):
             connection.wait(1000 * (self._loaded_s + LINGER_S - now_s))

@@ -100,7 +100,7 @@ def test_a_file_that_is_no_key_lists_nobody(ring: KeyRing, content: bytes) -> No
 
 
 def test_a_key_file_that_is_not_there_is_said_to_be(tmp_path: Path) -> None:
-    with pytest.raises(BadKeys, match="cannot be read"):
+    with pytest.raises(BadKeys, match="there is no key file"):
         load_client_keys(tmp_path / "none.json")
 
 

@@ -139,6 +139,21 @@ def test_an_environment_that_is_wrong_is_told_and_never_raises(
         Producer(strict=True)
 
 
+def test_a_key_file_that_does_not_exist_is_told_alike_wherever_it_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match=f"^keys=: there is no key file {tmp_path}/none"):
+        Producer(keys=tmp_path / "none")
+    monkeypatch.setenv(KEYS_VARIABLE, f"{tmp_path}/none")
+    with pytest.raises(ValueError, match=f"^{KEYS_VARIABLE}: there is no key file {tmp_path}/none"):
+        Producer(strict=True)
+    producer = Producer()
+    producer.record("s", "t", 1.0)
+    assert not producer.flush(1.0)
+    assert producer.stats().last_error == f"metrics go nowhere: {KEYS_VARIABLE}: there is no key file {tmp_path}/none"
+    producer.close(0.0)
+
+
 def test_what_contradicts_itself_is_refused(ring: KeyRing, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="either"):
         Producer(tmp_path, endpoint="ipc:///here")
