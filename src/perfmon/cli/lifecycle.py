@@ -102,6 +102,8 @@ def described(report: PipelineReport, took_s: float) -> list[str]:
     lines = [first, f"  data      {report.data_root}", f"  services  {services}"]
     if report.http is not None:
         lines.append(f"  HTTP      {report.http}")
+    if report.tcp is not None:
+        lines.append(f"  TCP       {report.tcp}")
     return lines + [f"  note      {note}" for note in report.notes]
 
 

@@ -15,10 +15,14 @@ from perfmon.paths import SERVICES, DataDirectory
 from perfmon.pipeline.address import http_address
 from perfmon.pipeline.ask import ping_all
 from perfmon.pipeline.observe import status as observe
+from perfmon.pipeline.remote_state import RemoteState, remote_state
 from perfmon.pipeline.report import ServiceStatus
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+#: Where the pipeline listens: HTTP, and TCP for producers off the machine.
+_Where = tuple[str | None, RemoteState | None]
 
 #: Width of the table where there is no terminal to ask.
 _PLAIN_WIDTH = 120
@@ -38,33 +42,37 @@ def status(
     with told():
         rows = observe(directory)
         http = http_address(directory, ping_all(directory, ("gateway",)))
+        tcp = remote_state(directory)
     ready = all(row.ready for row in rows if row.service in SERVICES)
     if as_json:
-        typer.echo(json.dumps(_as_json(directory, rows, http, ready), indent=2))
+        typer.echo(json.dumps(_as_json(directory, rows, (http, tcp), ready), indent=2))
     else:
-        _print(directory, rows, http)
+        _print(directory, rows, (http, tcp))
     if not ready:
         raise typer.Exit(EXIT_NOT_READY)
 
 
-def _as_json(
-    directory: DataDirectory, rows: Sequence[ServiceStatus], http: str | None, ready: bool
-) -> dict[str, object]:
+def _as_json(directory: DataDirectory, rows: Sequence[ServiceStatus], where: _Where, ready: bool) -> dict[str, object]:
+    http, tcp = where
     return {
         "dataDirectory": str(directory.root),
         "runtimeDirectory": str(directory.runtime),
         "http": http,
+        "tcp": None if tcp is None else asdict(tcp),
         "ready": ready,
         "processes": [{_camel(key): value for key, value in asdict(row).items()} for row in rows],
     }
 
 
-def _print(directory: DataDirectory, rows: Sequence[ServiceStatus], http: str | None) -> None:
+def _print(directory: DataDirectory, rows: Sequence[ServiceStatus], where: _Where) -> None:
+    http, tcp = where
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else _PLAIN_WIDTH, highlight=False, markup=False)
     console.print(f"data {directory.root}" + (f"   HTTP {http}" if http else ""), soft_wrap=True)
+    if tcp is not None:
+        console.print(f"TCP  {tcp}", soft_wrap=True, style=None if tcp.state == "listening" else "bold red")
     console.print(_table(rows))
     if not any(row.pid for row in rows):
         console.print("No pipeline runs here; `perfmon up` starts one.")

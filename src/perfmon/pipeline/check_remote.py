@@ -13,10 +13,9 @@ from typing import Any, Final
 from perfmon.keys import BadKeys, key_ring
 from perfmon.paths import DataDirectory, user_config_directory
 from perfmon.pipeline.ask import ask_all
+from perfmon.pipeline.remote_state import GATE
 from perfmon.pipeline.report import Check
 
-#: The gate's queries' socket.
-GATE: Final = "ingest.gate"
 _NAME: Final = "TCP ingest"
 
 

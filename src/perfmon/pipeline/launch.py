@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from perfmon import __version__
 from perfmon.paths import SERVICES, DataDirectory
@@ -19,11 +19,12 @@ from perfmon.pipeline.errors import IncompatiblePipeline
 from perfmon.pipeline.locks import held, holder, is_held, launch_lock, supervisor_lock
 from perfmon.pipeline.readiness import Progress, wait_ready
 from perfmon.pipeline.record import read_record, write_record
+from perfmon.pipeline.remote_state import remote_state
 from perfmon.pipeline.report import Answer, PipelineReport
 from perfmon.pipeline.shutdown import STOP_TIMEOUT_S, stop_locked
 from perfmon.pipeline.spawn import settings_for, socket_path, spawn
 from perfmon.pipeline.versions import Verdict, judge
-from perfmon.pipeline.wanted import differences
+from perfmon.pipeline.wanted import Wanted, differences
 from perfmon.wire import PROTOCOL_MAJOR
 
 #: First start compiles kernels: 20 s is the aim, a loaded machine takes longer.
@@ -117,7 +118,7 @@ def _incompatible(answers: Mapping[str, Answer]) -> IncompatiblePipeline:
     return IncompatiblePipeline(other.version, __version__, other.protocol[0])
 
 
-def _other_settings(data: DataDirectory, wanted: Mapping[str, Any] | None) -> list[str]:
+def _other_settings(data: DataDirectory, wanted: Wanted | None) -> list[str]:
     record = read_record(data)
     if wanted is None or record is None or record.settings is None:
         return []
@@ -134,9 +135,7 @@ def _keep_running(data: DataDirectory, started_by: str) -> None:
     write_record(data, replace(record, started_by=started_by, idle_stop_s=None))
 
 
-def _report(
-    data: DataDirectory, state: str, answers: Mapping[str, Answer], wanted: Mapping[str, Any] | None
-) -> PipelineReport:
+def _report(data: DataDirectory, state: str, answers: Mapping[str, Answer], wanted: Wanted | None) -> PipelineReport:
     pid = holder(supervisor_lock(data)) if is_held(supervisor_lock(data)) else None
     versions = {answer.version for answer in answers.values()} - {__version__}
     notes = []
@@ -147,6 +146,7 @@ def _report(
     by_hand = supervisord_by_hand(data) if pid is None else None
     if by_hand is not None:
         notes.append(f"its services run under a supervisord that was started by hand (pid {by_hand})")
+    remote = None if wanted is None else remote_state(data)
     return PipelineReport(
         state="restarted" if state == "restarted" else "started" if state == "started" else "running",
         data_root=data.root,
@@ -154,5 +154,6 @@ def _report(
         version=next(iter(versions), __version__),
         services=dict(answers),
         http=http_address(data, answers),
+        tcp=None if remote is None else str(remote),
         notes=tuple(notes),
     )

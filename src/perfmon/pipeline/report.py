@@ -32,6 +32,7 @@ class PipelineReport:
     version: str
     services: dict[str, Answer]
     http: str | None = None
+    tcp: str | None = None
     notes: tuple[str, ...] = ()
 
 

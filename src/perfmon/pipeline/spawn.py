@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from perfmon import __version__
 from perfmon.paths import (
@@ -29,7 +29,7 @@ from perfmon.pipeline.locks import is_held, supervisor_lock
 from perfmon.pipeline.logs import tail
 from perfmon.pipeline.record import IDLE_STOP_S, Record, read_record, record_path, remove_record, write_record
 from perfmon.pipeline.render import SOCKET_NAME, USERNAME, Places, render
-from perfmon.pipeline.wanted import wanted_settings
+from perfmon.pipeline.wanted import Wanted, wanted_settings
 from perfmon.plain_file import make_way
 from perfmon.private_file import write_whole
 
@@ -92,7 +92,17 @@ def spawn(data: DataDirectory, *, started_by: str, foreground: bool = False) -> 
         make_way(path)
     write_whole(config_path(data), text.encode())
     idle = IDLE_STOP_S if started_by == "gateway" else None
-    write_record(data, Record(__version__, started_by, time.time_ns() // 1_000_000, password, idle, settings))
+    write_record(
+        data,
+        Record(
+            __version__,
+            started_by,
+            time.time_ns() // 1_000_000,
+            password,
+            idle,
+            None if settings is None else settings.values,
+        ),
+    )
     process = _launch(data, places, foreground=foreground)
     try:
         _wait_for_answer(data, process, foreground=foreground)
@@ -102,7 +112,7 @@ def spawn(data: DataDirectory, *, started_by: str, foreground: bool = False) -> 
     return process
 
 
-def settings_for(data: DataDirectory) -> dict[str, Any] | None:
+def settings_for(data: DataDirectory) -> Wanted | None:
     """The settings that a pipeline would be started with now; None when they cannot be known before.
 
     Raises: BadSettings.

@@ -11,7 +11,7 @@ import logging
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from perfmon.keys import BadKeys, key_ring
 from perfmon.pipeline.errors import BadSettings
@@ -27,8 +27,15 @@ PREFIX: Final = "PERFMON_"
 _log = logging.getLogger("perfmon.pipeline")
 
 
-def wanted_settings(interpreter: str, application: Path, environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """By name; None when they cannot be known here.
+class Wanted(NamedTuple):
+    """All settings by name, and those that somebody set: the others are defaults."""
+
+    values: dict[str, Any]
+    given: list[str]
+
+
+def wanted_settings(interpreter: str, application: Path, environment: Mapping[str, str]) -> Wanted | None:
+    """None when they cannot be known here.
 
     Raises: BadSettings.
     """
@@ -48,21 +55,19 @@ def wanted_settings(interpreter: str, application: Path, environment: Mapping[st
         for line in done.stderr.decode(errors="replace").splitlines():
             if line.startswith(PREFIX):
                 _log.warning("%s", line)
-        found = json.loads(done.stdout)
-    except (subprocess.TimeoutExpired, OSError, ValueError):
+        wanted = Wanted(**json.loads(done.stdout))
+    except (subprocess.TimeoutExpired, OSError, ValueError, TypeError):
         return None  # the services will say what is wrong with it
-    if not isinstance(found, dict):
-        return None
-    _check_keys(found.get("ingest_tcp"))
-    return found
+    _check_keys(wanted.values.get("ingest_tcp"))
+    return wanted
 
 
-def differences(wanted: Mapping[str, Any], runs_with: Mapping[str, Any]) -> list[str]:
-    """The settings that are not those that a pipeline runs with, each with both figures."""
+def differences(wanted: Wanted, runs_with: Mapping[str, Any]) -> list[str]:
+    """The given settings that are not those that a pipeline runs with, each with both figures."""
     return [
-        f"{name} {wanted[name]} (runs with {runs_with[name]})"
-        for name in wanted
-        if name in runs_with and wanted[name] != runs_with[name]
+        f"{name} {wanted.values[name]} (runs with {runs_with[name]})"
+        for name in wanted.given
+        if name in runs_with and wanted.values[name] != runs_with[name]
     ]
 
 

@@ -16,7 +16,7 @@ from perfmon.pipeline import launch
 from perfmon.pipeline.errors import BadSettings
 from perfmon.pipeline.record import Record, read_record, write_record
 from perfmon.pipeline.spawn import settings_for
-from perfmon.pipeline.wanted import differences, wanted_settings
+from perfmon.pipeline.wanted import Wanted, differences, wanted_settings
 from shared.settings import Settings
 
 
@@ -29,7 +29,7 @@ def test_the_settings_that_services_would_start_with_are_known_before(
     data_directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PERFMON_MAX_SERIES", "5")
-    assert settings_for(data_directory) == Settings(max_series=5).model_dump()
+    assert settings_for(data_directory) == Wanted(Settings(max_series=5).model_dump(), ["max_series"])
 
 
 def test_an_application_without_them_is_not_asked(tmp_path: Path) -> None:
@@ -72,10 +72,11 @@ def test_a_tcp_port_without_keys_is_refused_before_anything_starts(
 
 def test_settings_other_than_those_a_pipeline_runs_with_are_told(data_directory: DataDirectory) -> None:
     write_record(data_directory, Record("1", "up", 1, "secret", None, Settings().model_dump()))
-    assert launch._other_settings(data_directory, Settings().model_dump()) == []
-    [note] = launch._other_settings(data_directory, Settings(max_series=5).model_dump())
+    assert launch._other_settings(data_directory, Wanted(Settings().model_dump(), [])) == []
+    [note] = launch._other_settings(data_directory, Wanted(Settings(max_series=5).model_dump(), ["max_series"]))
     assert "max_series 5 (runs with 10000)" in note
 
 
-def test_a_setting_that_one_side_lacks_is_no_difference() -> None:
-    assert differences({"new": 1, "same": 2}, {"old": 3, "same": 2}) == []
+def test_defaults_and_settings_that_one_side_lacks_are_no_difference() -> None:
+    wanted = Wanted({"new": 1, "same": 2, "default": 3}, ["new", "same"])
+    assert differences(wanted, {"old": 3, "same": 2, "default": 4}) == []
