@@ -26,6 +26,7 @@ from services.detector.core.metrics import (
     RESPONSE_TIME_SPIKE,
     THROUGHPUT_CHANGE,
 )
+from services.detector.core.phrases import effect_words, happened, is_of_server, who
 from services.detector.core.words import UNITS, WORDS, brief, clock, counted, lead, quoted
 from shared.timespan import iso
 
@@ -104,39 +105,6 @@ def likely(ranked: Sequence[Cause]) -> Cause | None:
     if not ranked or ranked[0].score < LIKELY:
         return None
     return ranked[0] if len(ranked) == 1 or ranked[0].score - ranked[1].score >= LEAD else None
-
-
-def is_of_server(event: Event) -> bool:
-    """Whether it is about all tools of its server together."""
-    return event.evidence.get("scope") == "server"
-
-
-def who(event: Event) -> str:
-    """Whose calls an event is about: `“tool” of “server”`."""
-    if not is_of_server(event):
-        return f"{quoted(event.tool)} of {quoted(event.server)}"
-    tools = event.evidence.get("toolsAffected")
-    return f"{counted(tools, 'tool') if type(tools) is int else 'tools'} of {quoted(event.server)}"
-
-
-def happened(event: Event, whose: str) -> str:
-    """What happened to whom: `memory of “tool” grew`, `“tool” became slow`."""
-    if event.type in (RESOURCE_LEAK, RESOURCE_SPIKE):
-        verb = "fell" if event.direction == "below" else "grew" if event.type == RESOURCE_LEAK else "rose"
-        return f"{WORDS.get(event.metric, event.metric)} of {whose} {verb}"
-    return f"{'calls of ' if event.type == THROUGHPUT_CHANGE else ''}{whose} {effect_words(event)}"
-
-
-def effect_words(event: Event) -> str:
-    """What happened to the calls of a tool: `became slow`."""
-    if event.type == ERROR_RATE_SPIKE:
-        return "began to fail"
-    if event.type == THROUGHPUT_CHANGE:
-        return "stopped" if event.value == 0 else "fell" if event.value < event.median else "rose"
-    if event.type in (RESOURCE_LEAK, RESOURCE_SPIKE):
-        verb = "fell" if event.direction == "below" else "grew" if event.type == RESOURCE_LEAK else "rose"
-        return f"{verb} in {WORDS.get(event.metric, event.metric)}"
-    return "became fast" if event.direction == "below" else "became slow"
 
 
 # --- members --------------------------------------------------------------------------------------------------------

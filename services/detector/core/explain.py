@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator
 from typing import Any, Final
 
-from services.detector.core.causes import is_of_server
 from services.detector.core.events import Event
 from services.detector.core.evidence import Change, Evidence
 from services.detector.core.metrics import (
@@ -22,6 +21,7 @@ from services.detector.core.metrics import (
     THROUGHPUT_CHANGE,
 )
 from services.detector.core.narrative import cause_of, summary
+from services.detector.core.phrases import is_of_server
 from services.detector.core.words import (
     RESOURCES,
     UNITS,

@@ -85,6 +85,10 @@ def part_of(event: Event) -> str:
 
 def _note(event: Event, now: dict[str, Any]) -> None:
     """`fired` in its evidence: {part, surer?, bands?: {sensitivity: limit}, tailP?, per?, baselineCalls?, baselineSinceMs?}."""
+    if "bands" in now:
+        now["bands"] = {name: limit for name, limit in now["bands"].items() if math.isfinite(limit)}
+    if not math.isfinite(now.get("tailP", 0.0)):
+        del now["tailP"]
     kept = event.evidence.get("fired")
     before = kept if isinstance(kept, dict) else {}
     seldom = [p for p in (before.get("tailP"), now.get("tailP")) if isinstance(p, int | float)]

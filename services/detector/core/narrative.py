@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from services.detector.core.causes import happened, who
 from services.detector.core.events import Event
 from services.detector.core.evidence import Change, changes_in
 from services.detector.core.metrics import (
@@ -20,6 +19,7 @@ from services.detector.core.metrics import (
     RESPONSE_TIME_SPIKE,
     THROUGHPUT_CHANGE,
 )
+from services.detector.core.phrases import happened, who
 from services.detector.core.words import UNITS, WORDS, begun, brief, clock, counted, lead, listed, measured
 from shared.names import shown
 

@@ -15,10 +15,11 @@ from services.detector.core.events import Event, from_record, to_record
 from services.detector.core.explain import anomaly
 from services.detector.core.explanation import asked_for, explanation, finite, window
 from services.detector.core.explanation_text import lines
-from services.detector.core.firing import MEANINGS, note_surer
+from services.detector.core.firing import MEANINGS, note_surer, note_turn
 from services.detector.core.metrics import METHODS
 from services.detector.core.narrative import summary
 from services.detector.core.remarks import whole
+from services.detector.core.signal import course
 from services.detector.core.signal.scorer import PARTS
 from services.detector.core.watch import Watch
 from shared.batch import Series
@@ -121,6 +122,16 @@ def test_an_event_found_before_anything_was_noted_is_explained_too() -> None:
     assert "what else moved" in found["unknown"]
     assert lines(event, found, 80)
     assert summary(event)
+
+
+def test_what_is_not_finite_is_not_kept() -> None:
+    _, event = slow_watch()
+    event.evidence = {}
+    track = np.full(course.SIZE, math.inf)
+    track[course.PART], track[course.TAIL] = 0.0, math.nan
+    note_turn(event, track)
+    assert event.evidence["fired"] == {"part": PARTS[0], "per": "minute", "bands": {}}
+    json.dumps(anomaly(event, full=True), allow_nan=False)
 
 
 def test_the_part_that_is_surer_is_said() -> None:
