@@ -1,4 +1,5 @@
-"""`python -m shared.show_settings`: the settings that services of this data directory would start with, and which of them somebody set, as JSON.
+"""`python -m shared.show_settings`: the settings that services of this data directory would start with, as JSON: `values`, and
+the names of those that somebody set, `given`.
 
 For whoever starts them and may not import this package. What is wrong is told on stderr, a line a setting; then it ends with 78.
 Variables that are no setting are told there too, and are no reason to end.

@@ -92,17 +92,8 @@ def spawn(data: DataDirectory, *, started_by: str, foreground: bool = False) -> 
         make_way(path)
     write_whole(config_path(data), text.encode())
     idle = IDLE_STOP_S if started_by == "gateway" else None
-    write_record(
-        data,
-        Record(
-            __version__,
-            started_by,
-            time.time_ns() // 1_000_000,
-            password,
-            idle,
-            None if settings is None else settings.values,
-        ),
-    )
+    values = None if settings is None else settings.values
+    write_record(data, Record(__version__, started_by, time.time_ns() // 1_000_000, password, idle, values))
     process = _launch(data, places, foreground=foreground)
     try:
         _wait_for_answer(data, process, foreground=foreground)

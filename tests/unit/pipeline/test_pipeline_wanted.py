@@ -42,7 +42,7 @@ def test_a_variable_that_is_no_setting_is_told_once_with_the_nearest(
     monkeypatch.setenv("PERFMON_MAX_SERIE", "5")
     monkeypatch.setenv("PERFMON_DATA_DIR", str(data_directory.root))
     with caplog.at_level(logging.WARNING):
-        assert settings_for(data_directory) == Settings().model_dump()
+        assert settings_for(data_directory) == Wanted(Settings().model_dump(), [])
     assert caplog.messages == ["PERFMON_MAX_SERIE is no setting; did you mean PERFMON_MAX_SERIES?"]
 
 
