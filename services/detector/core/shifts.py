@@ -33,8 +33,8 @@ QUARTERS: Final = (1, 2, 4, 8, 16, 24)
 MIN_BEFORE_CALLS: Final = 20
 MIN_RECENT_CALLS: Final = 12
 #: By level: times the level before, and how sure.
-TIMES: Final = (1.2, 1.33, 1.8)
-SURE: Final = (3.0, 3.4, 4.5)
+TIMES: Final = (1.15, 1.25, 1.7)
+SURE: Final = (2.8, 3.2, 4.5)
 #: How much surer for each tenfold number of calls an hour.
 LOOKS: Final = 0.3
 #: Neighbouring calls resemble each other: the more there are, the less does one of them say.
@@ -136,7 +136,7 @@ def _judge(series: SeriesState, window: Window, end_ms: int) -> tuple[int, float
     # The more calls there are, the more often is looked.
     an_hour = calls * HOUR_MS / max(end_ms - window.start_ms, MINUTE_MS)
     z -= LOOKS * math.log10(max(an_hour, 1.0))
-    moved -= _season(series, window.start_ms, end_ms) + doubt / 2.0
+    moved -= _season(series, window.start_ms, end_ms) + doubt
     times = math.exp(moved)
     median = quantile(window.before, int(series.histograms.lows[0]), 0.5)
     if median * (times - 1.0) < RESPONSE_TIME.margin_excess or not _leaves(series, window, times, end_ms):

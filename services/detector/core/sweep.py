@@ -25,7 +25,8 @@ from services.detector.core.metrics import (
     THROUGHPUT_CHANGE,
 )
 from services.detector.core.shifts import find_shift
-from services.detector.core.state.series import SeriesState
+from services.detector.core.signal.course import CALLS_SIGNAL
+from services.detector.core.state.series import HOUR_MS, SeriesState
 from services.detector.core.view import Minutes, minutes_of
 
 #: How far the five-minute sweep looks back.
@@ -54,6 +55,10 @@ MIN_PACES: Final = 6
 MIN_PACE_CALLS: Final = 60.0
 PACE_TIMES: Final = (4.0, 6.0, 10.0)
 PACE_Z: Final = (5.0, 6.0, 8.0)
+#: Likewise where it is known what is usual at this hour of the day, whose spread is this share of it.
+HOUR_SPREAD: Final = 0.25
+HOUR_TIMES: Final = (3.0, 4.0, 8.0)
+HOUR_Z: Final = (2.5, 3.0, 3.4)
 
 
 def sweep(series: SeriesState, end_ms: int) -> Iterator[Finding]:
@@ -124,7 +129,9 @@ def _is_new(series: SeriesState, start_ms: int, now: float) -> bool:
 
 
 def find_pace(series: SeriesState, end_ms: int) -> Finding | None:
-    """Calls in the last half hour against the half hours before, whose own spread is the measure; only steady series."""
+    """Calls in the last half hour against what is usual at this hour of the day; until that is known against the half hours
+    before, whose own spread is the measure, and of steady series only.
+    """
     if series.first_ts < 0:
         return None
     past = max(end_ms - HISTORY_MS, series.since())
@@ -135,13 +142,16 @@ def find_pace(series: SeriesState, end_ms: int) -> Finding | None:
     slot = np.minimum((end_ms - minutes.start) // PACE_MS, paces + 1)
     counts = np.bincount(slot, weights=minutes.n, minlength=paces + 2)[: paces + 1]
     now, before = float(counts[0]), counts[1:]
-    usual = float(np.median(before))
-    if usual < MIN_PACE_CALLS or np.mean(before > usual / 4) < 0.8:
+    by_hour = series.signals.usual(series.row, CALLS_SIGNAL, (end_ms - PACE_MS // 2) // HOUR_MS % 24)
+    usual = by_hour * (PACE_MS // MINUTE_MS) if by_hour else float(np.median(before))
+    if usual < MIN_PACE_CALLS or (not by_hour and np.mean(before > usual / 4) < 0.8):
         return None
-    spread = max(1.4826 * float(np.median(np.abs(before - usual))), math.sqrt(usual), 0.15 * usual)
+    away = 1.4826 * float(np.median(np.abs(before - usual)))
+    spread = max(0.0 if by_hour else away, math.sqrt(usual), (HOUR_SPREAD if by_hour else 0.15) * usual)
     z = abs(now - usual) / spread
     times = now / usual if now > usual else usual / max(now, 1.0)
-    level = level_of(lambda i: times >= PACE_TIMES[i] and z >= PACE_Z[i])
+    least_times, least_z = (HOUR_TIMES, HOUR_Z) if by_hour else (PACE_TIMES, PACE_Z)
+    level = level_of(lambda i: times >= least_times[i] and z >= least_z[i])
     if not level:
         return None
     start_ms = end_ms - PACE_MS if now else max(series.newest_ts, end_ms - PACE_MS)

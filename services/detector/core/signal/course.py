@@ -167,8 +167,10 @@ def follow(t_ms: float, value: float, calls: float, signal: int, state: Row, tra
     ratio, excess, fewest, both = margins[0], margins[1], margins[2], margins[3] > 0.0
     level = level_of(state[scorer.TAIL_P])
     expected = state[scorer.EXPECTED]
-    if signal == CPU_SIGNAL and value >= _CEILING and expected < _CEILING - excess and level < _CEILING_LEVEL:
-        level, fewest = _CEILING_LEVEL, _CEILING_POINTS
+    if signal == CPU_SIGNAL and value >= _CEILING and expected < _CEILING - excess:
+        ratio = 1.0
+        if level < _CEILING_LEVEL:
+            level, fewest = _CEILING_LEVEL, _CEILING_POINTS
     if track[PHASE] == IDLE:
         if level == 0.0 or not beyond(value, expected, ratio, excess, 0.5 * level, both):
             return SUSPECTED if signal == 0 and worth_a_look(value, calls, expected) else 0.0

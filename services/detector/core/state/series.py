@@ -238,7 +238,10 @@ class SeriesState:
         minutes = ts // MINUTE_MS
         beyond = np.abs(minutes - minutes[0]) >= SLOTS - 1
         at = int(np.argmax(beyond))
-        return min(calls, max(at, _FEWEST_CALLS)) if beyond[at] else len(ts)
+        if not beyond[at]:
+            return len(ts)
+        disordered = at < _FEWEST_CALLS and bool(np.any(np.diff(minutes[:_FEWEST_CALLS]) < 0))
+        return min(calls, _FEWEST_CALLS) if disordered else at
 
     def _turn_hour(self, hour: int) -> None:
         """Have the bands follow the time of day."""

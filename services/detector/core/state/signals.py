@@ -124,21 +124,29 @@ class Signals:
         place = int(self.places[row, number])
         return None if place < 0 else (self.states[place], self.tracks[place])
 
+    def usual(self, row: int, number: int, hour: int) -> float:
+        """What is usual of a signal in an hour of the day (UTC); 0 when that is not known yet."""
+        means = self._of_hours(row, number, hour)
+        return 0.0 if means is None else float(means[hour])
+
     def season(self, row: int, number: int, hour: int) -> float:
         """How many times what is usual over the day is usual in an hour of the day (UTC); 0 when that is not known yet."""
+        means = self._of_hours(row, number, hour)
+        if means is None:
+            return 0.0
+        over_day = float(means[means > 0].mean()) if (means > 0).any() else 0.0
+        return float(means[hour]) / over_day if over_day > 0 else 0.0
+
+    def _of_hours(self, row: int, number: int, hour: int) -> Float32 | None:
+        """f32[24] of the hours' means, 0 where there were no points; None unless this hour's is known."""
         kept = self.signal(row, number)
-        if kept is None:
-            return 0.0
-        state = kept[0]
-        if state[scorer.LAST_S] - state[scorer.FIRST_S] < _DAY_S:
-            return 0.0
-        means, counts = (
-            state[scorer.HOUR_MEAN : scorer.HOUR_MEAN + 24],
-            state[scorer.HOUR_COUNT : scorer.HOUR_COUNT + 24],
-        )
-        known = counts > 0
-        usual = float(means[known].mean()) if known.any() else 0.0
-        return float(means[hour]) / usual if counts[hour] >= _SEASON_POINTS and usual > 0 else 0.0
+        if kept is None or kept[0][scorer.LAST_S] - kept[0][scorer.FIRST_S] < _DAY_S:
+            return None
+        counts = kept[0][scorer.HOUR_COUNT : scorer.HOUR_COUNT + 24]
+        if counts[hour] < _SEASON_POINTS:
+            return None
+        means: Float32 = np.where(counts > 0, kept[0][scorer.HOUR_MEAN : scorer.HOUR_MEAN + 24], np.float32(0.0))
+        return means
 
     def wandering(self, row: int, number: int) -> tuple[float, float] | None:
         """(usual value, deviation of an hour's mean from it) of a signal known for a day; None of others."""
