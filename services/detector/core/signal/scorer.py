@@ -22,15 +22,13 @@ A part that answers often in this series says less, and weighs less (budgets). T
 is fitted. It is damped while little is known.
 
 SCORE is for ranking and alerting. Each question's strength counts only beyond what is left of its strongest answer before (peak
-and hold, half-life a day), so that one event alerts once; then it counts in full, not less
-the remainder: a second event nearly as strong as the first is an event.
+and hold, half-life a day), so that one event alerts once; then it counts in full, not less the remainder: a second event nearly
+as strong as the first is an event. What is short of what this series shows about daily counts in proportion.
 
 All is measured in time. Where points come seldom, every 10 minutes and less often, the long times stretch with their spacing,
 and the hour's mean takes six points at least; a silence stretches nothing, nor does it make one point the mean.
 
 TAIL_P is calibrated by how often it was reached, whatever the tail (`limits`).
-
-SCORE knows the most sensitive limit too: what is short of what this series shows about daily counts in proportion.
 
 A state is f64[SIZE]; the names below are its places. Values that are not finite are passed over.
 """
