@@ -46,8 +46,10 @@ from services.detector.core.kernels.judge import CLOSED_QUIET, IDLE, OPEN
 #: Level from which an event is stored, and not learned.
 STORED: Final = 2.0
 MIN_FAILURES: Final = 3.0
-#: Evidence for an event's end, as a logarithm of likelihoods, before it is believed.
-_CLOSING_CAP = 8.0
+#: Evidence for an event's end, as a logarithm of likelihoods, before it is believed; with so many calls it begins to grow by the
+#: logarithm of their number, for each is another chance to be mistaken.
+_CLOSING_CAP = 4.0
+_CLOSING_CALLS = 32.0
 #: Likewise of an event that is not stored: soon forgotten, so that the next is another one.
 _FAINT_CAP = 3.0
 _GAP_MS = 120_000.0
@@ -60,7 +62,9 @@ _SILENCE_MS = (1_800_000.0, 86_400_000.0)
 @compiled("float64(float64[:])", part=True)
 def closing_cap(run: Row) -> float:
     """The height of the statistic that says whether an event is still going on."""
-    return _CLOSING_CAP if run[LEVEL] >= STORED else _FAINT_CAP
+    if run[LEVEL] < STORED:
+        return _FAINT_CAP
+    return float(_CLOSING_CAP + math.log(1.0 + run[CALLS] / _CLOSING_CALLS))
 
 
 @compiled("void(float64, float64[:], float64)", part=True)

@@ -121,7 +121,7 @@ class Failures:
         self.closing = self._cap()
 
     def _cap(self) -> float:
-        return 8.0 if self.level >= _STORED else 3.0
+        return 4.0 + math.log(1 + self.calls / 32) if self.level >= _STORED else 3.0
 
     def is_over(self, t: float) -> bool:
         """Whether the calls since the last failure say that the event has ended."""
