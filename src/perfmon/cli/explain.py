@@ -73,9 +73,7 @@ def _points(directory: DataDirectory, wanted: Mapping[str, Any]) -> list[tuple[i
     asked = {key: wanted[key] for key in ("startMs", "endMs", "mcpServer", "toolName")}
     with RpcClient(directory.endpoint("aggregator"), timeout_s=TIMEOUT_S) as aggregator:
         try:
-            reply = aggregator.call(
-                "rollup", {**asked, "by": "tool", "groupBy": "minute", "limit": 3_000}
-            )
+            reply = aggregator.call("rollup", {**asked, "by": "tool", "groupBy": "minute", "limit": 3_000})
         except RpcError:
             return []
     rows = ((row.get("ts"), row.get(wanted["field"])) for row in reply.get("rows", []))
