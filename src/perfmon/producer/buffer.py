@@ -14,10 +14,11 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple
 
+from perfmon.producer import rejections
 from perfmon.producer.changes import Changes, released
 from perfmon.producer.columns import Block
 from perfmon.producer.rows import Row
@@ -62,6 +63,7 @@ class Buffer:
         self.closed = False
         self._entered = 0  # rows that came into the queue; `_entered - waiting` of them left it
         self._turned_away = 0
+        self._reasons: dict[str, int] = {}
         self._acknowledged = self._duplicates = self._sent = self._dropped = self._rejected = self._resent = 0
         self.last_error: str | None = None
         self.in_flight_bytes = 0  # this and the next as the sender says
@@ -118,8 +120,10 @@ class Buffer:
     def refuse(self, rows: int, reason: str) -> None:
         """Count rows that were recorded and can't be taken."""
         with self._lock:
+            reasons = rejections.added(self._reasons, {reason: rows}, rows)
             self._turned_away += rows
             self._rejected += rows
+            self._reasons = reasons
             self.last_error = reason
 
     @property
@@ -168,6 +172,7 @@ class Buffer:
                 sent_total=self._sent,
                 dropped_total=self._dropped,
                 rejected_total=self._rejected,
+                rejected_by_reason=self._reasons,
                 resent_total=self._resent,
                 in_flight=sum(self._tickets.values()),
                 buffered=self.waiting,
@@ -222,9 +227,16 @@ class Buffer:
         self._bell.acquire()
 
     def settle(
-        self, ticket: int, *, acknowledged: int = 0, duplicates: int = 0, sent: int = 0, rejected: int = 0
+        self,
+        ticket: int,
+        *,
+        acknowledged: int = 0,
+        duplicates: int = 0,
+        sent: int = 0,
+        rejected: int = 0,
+        reasons: Mapping[str, int] = rejections.NONE,
     ) -> None:
-        """What became of rows in flight; `duplicates` are among the acknowledged."""
+        """What became of rows in flight; `duplicates` are among the acknowledged, `reasons` say of rejected ones why."""
         with self._lock:
             if ticket not in self._tickets:
                 return  # the end came first: it counts as dropped
@@ -232,6 +244,8 @@ class Buffer:
             self._duplicates += duplicates
             self._sent += sent
             self._rejected += rejected
+            if rejected:
+                self._reasons = rejections.added(self._reasons, reasons, rejected)
             self._tickets[ticket] -= acknowledged + sent + rejected
             if self._tickets[ticket] <= 0:
                 del self._tickets[ticket]
@@ -247,7 +261,9 @@ class Buffer:
         """Give up what is under way."""
         with self._lock:
             self.last_error = reason
-            self._rejected += sum(self._tickets.values())
+            rows = sum(self._tickets.values())
+            self._reasons = rejections.added(self._reasons, {reason: rows}, rows)
+            self._rejected += rows
             self._tickets.clear()
             self._changes.notify()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from perfmon.producer.messages import Message
@@ -27,6 +28,8 @@ MAX_IN_FLIGHT_BYTES: Final = 8 * 1024 * 1024
 LARGE_MESSAGE_BYTES: Final = 1024 * 1024
 #: The smallest message that is made for want of credit.
 SMALL_MESSAGE_BYTES: Final = 16 * 1024
+#: Characters of a reason that are kept.
+MAX_REASON_CHARS: Final = 100
 #: Refusals that pass: nothing was stored, and the same message may be stored later.
 TRY_AGAIN: Final = frozenset(
     {"journal_full", "disk_full", "unavailable", "busy", "not_ready", "stopping", "storage_failed"}
@@ -35,7 +38,7 @@ TRY_AGAIN: Final = frozenset(
 
 class Verdict(NamedTuple):
     """What an answer settled. `ticket` names the message that is done; the counts are of its rows; `reason` says why some were
-    not stored, or nothing was for now.
+    not stored, or nothing was for now; `reasons` are the rejected rows by reason, as far as these are known.
     """
 
     ticket: int | None = None
@@ -44,6 +47,7 @@ class Verdict(NamedTuple):
     sent: int = 0
     rejected: int = 0
     reason: str | None = None
+    reasons: Mapping[str, int] = MappingProxyType({})
 
 
 #: An answer that settles nothing.
@@ -94,10 +98,11 @@ class Delivery:
     def add(self, ticket: int, message: Message, now_s: float) -> Verdict:
         """Take the next message. The verdict counts rows that cannot travel; nothing is under way when none can."""
         if not message.rows:
-            return Verdict(ticket, rejected=message.rejected, reason=message.reason)
+            return Verdict(ticket, rejected=message.rejected, reason=message.reason, reasons=message.reasons)
         frame = message.frame(self.producer, self.seq + 1)
         if len(frame) > MAX_FRAME_BYTES:
-            return Verdict(ticket, rejected=message.rejected + message.rows, reason="frame_too_large")
+            reasons = {**message.reasons, "frame_too_large": message.rows}
+            return Verdict(ticket, rejected=sum(reasons.values()), reason="frame_too_large", reasons=reasons)
         self.seq += 1
         added = _UnderWay(self.seq, ticket, frame, message.rows)
         if not self._under_way:
@@ -105,7 +110,7 @@ class Delivery:
         self._under_way[added.seq] = added
         self._unsent.append(added)
         self.frames_bytes += len(added.frame)
-        return Verdict(rejected=message.rejected, reason=message.reason)
+        return Verdict(rejected=message.rejected, reason=message.reason, reasons=message.reasons)
 
     def next_frame(self, now_s: float) -> bytes | None:
         """The frame that is to be sent now; the same one until `sent`."""
@@ -158,8 +163,9 @@ class Delivery:
         rejected = min(_count(body.get("rejectedTotal")), message.rows)
         kept = message.rows - rejected
         duplicates = min(_count(body.get("duplicates")), kept)
-        reason = _first_reason(body.get("rejected")) if rejected else None
-        return self._done(message, Verdict(message.ticket, kept, duplicates, 0, rejected, reason))
+        reasons = _named_reasons(body.get("rejected"), rejected)
+        reason = next(iter(reasons), "rejected") if rejected else None
+        return self._done(message, Verdict(message.ticket, kept, duplicates, 0, rejected, reason, reasons))
 
     @property
     def waits_for_answers(self) -> bool:
@@ -199,7 +205,11 @@ class Delivery:
         code = error.get("code") if isinstance(error, Mapping) else None
         if code not in TRY_AGAIN:
             self._failures = 0
-            return self._done(message, Verdict(message.ticket, rejected=message.rows, reason=f"refused: {code}"[:200]))
+            reason = str(code)[:MAX_REASON_CHARS]
+            refused = Verdict(
+                message.ticket, rejected=message.rows, reason=f"refused: {reason}", reasons={reason: message.rows}
+            )
+            return self._done(message, refused)
         self._take_in(message)
         # Whatever else is out will be refused too as a rule: one pause for all of them.
         if now_s >= self._not_before_s:
@@ -232,7 +242,11 @@ def _count(value: object) -> int:
     return value if type(value) is int and value > 0 else 0
 
 
-def _first_reason(rejected: object) -> str:
-    if isinstance(rejected, list) and rejected and isinstance(rejected[0], list) and len(rejected[0]) == 2:
-        return str(rejected[0][1])[:200]
-    return "rejected"
+def _named_reasons(rejected: object, rows: int) -> dict[str, int]:
+    """How many of so many rejected rows an `ack` names by which reason; it names the first ones."""
+    found: dict[str, int] = {}
+    for named in rejected[:rows] if isinstance(rejected, list) else ():
+        if isinstance(named, list) and len(named) == 2:
+            reason = str(named[1])[:MAX_REASON_CHARS]
+            found[reason] = found.get(reason, 0) + 1
+    return found

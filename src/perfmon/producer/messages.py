@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from perfmon.producer.columns import Block, of_rows
@@ -14,13 +15,22 @@ BATCH_FROM_ROWS: Final = 16
 
 
 class Message(NamedTuple):
-    """A message without its number. `rejected` recorded rows cannot travel, `reason` says why the first of them cannot."""
+    """A message without its number. `reasons`: recorded rows that cannot travel, by why not; the first one's comes first."""
 
     kind: Kind
     fields: dict[str, Any]
     rows: int
-    rejected: int = 0
-    reason: str | None = None
+    reasons: Mapping[str, int] = MappingProxyType({})
+
+    @property
+    def rejected(self) -> int:
+        """Rows that cannot travel."""
+        return sum(self.reasons.values())
+
+    @property
+    def reason(self) -> str | None:
+        """Why the first of them cannot."""
+        return next(iter(self.reasons), None)
 
     def frame(self, producer: str | None, seq: int) -> bytes:
         """The bytes; without producer and sequence when there is no producer."""
@@ -35,5 +45,5 @@ def build_message(taken: Sequence[Row] | Block) -> Message:
         columns = of_rows(taken)
         if columns is not None:
             return Message(Kind.BATCH, columns, len(taken))
-    kept, reason = build_rows(taken)
-    return Message(Kind.ROWS, {"rows": kept}, len(kept), len(taken) - len(kept), reason)
+    kept, reasons = build_rows(taken)
+    return Message(Kind.ROWS, {"rows": kept}, len(kept), reasons)

@@ -25,8 +25,8 @@ ROW_BYTES: Final = 256
 UNPACKABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
 
 
-def build_rows(rows: Sequence[Row]) -> tuple[list[dict[str, Any]], str | None]:
-    """The rows that can travel, as maps, and why the first of the others cannot."""
+def build_rows(rows: Sequence[Row]) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The rows that can travel, as maps, and how many of the others cannot for which reason, that of the first one first."""
     maps = [to_map(row) for row in rows]
     if None not in maps:
         found = [one for one in maps if one is not None]
@@ -36,16 +36,16 @@ def build_rows(rows: Sequence[Row]) -> tuple[list[dict[str, Any]], str | None]:
         except UNPACKABLE:
             pass  # one row is to blame; find it
         else:
-            return found, None
+            return found, {}
     kept: list[dict[str, Any]] = []
-    reason: str | None = None
+    reasons: dict[str, int] = {}
     for row, found_map in zip(rows, maps, strict=True):
         cleaned, why = _clean(found_map) if found_map is not None else (None, _oversize(row))
         if cleaned is None:
-            reason = reason or why
+            reasons[str(why)] = reasons.get(str(why), 0) + 1
         else:
             kept.append(cleaned)
-    return kept, reason
+    return kept, reasons
 
 
 def to_map(row: Row) -> dict[str, Any] | None:

@@ -255,6 +255,7 @@ class Sender:
                 duplicates=verdict.duplicates,
                 sent=verdict.sent,
                 rejected=verdict.rejected,
+                reasons=verdict.reasons,
             )
 
     def _show(self, delivery: Delivery, now_s: float) -> None:

@@ -91,7 +91,9 @@ def test_messages_go_without_waiting_for_answers_which_may_come_in_any_order() -
 
 def test_rejected_rows_are_counted_with_the_first_reason() -> None:
     body = _ack(stored=1, rejected=[[0, "bad_duration"]], rejectedTotal=2)
-    assert _under_way().answered(Kind.ACK, body, 0.1) == Verdict(10, acknowledged=1, rejected=2, reason="bad_duration")
+    assert _under_way().answered(Kind.ACK, body, 0.1) == Verdict(
+        10, acknowledged=1, rejected=2, reason="bad_duration", reasons={"bad_duration": 1}
+    )
 
 
 def test_duplicates_are_acknowledged_rows() -> None:
@@ -152,13 +154,15 @@ def test_what_is_refused_for_now_goes_again_in_order_and_before_anything_new() -
 
 def test_a_lasting_refusal_is_given_up_and_counted() -> None:
     verdict = _under_way().answered(Kind.ACK, _ack(error={"code": "bad_message", "message": "x"}), 0.1)
-    assert verdict == Verdict(10, rejected=3, reason="refused: bad_message")
+    assert verdict == Verdict(10, rejected=3, reason="refused: bad_message", reasons={"bad_message": 3})
 
 
 def test_an_error_reply_is_a_refusal_of_the_oldest_message() -> None:
     body = {"id": "", "ok": False, "error": {"code": "unsupported_version", "message": "x"}}
     delivery = _under_way(messages=2)
-    assert delivery.answered(Kind.REPLY, body, 0.1) == Verdict(10, rejected=3, reason="refused: unsupported_version")
+    verdict = delivery.answered(Kind.REPLY, body, 0.1)
+    assert verdict[:6] == (10, 0, 0, 0, 3, "refused: unsupported_version")
+    assert verdict.reasons == {"unsupported_version": 3}
     assert delivery.answered(Kind.REPLY, body, 0.1).ticket == 20
     assert delivery.answered(Kind.REPLY, body, 0.1) == NOTHING
 
@@ -183,7 +187,9 @@ def test_a_late_answer_settles_a_message_that_was_to_go_again() -> None:
 def test_a_frame_beyond_the_limit_is_never_sent() -> None:
     delivery = Delivery("p")
     message = Message(Kind.BATCH, {"n": 7, "ts": bytes(MAX_FRAME_BYTES)}, 7)
-    assert delivery.add(5, message, 0.0) == Verdict(5, rejected=7, reason="frame_too_large")
+    assert delivery.add(5, message, 0.0) == Verdict(
+        5, rejected=7, reason="frame_too_large", reasons={"frame_too_large": 7}
+    )
     assert delivery.idle
 
 
@@ -518,7 +524,9 @@ def test_one_row_that_cannot_travel_does_not_keep_the_others() -> None:
 def test_a_message_of_nothing_but_unsendable_rows_is_done_at_once() -> None:
     delivery = Delivery("p")
     bad: Row = ("s" * 2_000, "t", 1.0, True, None, None, None, None, 1, None, 0)
-    assert delivery.add(7, build_message([bad]), 0.0) == Verdict(7, rejected=1, reason="name_too_long")
+    assert delivery.add(7, build_message([bad]), 0.0) == Verdict(
+        7, rejected=1, reason="name_too_long", reasons={"name_too_long": 1}
+    )
     assert (delivery.idle, delivery.seq) == (True, 0)
 
 

@@ -129,6 +129,7 @@ def test_whatever_happens_every_row_is_counted_once_and_the_bounds_hold(operatio
             buffer.close()
         stats = buffer.stats()
         settled = stats.acknowledged_total + stats.rejected_total + stats.dropped_total
+        assert sum(stats.rejected_by_reason.values()) == stats.rejected_total
         assert stats.recorded_total == recorded == settled + stats.in_flight + stats.buffered
         assert stats.buffered_bytes <= 1_000 or stats.buffered <= 30  # one block may be larger than all the room
         assert stats.in_flight == sum(rows for _, rows in tickets)
@@ -191,6 +192,7 @@ def test_columns_that_do_not_fit_are_counted_and_a_strict_producer_says_so(endpo
     assert producer.record_batch([("s", "t")], **columns) == 0
     stats = producer.stats()
     assert (stats.recorded_total, stats.rejected_total) == (1, 1)
+    assert stats.rejected_by_reason == {"bad_batch": 1}
     assert "ok" in (stats.last_error or "")
     producer.close(0.0)
     strict = Producer(endpoint=endpoint, strict=True)

@@ -15,6 +15,7 @@ import zmq
 
 from perfmon import Producer
 from perfmon.paths import DataDirectory
+from perfmon.producer.rejections import MAX_REASONS, added
 from perfmon.wire import unpack
 from tests.fakes.fake_ingest import FakeIngest
 
@@ -83,6 +84,7 @@ def test_what_is_refused_for_good_is_counted_and_the_rest_goes_on(ingest: FakeIn
         stats = producer.stats()
     assert _durations(ingest) == [2.0]
     assert (stats.rejected_total, stats.acknowledged_total, stats.last_error) == (1, 1, "refused: bad_message")
+    assert stats.rejected_by_reason == {"bad_message": 1}
 
 
 def test_rejected_rows_are_counted_beside_the_stored(ingest: FakeIngest, endpoint: str) -> None:
@@ -94,6 +96,34 @@ def test_rejected_rows_are_counted_beside_the_stored(ingest: FakeIngest, endpoin
         stats = producer.stats()
     assert _durations(ingest) == [1.0, 2.0]
     assert (stats.acknowledged_total, stats.rejected_total, stats.last_error) == (2, 1, "bad_duration")
+
+
+def test_rejected_rows_are_counted_by_reason_as_far_as_ingest_names_them(ingest: FakeIngest, endpoint: str) -> None:
+    ingest.refuse_row = lambda row: "bad_duration" if row["duration"] < 0 else "odd" if row["duration"] % 2 else None
+    with Producer(endpoint=endpoint) as producer:
+        for duration in (1.0, -1.0, 2.0, 3.0):
+            producer.record("s", "t", duration)
+        producer.record("s" * 2_000, "t", 1.0)
+        producer.record("s", "t", object())  # type: ignore[arg-type] # no number
+        assert producer.flush(LIMIT_S)
+        early = producer.stats()
+        for _ in range(30):
+            producer.record("s", "t", -1.0)
+        assert producer.flush(LIMIT_S)
+        stats = producer.stats()
+    assert early.rejected_by_reason == {"name_too_long": 1, "not_packable": 1, "bad_duration": 1, "odd": 2}
+    assert stats.rejected_by_reason["bad_duration"] >= 21
+    assert sum(stats.rejected_by_reason.values()) == stats.rejected_total == 35
+    assert early.rejected_total == 5
+
+
+def test_reasons_that_are_told_apart_are_bounded() -> None:
+    tally: dict[str, int] = {}
+    for number in range(1_000):
+        tally = added(tally, {f"reason {number}": 2}, 3)
+    assert len(tally) <= MAX_REASONS + 1
+    assert sum(tally.values()) == 3_000
+    assert added({"a": 1}, {"a: detail": 1, "b": 1}, 2) == {"a": 2, "b": 1}
 
 
 def test_a_pipeline_that_comes_late_gets_everything(endpoint: str) -> None:
