@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 
@@ -11,11 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.detector.core import methods
+from services.detector.core.answer import answer, parse_query
+from services.detector.core.kernels import named
 from services.detector.core.kernels.bins import bin_of, middle
 from services.detector.core.metrics import GAP_CALLS, GAP_MS, SENSITIVITIES
 from services.detector.core.state.budget import Budget
+from services.detector.core.state.calls import MAX_CALLS
 from services.detector.core.state.series import SeriesState, SortedCalls, Work
-from tests.unit.detector.detector_kit import HOUR, KEY, MINUTE, T0
+from shared.batch import Series
+from tests.unit.detector.detector_kit import HOUR, KEY, MINUTE, T0, batch, feed, make_watch, ordinary, times
 
 LIMITS = {
     "z-score": {"low": 3.0, "medium": 2.5, "high": 2.0},
@@ -205,3 +210,23 @@ def test_values_of_any_size_do_not_break_a_method(values: list[float], method: s
     for _, _, points, many, worst in found(series_of(calls), method, "high", T0, T0 + HOUR):
         assert 1 <= points <= many <= len(values)
         assert worst in values
+
+
+@given(st.integers(0, 2**32), st.integers(1, 30))
+@settings(max_examples=20, deadline=None)
+def test_the_worst_are_those_of_all_sorted(seed: int, limit: int) -> None:
+    calls = walk(seed, 800, 20_000, 0.8)
+    (all_of_it,) = methods.find(series_of(calls), "moving-avg", "high", T0, calls[-1][0])
+    order = np.lexsort((all_of_it.groups[:, named.START], all_of_it.times, all_of_it.severity))[::-1]
+    assert [e.id for e in all_of_it.worst(limit)] == [all_of_it.event(i).id for i in order[:limit].tolist()]
+    assert not all_of_it.worst(0)
+
+
+def test_coverage_says_what_was_looked_at_call_by_call_and_what_by_minutes() -> None:
+    watch, n = make_watch(), 3_000
+    feed(watch, batch(times(n), ordinary(n), key=Series("files", "busy")))
+    feed(watch, batch(times(50, start=T0), ordinary(50), key=Series("files", "quiet")))
+    query = parse_query({"method": "z-score", "lookbackMs": 24 * HOUR}, watch.engine.newest_ts)
+    coverage = answer(watch, query, contextlib.nullcontext)["coverage"]
+    assert (coverage["calls"], coverage["series"], coverage["seriesExact"]) == (n + 50, 2, 1)
+    assert (coverage["callsOneByOne"], coverage["callsByMinutes"]) == (MAX_CALLS + 50, n - MAX_CALLS)
