@@ -1,8 +1,8 @@
 """The folder `metrics/`: its files opened, cut, counted and removed, never through a link.
 
 Owns `DATE/SERVER/TOOL.jsonl` on the disk. What stands in the way of a file of ours (a link, a folder, a file where a folder
-belongs) is moved aside next to it, so that one planted name never holds up the others. Knows nothing of batches or of what the
-journal has registered (`view`).
+belongs) is moved aside next to it, so that one planted name never holds up the others; a file with a second name is copied
+first. Knows nothing of batches or of what the journal has registered (`view`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from perfmon.plain_file import separate
 from services.ingest.core.validation import series_fault
 from shared.batch import Series
 from shared.names import path_stem, twin_stem
@@ -92,7 +93,13 @@ class MetricTree:
             folder = folder / part
             if not _is(folder, stat.S_ISDIR):
                 return None
-        return os.open(self.root / path, _FILE_FLAGS) if _is(self.root / path, stat.S_ISREG) else None
+        if not _is(self.root / path, stat.S_ISREG):
+            return None
+        parent = os.open(folder, _FOLDER_FLAGS)
+        try:
+            return separate(os.open(self.root / path, _FILE_FLAGS), path.rsplit("/", 1)[-1], parent)
+        finally:
+            os.close(parent)
 
     def existing(self) -> Iterator[str]:
         """The path of every file of ours there is."""
@@ -177,7 +184,7 @@ class MetricTree:
         try:
             found = os.open(name, flags, 0o600, dir_fd=parent)
             if stat.S_ISREG(os.fstat(found).st_mode):
-                return found
+                return separate(found, name, parent)
             os.close(found)
         except OSError:
             if stat.S_ISREG(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):

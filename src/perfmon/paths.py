@@ -136,8 +136,11 @@ class DataDirectory:
             if entry.is_symlink() and entry.is_dir():
                 raise UnsafeDirectory(entry, "is a symbolic link; a data directory holds none")
         for lock in self.locks.iterdir():
-            if not stat.S_ISREG(lock.lstat().st_mode):
+            found = lock.lstat()
+            if not stat.S_ISREG(found.st_mode):
                 raise UnsafeDirectory(lock, "is not a file")
+            if found.st_nlink > 1:
+                _give_up_lock(lock)
         private_directory(self.runtime.parent)
         private_directory(self.runtime)
         for name in SOCKETS:
@@ -169,6 +172,20 @@ def _move_folder_aside(path: Path) -> None:
     # A bind replaces a file or an old socket, but a folder in its place would end the service at every start.
     if path.is_dir() and not path.is_symlink():
         path.rename(path.with_name(f"{path.name}.set-aside-{os.getpid()}-{os.urandom(2).hex()}"))
+
+
+def _give_up_lock(path: Path) -> None:
+    # Its second name may be a file that matters, and whoever takes the lock writes its pid there. One that is held was taken.
+    import fcntl  # not at the top: a producer on a system without it imports this module too
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def _write_new(path: Path, content: bytes) -> None:

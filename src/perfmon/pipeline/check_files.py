@@ -28,6 +28,8 @@ _LONGEST_SOCKET: Final = "supervisor.sock.4194304"
 LARGE_JOURNAL_BYTES: Final = 1024 * 1024 * 1024
 #: No clock of a working machine shows a time before this.
 EARLIEST_CLOCK_S: Final = 1_735_689_600  # 2025-01-01
+#: What stands in the name of something that was in the way of a metric file.
+SET_ASIDE: Final = ".set-aside-"
 #: The newest files looked at for lines that are not JSON, and how much of each end.
 _FILES_READ: Final = 50
 _READ_BYTES: Final = 256 * 1024
@@ -123,6 +125,20 @@ def check_lines(data: DataDirectory) -> Check:
     return Check("metric files", "ok", "every line looked at is JSON")
 
 
+def check_set_aside(data: DataDirectory) -> Check:
+    """Nothing stood in the way of a metric file or its folder."""
+    found = []
+    for day in _entries(data.metrics):
+        found += [path for path in (day, *_entries(day)) if SET_ASIDE in path.name]
+        for server in _entries(day):
+            found += [path for path in _entries(server) if SET_ASIDE in path.name]
+    if found:
+        names = ", ".join(sorted(str(path.relative_to(data.metrics)) for path in found)[:3])
+        advice = "they were links, folders or pipes in the place of a metric file: look at them and remove them"
+        return Check("set aside", "warning", f"{len(found)} in metrics/: {names}", advice)
+    return Check("set aside", "ok", "nothing was in the way of a metric file")
+
+
 def _wrong_with(folder: Path) -> tuple[str, str] | None:
     try:
         found = folder.lstat()
@@ -146,7 +162,7 @@ def _wrong_with(folder: Path) -> tuple[str, str] | None:
 def _entries(folder: Path) -> list[Path]:
     """What is in a folder; nothing when it is a link: what lies outside the data directory is not ours to read."""
     try:
-        return [] if folder.is_symlink() else list(folder.iterdir())
+        return list(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
     except OSError:
         return []
 

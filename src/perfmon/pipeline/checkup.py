@@ -32,4 +32,5 @@ def examine(data: DataDirectory) -> Iterator[Check]:
     yield files.check_journal(data)
     yield files.check_kernel_cache()
     yield files.check_lines(data)
+    yield files.check_set_aside(data)
     yield from processes.check_counters(data, answers)

@@ -182,11 +182,11 @@ def _wait_for_answer(data: DataDirectory, process: subprocess.Popen[bytes], *, f
 
 
 def _make_way_for_logs(folder: Path) -> None:
-    """A data directory may have come with a clone: a log that is a link would append to what it points at, one that is a pipe
-    would wait for its other end.
+    """A data directory may have come with a clone: a log that is a link (a hard one too) would append to what it points at, one
+    that is a pipe would wait for its other end.
     """
     for entry in folder.iterdir():
-        if entry.is_symlink():
+        if entry.is_symlink() or (entry.is_file() and entry.stat().st_nlink > 1):
             entry.unlink()
         else:
             make_way(entry)

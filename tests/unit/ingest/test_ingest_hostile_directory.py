@@ -273,6 +273,39 @@ def test_a_link_that_appears_while_ingest_is_down_is_not_cut(data: DataDirectory
     store.close()
 
 
+def test_a_hard_link_that_appears_while_ingest_is_down_is_neither_cut_nor_written(
+    data: DataDirectory, victim: Path
+) -> None:
+    store = IngestStore(data)
+    store.write(row(1))
+    store.checkpoint()
+    store.close()
+    (data.metrics / FILE).unlink()
+    (data.metrics / FILE).hardlink_to(victim)
+    store = IngestStore(data)
+    store.write(row(2))
+    store.append()
+    assert victim.read_bytes() == b"precious\nand torn"
+    assert victim.stat().st_nlink == 1
+    store.close()
+
+
+def test_a_store_that_was_backed_up_by_hard_links_goes_on_with_all_it_had(data: DataDirectory, tmp_path: Path) -> None:
+    store = IngestStore(data)
+    store.write(row(1))
+    store.checkpoint()
+    store.close()
+    backup = tmp_path / "backup.jsonl"
+    backup.hardlink_to(data.metrics / FILE)
+    before = backup.read_bytes()
+    store = IngestStore(data)
+    store.write(row(2))
+    store.append()
+    assert backup.read_bytes() == before
+    assert durations(stored(data)) == [1, 2]
+    store.close()
+
+
 def test_a_linked_day_is_removed_without_what_it_leads_to(data: DataDirectory, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
@@ -165,4 +166,19 @@ def test_a_folder_in_the_place_of_a_socket_is_moved_aside_and_others_stay(tmp_pa
     assert names == {"stream", "numba"}
     assert not (data.runtime / "stream").exists()
     assert (data.runtime / "numba" / "inside").is_dir()
+    shutil.rmtree(data.runtime)
+
+
+def test_a_lock_with_a_second_name_is_given_up_unless_it_is_held(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path / "data")
+    data.create()
+    for name in ("victim", "held"):
+        (tmp_path / name).write_text("precious")
+        (data.locks / f"{name}.lock").hardlink_to(tmp_path / name)
+    with (tmp_path / "held").open() as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        data.create()
+    assert not (data.locks / "victim.lock").exists()
+    assert (data.locks / "held.lock").exists()
+    assert (tmp_path / "victim").read_text() == "precious"
     shutil.rmtree(data.runtime)

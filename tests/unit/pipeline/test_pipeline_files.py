@@ -10,6 +10,7 @@ import pytest
 
 from perfmon.paths import DataDirectory
 from perfmon.pipeline import locks
+from perfmon.pipeline.check_files import check_set_aside
 from perfmon.pipeline.errors import Busy
 from perfmon.pipeline.logs import tail
 from perfmon.pipeline.record import Record, read_record, record_path, remove_record, write_record
@@ -121,3 +122,14 @@ def test_the_record_holds_no_command_and_no_path(data: DataDirectory) -> None:
         "idle_stop_s",
         "settings",
     }
+
+
+def test_doctor_tells_what_was_set_aside_among_the_metric_files(data: DataDirectory) -> None:
+    assert check_set_aside(data).verdict == "ok"
+    folder = data.metrics / "2025-10-31" / "files"
+    folder.mkdir(parents=True)
+    (folder / "read.jsonl.set-aside-1").symlink_to("/etc/passwd")
+    (data.metrics / "2025-10-30.set-aside-1").touch()
+    found = check_set_aside(data)
+    assert found.verdict == "warning"
+    assert found.found == "2 in metrics/: 2025-10-30.set-aside-1, 2025-10-31/files/read.jsonl.set-aside-1"

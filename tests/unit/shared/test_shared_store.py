@@ -266,3 +266,14 @@ def test_lines_longer_than_a_chunk_are_whole(data: DataDirectory, monkeypatch: p
 def test_a_store_without_data_is_empty(data: DataDirectory) -> None:
     assert durations(data) == []
     assert read_raw(data, DAY, DAY).unparsable_lines == 0
+
+
+def test_lines_are_never_appended_to_a_second_name_of_the_file(tmp_path: Path) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "lines.jsonl"
+    victim.write_bytes(b"precious\ntorn")
+    path.hardlink_to(victim)
+    append_lines(path, [b"1"])
+    append_lines(path, [b"2"])
+    assert victim.read_bytes() == b"precious\ntorn"
+    assert path.read_bytes() == b"precious\n1\n2\n"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["lines.jsonl", "victim"]
