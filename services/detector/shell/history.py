@@ -21,6 +21,8 @@ from shared.timespan import HOUR_MS, MINUTE_MS, BadTime, parse_iso
 
 #: Calls of one tool read at once; of a tool with more the latest part is read.
 MAX_ROWS: Final = 500_000
+#: Files of a tool that are this small together have no more than MAX_ROWS calls: a line has 100 bytes at least.
+_SMALL_BYTES: Final = 100 * MAX_ROWS
 #: Rows made columns at once.
 _ROWS_AT_ONCE: Final = 50_000
 #: Bytes of the longest line that is looked at for its time.
@@ -91,6 +93,10 @@ def _inside(batch: Batch, span: Span) -> Batch:
 
 
 def _read(data: DataDirectory, start_ms: int, end_ms: int, sizes: dict[str, int]) -> Batch | None:
+    if sum(sizes.values()) <= _SMALL_BYTES:
+        # `read_raw` would look at the files of all tools for each of them.
+        span = Span(start_ms, end_ms, None, None)
+        return concatenate([_inside(part.batch, span) for part in read_batches(data, sizes, rows=_ROWS_AT_ONCE)])
     newest_ms = start_ms + SPANS_MS[0]
     for span_ms in SPANS_MS:
         try:
