@@ -14,9 +14,8 @@ TAIL_BYTES: Final = 1024 * 1024
 
 
 def append_lines(path: Path, lines: Iterable[bytes], *, sync: bool = True) -> int:
-    """Append lines (without their newline) and sync; a torn last line of an earlier crash is cut off first. 0600; what
-    stands in the place of a file (a link, a folder, a pipe) is moved aside, a file with a second name copied first. The file's new
-    size.
+    """Append lines (without their newline) and sync; a torn last line of an earlier crash is cut off first. 0600; what stands in
+    the place of a file (a link, a folder, a pipe) is moved aside, a file with a second name copied first. The file's new size.
 
     Raises: OSError; what was written of the lines is cut off again if it can be.
     """

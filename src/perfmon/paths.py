@@ -19,6 +19,8 @@ SERVICES: Final = ("ingest", "detector", "alerter", "aggregator", "reporter", "g
 CONSUMERS: Final = ("detector", "alerter", "aggregator")
 #: The sockets in the runtime directory.
 SOCKETS: Final = ("ingest.push", "ingest.write", "stream", *SERVICES)
+#: The file in a runtime directory that says whose it is.
+WHOSE_FILE: Final = "data-directory"
 #: The folder that marks a workspace with its own data.
 WORKSPACE_DIRECTORY: Final = ".performance-data"
 #: The environment variable that names the data directory.
@@ -143,6 +145,8 @@ class DataDirectory:
                 _give_up_lock(lock)
         private_directory(self.runtime.parent)
         private_directory(self.runtime)
+        _write_new(self.runtime / WHOSE_FILE, os.fsencode(self.root))
+        os.utime(self.runtime)  # it is in use: what is old and silent may be swept away
         for name in SOCKETS:
             _move_folder_aside(self.runtime / name)
         _write_new(self.root / ".gitignore", b"*\n")

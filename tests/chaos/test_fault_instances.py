@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -101,7 +102,7 @@ def test_a_runtime_directory_that_is_not_ours_is_refused_by_its_name(
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    data_directory.runtime.rmdir()
+    shutil.rmtree(data_directory.runtime)
     data_directory.runtime.symlink_to(elsewhere)
     refused = start("ingest", ready=False)
     assert refused.wait_end() == CONFIGURATION

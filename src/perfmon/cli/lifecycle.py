@@ -19,6 +19,7 @@ from perfmon.pipeline.readiness import Progress
 from perfmon.pipeline.report import Answer, PipelineReport
 from perfmon.pipeline.shutdown import STOP_TIMEOUT_S
 from perfmon.pipeline.shutdown import stop as stop_pipeline
+from perfmon.pipeline.sweep import sweep_abandoned
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +38,7 @@ def up(
     started = time.monotonic()
     with told(), _progress() as progress:
         report = ensure_running(directory, started_by="up", wait_ready_s=wait, progress=progress)
+    sweep_abandoned(directory.runtime.parent, time.time())
     notes = [f"  note      {note}" for note in notes_of(directory)]
     for line in [*described(report, time.monotonic() - started), *notes]:
         typer.echo(line)
