@@ -50,6 +50,8 @@ class Queries:
         watch = self._state.watch
         with self._turn():
             reaches_ms = reaches_back_to(watch, named=query.method != "auto")
+            if query.method == "auto":
+                reaches_ms = max(reaches_ms, self._state.unswept_until_ms)
         known = replace(self._past.known(query, reaches_ms, clock_ms), swept_ms=self._state.swept_ms)
         found = answer(watch, query, self._turn, known)
         return found | {"freshness": self._freshness()}

@@ -43,6 +43,8 @@ class DetectorState:
         self.file_failures_total = 0
         self.sweeps_total = 0
         self.swept_ms = 0
+        #: Nothing before was ever swept, nor is what was found then known (epoch ms).
+        self.unswept_until_ms = 0
         self._data = data
         self._settings = settings
         self._log = structlog.get_logger()
@@ -129,6 +131,7 @@ class DetectorState:
         self.rebuilding = True
         try:
             book = self.watch.book
+            self.unswept_until_ms = 0 if book.events else now_ms
             self.database.forget_all_series()
             engine = Engine(self._settings.max_series)
             self.watch = Watch(engine, book)

@@ -18,11 +18,15 @@ from services.detector.core.events import Book, Event
 from services.detector.core.past import Known, Replay, reaches_back_to, united
 from services.detector.core.watch import Watch
 from services.detector.shell import past as past_module
+from services.detector.shell import state as state_module
 from services.detector.shell.database import Database, Debts
 from services.detector.shell.past import NOTHING_KEPT, STILL_READ, Past
+from services.detector.shell.state import DetectorState
 from shared.batch import Batch, Series, concatenate
-from shared.consumer import Position
+from shared.consumer import Entry, Position
+from shared.settings import Settings
 from shared.timespan import day_of, iso
+from tests.kit import store_snapshot
 from tests.unit.detector.detector_kit import DAY, HOUR, MINUTE, T0, batch, make_watch, ordinary, stored
 
 FIVE_MINUTES = 5 * MINUTE
@@ -230,6 +234,44 @@ def test_more_calls_than_may_be_read_leave_tools_out_and_say_so(
     past = past_of(data_directory, database)
     assert ask(late(calls), past)["coverage"]["toolsNotRead"] > 0
     past.stop()
+
+
+class Deaf:
+    """A courier that tells nobody."""
+
+    waiting = 0
+
+    def offer(self, name: str, anomaly: dict[str, Any]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_after_a_rebuild_the_past_has_the_same_anomalies(
+    calls: Batch, data_directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [T0]
+    monkeypatch.setattr(state_module, "clock_ms", lambda: clock[0])
+    state = DetectorState(data_directory, Settings(), Deaf())  # type: ignore[arg-type]  # all that is asked of a courier
+    state.load()
+    for seq, now in enumerate(range(T0 + MINUTE, NOW + MINUTE, MINUTE), start=1):
+        clock[0] = now
+        part = calls.take(np.arange(*np.searchsorted(calls.ts, [now - MINUTE, now])))
+        if state.apply(Entry("e", seq, now, part), now, live=True) or state.tick(now):
+            state.save(Position("e", seq))
+            state.saved(now)
+    write_metrics(data_directory, calls)
+    past = Past(data_directory, state.database.path, 100, patience_s=60.0)
+    asked = {"endMs": NOW - 2 * HOUR, "lookbackMs": 20 * HOUR}
+    before = ask(state.watch, past, **asked)["anomalies"]
+    state.rebuild(store_snapshot(data_directory, "new", 9), "new epoch")
+    after = ask(state.watch, past, **asked)["anomalies"]
+    keys = ("id", "anomalyType", "toolName", "startTs")
+    assert sorted(tuple(a[k] for k in keys) for a in after) == sorted(tuple(a[k] for k in keys) for a in before)
+    assert len({a["toolName"] for a in before}) == 3
+    assert not state.unswept_until_ms
+    state.close()
 
 
 def test_a_window_without_calls_or_anomalies_is_answered_at_once(
