@@ -92,7 +92,6 @@ class Watch:
         happenings = self.engine.apply(batch)
         changed = self._take(happenings, live=live)
         changed = self._take_servers(live=live) or changed
-        self.engine.close_minutes(self.engine.newest_ts)
         return self._take_turns(live=live) or changed
 
     def tick(self, now_ms: int) -> bool:

@@ -9,9 +9,9 @@ from services.detector.core.engine import Engine
 from services.detector.core.events import Book
 from services.detector.core.signal import course, scorer
 from services.detector.core.signal.course import CALLS_SIGNAL
+from services.detector.core.signal.pending import LATE_MINUTES
 from services.detector.core.state.budget import Budget
 from services.detector.core.state.codec import decode_series, encode_series
-from services.detector.core.state.signals import LATE_MINUTES
 from services.detector.core.watch import Watch
 from shared.batch import Series
 from tests.unit.detector.detector_kit import DAY, HOUR, KEY, MINUTE, T0, batch, cut, feed, make_watch, ordinary, stored
@@ -33,13 +33,41 @@ def every_minute(n: int, calls: int = 1) -> np.ndarray:
     return T0 + (np.arange(n * calls) * (MINUTE // calls)).astype(np.int64)
 
 
+def pass_minutes(watch: Watch, start: int, n: int) -> None:
+    for minute in range(n):
+        watch.tick(start + minute * MINUTE)
+
+
 def test_a_minute_is_a_point_once_two_minutes_more_are_over() -> None:
     watch = make_watch()
-    ts = every_minute(6)
-    feed(watch, batch(ts, np.full(6, 80.0)), 1)
+    for ts in every_minute(6).tolist():
+        watch.tick(ts)
+        watch.apply(batch([ts], [80.0]), live=True)
     assert points(watch) == 6 - 1 - LATE_MINUTES
-    watch.tick(int(ts[-1]) + (2 + LATE_MINUTES) * MINUTE)
+    pass_minutes(watch, T0 + 6 * MINUTE, 2 + LATE_MINUTES)
     assert points(watch) == 6, "the clock closes the minutes of a tool that is not called any more"
+
+
+def test_minutes_of_a_producer_whose_clock_is_behind_are_whole() -> None:
+    watch, behind = make_watch(), 5 * MINUTE
+    for at in range(60):
+        now = T0 + at * MINUTE // 4
+        watch.tick(now)
+        watch.apply(batch([now - behind], [100.0 if at % 4 else 6_400.0]), live=True)
+    pass_minutes(watch, T0 + HOUR, 12)
+    assert points(watch) == 15
+    assert state_of(watch, 0)[scorer.EXPECTED] == pytest.approx(283.0, rel=0.03)
+
+
+def test_a_producer_whose_clock_is_ahead_takes_no_minute_from_others() -> None:
+    watch = make_watch()
+    for at in range(60):
+        now = T0 + at * MINUTE // 4
+        watch.tick(now)
+        watch.apply(batch([now + 8 * MINUTE], [50.0], key=Series("ahead", "tool")), live=True)
+        watch.apply(batch([now], [100.0]), live=True)
+    pass_minutes(watch, T0 + 15 * MINUTE, 5)
+    assert points(watch) == 15
 
 
 def test_late_calls_count_in_their_minute_while_it_is_open() -> None:
@@ -66,7 +94,7 @@ def test_points_are_the_same_however_the_stream_is_cut(size: int) -> None:
 def test_a_point_of_response_time_is_the_geometric_mean_and_of_a_resource_the_mean() -> None:
     watch = make_watch()
     feed(watch, batch(T0 + np.arange(4) * 1_000, [10.0, 1_000.0, 10.0, 1_000.0], memory=np.array([1.0, 2.0, 3.0, 6.0])))
-    watch.tick(T0 + 10 * MINUTE)
+    watch.tick(T0 + 15 * MINUTE)
     assert state_of(watch, 0)[scorer.EXPECTED] == pytest.approx(100.0, rel=0.02)
     assert state_of(watch, MEMORY)[scorer.EXPECTED] == pytest.approx(3.0)
 
@@ -86,7 +114,7 @@ def test_signals_are_kept_of_what_is_measured_alone() -> None:
 def test_minutes_without_calls_are_points_of_a_busy_tools_calls_alone() -> None:
     watch = make_watch()
     feed(watch, batch(every_minute(20, 12), ordinary(240)), 12)
-    watch.tick(T0 + 24 * MINUTE)
+    pass_minutes(watch, T0 + 20 * MINUTE, 6)
     before = points(watch, CALLS_SIGNAL), points(watch)
     watch.tick(T0 + 60 * MINUTE)
     assert points(watch, CALLS_SIGNAL) > before[0] + 20

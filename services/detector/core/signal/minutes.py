@@ -19,7 +19,7 @@ from services.detector.core.kernels.bins import LN_WIDTH, ONE
 from services.detector.core.kernels.compiled import compiled
 from services.detector.core.signal import course, scorer
 from services.detector.core.signal.course import CALLS_SIGNAL, SIGNALS
-from services.detector.core.signal.pending import COUNT, MINUTE, SLOTS, SUM, WIDTH
+from services.detector.core.signal.pending import COUNT, LATE_MINUTES, MINUTE, SEEN, SLOTS, SUM, WIDTH
 
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
@@ -102,13 +102,19 @@ def point(
     return found
 
 
-@compiled("int64(float64[:, :, ::1], int64, int64)", part=True)
-def oldest_due(pending: NDArray[Any], row: int, until: int) -> int:
-    """The slot of a series' oldest minute up to `until`, −1 without any."""
-    best, oldest = -1, float(until) + 1.0
+@compiled("int64(float64[:, :, ::1], int64, int64, int64)", part=True)
+def oldest_due(pending: NDArray[Any], row: int, until: int, forced_until: int) -> int:
+    """The slot of a series' oldest minute that is over, −1 without any: up to `until` those to which no call has come since the
+    last look, or that the series itself has left behind (clocks of producers differ); up to `forced_until` all.
+    """
+    best, oldest, newest = -1, float(until) + 1.0, 0.0
+    for at in range(SLOTS):
+        newest = max(newest, pending[row, at, MINUTE])
     for at in range(SLOTS):
         minute = pending[row, at, MINUTE]
-        if 0.0 < minute < oldest:
+        quiet = pending[row, at, SEEN] == pending[row, at, COUNT]
+        over = quiet or minute <= forced_until or minute < newest - LATE_MINUTES
+        if 0.0 < minute < oldest and over:
             best, oldest = at, minute
     return best
 
@@ -209,14 +215,14 @@ def close(
     out: Float64,
 ) -> tuple[int, int, int]:
     """Judge the minutes of series `first` … `end` − 1 that are over: those with calls up to minute `until`, those without up to
-    `silent_until` (a minute before the former). O(1) a minute.
+    `silent_until` (an earlier minute); up to that one calls are waited for no longer. O(1) a minute.
 
     (happenings in `out` f64[≥ 16, HAPPENING], the series to go on from, 1 when more states are needed to go on). It goes on by
     being called again with that series, until it is `end`.
     """
     found = 0
     for row in range(first, end):
-        at = oldest_due(pending, row, until)
+        at = oldest_due(pending, row, until, silent_until)
         while at >= 0:
             if found + 2 * SIGNALS + 2 > out.shape[0]:
                 return found, row, 0
@@ -233,8 +239,10 @@ def close(
                 return found, row, 0
             found = close_minute(row, at, heads[row, SINCE], pending, places, states, tracks, margins, out, found)
             heads[row, JUDGED] = heads[row, CALLED] = minute
-            at = oldest_due(pending, row, until)
+            at = oldest_due(pending, row, until, silent_until)
         found = pass_silence(row, silent_until, heads, places, states, tracks, margins, out, found)
         if found + 2 > out.shape[0]:
             return found, row, 0
+        for at in range(SLOTS):
+            pending[row, at, SEEN] = pending[row, at, COUNT]
     return found, end, 0

@@ -15,9 +15,12 @@ from services.detector.core.metrics import METRICS
 
 #: Minutes of a series that can be under way at once: the latest, and late calls for so many before it less one.
 SLOTS: Final = 4
+#: Minutes that stay open for late calls.
+LATE_MINUTES: Final = 2
 #: Columns of a minute under way: its number (0 = none), then count and sum of each metric (of response time the bins' numbers).
 MINUTE, COUNT, SUM = 0, 1, 2
-WIDTH: Final = 1 + 2 * len(METRICS)
+SEEN: Final = 1 + 2 * len(METRICS)  # and calls when it was last looked whether the minute is over
+WIDTH: Final = SEEN + 1
 
 
 @compiled("void(float64[:, :, ::1], int64, int64, int64, float64, float64)", part=True)

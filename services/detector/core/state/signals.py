@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 
 from services.detector.core.signal import course, minutes, scorer
 from services.detector.core.signal.course import SIGNALS
-from services.detector.core.signal.pending import MINUTE, SLOTS, WIDTH
+from services.detector.core.signal.pending import LATE_MINUTES, MINUTE, SLOTS, WIDTH
 from services.detector.core.state.budget import Budget
 
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
-#: Minutes that stay open for late calls.
-LATE_MINUTES: Final = 2
 #: A minute without calls counts as such when it has been over for this long: some report in batches.
 SILENT_MINUTES: Final = 10
 #: Arrays grow by half; what is not used yet is not touched and takes no memory.
@@ -105,7 +103,7 @@ class Signals:
             if minute <= judged or there >= minute:
                 continue
             if there:
-                self._close(row, row + 1, there, 0)
+                self._close(row, row + 1, there, there)
                 judged = there
                 slot = self.pending[row, minute % SLOTS]
             slot[MINUTE] = minute
