@@ -135,7 +135,8 @@ def _cost(
     before: Mapping[str, float], after: Mapping[str, float], busy_s: float, sender_s: float, metrics: float
 ) -> dict[str, float]:
     """CPU ns a metric by process."""
-    spent = {name: after[name] - before[name] for name in before}
+    # A process that has ended since (a gateway's child) takes the time it had used with it.
+    spent = {name: max(0.0, after[name] - before[name]) for name in before}
     pipeline_s = sum(spent.values())
     elsewhere_s = max(0.0, busy_s - pipeline_s - sender_s)
     spent |= {"pipeline": pipeline_s, "generator": sender_s, "elsewhere": elsewhere_s}
