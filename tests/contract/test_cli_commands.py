@@ -33,6 +33,15 @@ def run(*arguments: str, cwd: Path | None = None, **environment: str) -> subproc
     )
 
 
+@pytest.mark.parametrize("words", [["--data-dir", "{}"], ["--data={}"]])
+def test_the_data_directory_may_be_named_before_the_command(words: list[str], tmp_path: Path) -> None:
+    place = tmp_path / "data"
+    told = run(*(word.format(place) for word in words), "status", "--json", cwd=tmp_path)
+    assert json.loads(told.stdout)["dataDirectory"] == str(place)
+    both = run("--data-dir", str(tmp_path / "other"), "status", "--json", "--data-dir", str(place))
+    assert json.loads(both.stdout)["dataDirectory"] == str(place)
+
+
 def test_every_command_is_listed_and_explains_itself() -> None:
     listed = run("--help")
     assert listed.returncode == 0

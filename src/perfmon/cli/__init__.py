@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+from perfmon.paths import DATA_DIRECTORY_VARIABLE
 
 
 def main() -> None:
     """`perfmon …`: exits with the command's code."""
-    arguments = sys.argv[1:]
+    arguments = _without_data(sys.argv[1:])
     if arguments[:1] == ["mcp"]:
         from perfmon.cli.mcp import run
 
@@ -19,7 +22,16 @@ def main() -> None:
         _wrap_quickly(arguments[1:])
     from perfmon.cli.app import build
 
-    build()(prog_name="perfmon")
+    build()(arguments, prog_name="perfmon")
+
+
+def _without_data(arguments: list[str]) -> list[str]:
+    """The arguments without a data directory named before the command, which holds for every command."""
+    option, equals, place = arguments[0].partition("=") if arguments else ("", "", "")
+    if option not in ("--data", "--data-dir") or not (equals or arguments[1:]):
+        return arguments
+    os.environ[DATA_DIRECTORY_VARIABLE] = place if equals else arguments[1]
+    return arguments[1:] if equals else arguments[2:]
 
 
 def mcp_main() -> None:

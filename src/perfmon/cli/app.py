@@ -9,6 +9,7 @@ import typer
 
 from perfmon import __version__
 from perfmon.cli import bench, doctor, explain, foreground, keys, lifecycle, mcp_help, status
+from perfmon.cli.options import Data
 
 #: Modules of other parts that add commands of their own with `register(app)`.
 _PARTS: Final = ("perfmon.cli.wrap", "perfmon.cli.connect")
@@ -39,9 +40,10 @@ def build() -> typer.Typer:
 
 
 def _root(
+    data: Data = None,
     version: Annotated[bool, typer.Option("--version", help="Show the version and leave.", callback=_version)] = False,
 ) -> None:
-    del version
+    del data, version  # the data directory is taken out before; here it is for the help
 
 
 def _register_if_there(name: str, app: typer.Typer) -> None:
