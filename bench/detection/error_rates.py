@@ -32,7 +32,9 @@ MEDIUM: Final = LEVELS["medium"]
 RATES: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 #: Their calls; and those of new tools, of each tool.
 CALLS, NEW_CALLS, NEW_EACH = 50_000_000, 10_000_000, 1_000
-REPEATED: Final = 2_000
+#: Calls of a server, through the whole detector; and rises after a past of their own.
+SERVER_CALLS: Final = 2_000_000
+REPEATED: Final = 1_000
 #: Fractions of all that for a quick look.
 QUICK: Final = 100
 _CHUNK: Final = 1_000_000
@@ -123,13 +125,13 @@ def _null(seed: int, shrink: int) -> Result:
         new = false_alarms_when_new(rate, NEW_CALLS // shrink, seed)
         result.add(f"{rate:.2%}", **_ratios("", CALLS // shrink, known), **_ratios("new, ", NEW_CALLS // shrink, new))
     for rate in (0.005, 0.05):
-        found = false_alarms_of_server(rate, NEW_CALLS // shrink, seed)
-        result.add(f"server, {rate:.1%}", **_ratios("", NEW_CALLS // shrink, found))
+        found = false_alarms_of_server(rate, SERVER_CALLS // shrink, seed)
+        result.add(f"server, {rate:.1%}", **_ratios("", SERVER_CALLS // shrink, found))
     result.notes += [
         f"nominal: {', '.join(f'{SENSITIVITIES[i]} {calls:,.0f}' for i, calls in enumerate(error_mixture.ARL))}",
         f"{CALLS // shrink:,} calls a rate; new: {NEW_CALLS // shrink:,}, of tools in their first {NEW_EACH:,}",
         f"'>': no more than {_TOO_FEW} events; an alarm takes three failures, so tools that rarely fail have fewer than nominal",
-        f"server: {_TOOLS} tools; its events say what no tool's own test explains, and are medium or low alone",
+        f"server: {SERVER_CALLS // shrink:,} calls of {_TOOLS} tools; its events say what no tool's own test explains, and are medium or low alone",
     ]
     return result
 
