@@ -131,7 +131,8 @@ def _null(seed: int, shrink: int) -> Result:
         f"nominal: {', '.join(f'{SENSITIVITIES[i]} {calls:,.0f}' for i, calls in enumerate(error_mixture.ARL))}",
         f"{CALLS // shrink:,} calls a rate; new: {NEW_CALLS // shrink:,}, of tools in their first {NEW_EACH:,}",
         f"'>': no more than {_TOO_FEW} events; an alarm takes three failures, so tools that rarely fail have fewer than nominal",
-        f"server: {SERVER_CALLS // shrink:,} calls of {_TOOLS} tools; its events say what no tool's own test explains, and are medium or low alone",
+        f"server: {SERVER_CALLS // shrink:,} calls of {_TOOLS} tools; its events say what no tool's own test explains",
+        "and are medium or low alone",
     ]
     return result
 
