@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +155,25 @@ def test_a_key_that_is_not_listed_does_not_get_in(
         far.send(encode_rows([row(tool="intruder")]))
         denied(data_directory, "key_not_listed")
         assert not far.poll(SILENCE_MS)
+
+
+@pytest.mark.usefixtures("others_are_served")
+def test_who_is_refused_and_comes_again_at_once_costs_a_handshake_a_second(
+    endpoint: str, keys: ClientKeys, data_directory: DataDirectory
+) -> None:
+    public, secret = (key.decode() for key in zmq.curve_keypair())
+    stranger = replace(keys, public_key=public, secret_key=secret)
+    refusals = 0
+    ended = time.monotonic() + 3
+    while time.monotonic() < ended:
+        with (
+            dealer(endpoint, stranger) as socket_,
+            socket_.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH) as events,
+        ):
+            refusals += bool(events.poll(SILENCE_MS * 3))
+            socket_.disable_monitor()
+    assert 1 <= refusals <= 4
+    denied(data_directory, "key_not_listed", refusals)
 
 
 @pytest.mark.usefixtures("others_are_served")

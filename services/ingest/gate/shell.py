@@ -40,6 +40,10 @@ RETRY_S: Final = 0.002
 #: How often the key ring is looked at, and a port that was taken is tried again.
 TICK_S: Final = 1.0
 REBIND_S: Final = 5.0
+#: A key that is not let in hears so after this long (within the handshake's time), so that whoever comes again at once costs
+#: a handshake a second and not a core. As many at a time wait for it at the most; more hear so at once.
+REFUSE_AFTER_S: Final = 1.0
+MAX_REFUSALS_HELD: Final = 1_024
 #: Whatever comes in, the gate has no more memory and descriptors than this; past it it ends and is started again.
 MAX_DATA_BYTES: Final = 1024 * 1024 * 1024
 MAX_DESCRIPTORS: Final = 4_096
@@ -71,11 +75,12 @@ class Gate:
         self._forwarded: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
         self._undeliverable_total = 0
+        self._refusals_held = 0
 
     def start(self) -> None:
         """Serve until the end."""
         service = self._service
-        self._zap = self._context.socket(zmq.REP)
+        self._zap = self._context.socket(zmq.ROUTER)
         self._zap.setsockopt(zmq.LINGER, 0)
         self._zap.bind("inproc://zeromq.zap.01")
         self._front = self._front_socket()
@@ -142,10 +147,21 @@ class Gate:
     def _on_zap(self) -> None:
         while self._zap.poll(0):
             self._look_at_ring()
-            judgement = judge(self._zap.recv_multipart(), self._listed)
+            who, delimiter, *question = self._zap.recv_multipart()
+            judgement = judge(question, self._listed)
+            reply = [who, delimiter, *judgement.reply]
             if judgement.refused is not None:
                 self._handshakes.denied_total[judgement.refused] += 1
-            self._zap.send_multipart(judgement.reply)
+                if self._refusals_held < MAX_REFUSALS_HELD:
+                    self._refusals_held += 1
+                    self._service.after(REFUSE_AFTER_S, partial(self._refuse, reply))
+                    continue
+            self._zap.send_multipart(reply)
+
+    def _refuse(self, reply: list[bytes]) -> None:
+        self._refusals_held -= 1
+        if not self._zap.closed:
+            self._zap.send_multipart(reply)
 
     def _on_events(self) -> None:
         while self._events.poll(0):
