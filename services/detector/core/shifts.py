@@ -36,7 +36,7 @@ MIN_RECENT_CALLS: Final = 12
 TIMES: Final = (1.15, 1.25, 1.7)
 SURE: Final = (2.8, 3.2, 4.5)
 #: How much surer for each tenfold number of calls an hour.
-LOOKS: Final = 0.3
+LOOKS: Final = 0.45
 #: Neighbouring calls resemble each other: the more there are, the less does one of them say.
 SAME_CALLS: Final = 200.0
 #: Windows of so few calls are judged by how many are high too, from such a z of the ranks on; shares of calls that are high.

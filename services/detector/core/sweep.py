@@ -58,6 +58,8 @@ PACE_Z: Final = (5.0, 6.0, 8.0)
 #: Likewise where it is known what is usual at this hour of the day, whose spread is this share of it.
 HOUR_SPREAD: Final = 0.25
 HOUR_TIMES: Final = (3.0, 4.0, 8.0)
+#: Days differ, and a weekend is calmer: fewer calls must be fewer by this.
+FEWER_TIMES: Final = (4.0, 6.0, 12.0)
 HOUR_Z: Final = (2.5, 3.0, 3.4)
 
 
@@ -151,6 +153,8 @@ def find_pace(series: SeriesState, end_ms: int) -> Finding | None:
     z = abs(now - usual) / spread
     times = now / usual if now > usual else usual / max(now, 1.0)
     least_times, least_z = (HOUR_TIMES, HOUR_Z) if by_hour else (PACE_TIMES, PACE_Z)
+    if by_hour and now < usual:
+        least_times = FEWER_TIMES
     level = level_of(lambda i: times >= least_times[i] and z >= least_z[i])
     if not level:
         return None

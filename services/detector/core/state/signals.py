@@ -174,14 +174,13 @@ class Signals:
 
     def restore(self, row: int, has: list[int], states: Float32, tracks: Float64) -> None:
         """Put back the signals that a series has."""
-        for number, state, track in zip(has, states, tracks, strict=True):
-            if self.counts[minutes.USED] == len(self.states):
-                self._grow_states()
-            place = int(self.counts[minutes.USED])
-            self.counts[minutes.USED] += 1
-            self.budget.force(_SIGNAL_BYTES)
-            self.places[row, number] = place
-            self.states[place], self.tracks[place] = state, track
+        first, end = int(self.counts[minutes.USED]), int(self.counts[minutes.USED]) + len(has)
+        while end > len(self.states):
+            self._grow_states()
+        self.counts[minutes.USED] = end
+        self.budget.force(len(has) * _SIGNAL_BYTES)
+        self.places[row, has] = np.arange(first, end)
+        self.states[first:end], self.tracks[first:end] = states, tracks
 
     def _close(self, first: int, end: int, until: int, silent_until: int) -> None:
         before = int(self.counts[minutes.USED] - self.counts[minutes.SPARE])
