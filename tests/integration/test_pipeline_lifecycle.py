@@ -140,8 +140,8 @@ def test_a_service_that_cannot_start_is_named_with_its_last_lines(fake: FakePipe
 
 def test_a_service_that_never_gets_ready_is_named_when_the_time_is_over(fake: FakePipeline) -> None:
     fake.behave("detector", "never-ready")
-    with pytest.raises(NotReady, match="detector: answers but was not ready within 1 s"):
-        pipeline.ensure_running(fake.data, wait_ready_s=1)
+    with pytest.raises(NotReady, match="detector: answers but was not ready within 6 s"):
+        pipeline.ensure_running(fake.data, wait_ready_s=6)
 
 
 def test_an_older_pipeline_is_restarted_by_a_newer_client(fake: FakePipeline) -> None:
