@@ -59,7 +59,7 @@ PACE_Z: Final = (5.0, 6.0, 8.0)
 HOUR_SPREAD: Final = 0.25
 HOUR_TIMES: Final = (3.0, 4.0, 8.0)
 #: Days differ, and a weekend is calmer: fewer calls must be fewer by this.
-FEWER_TIMES: Final = (4.0, 6.0, 12.0)
+FEWER_TIMES: Final = (5.0, 8.0, 12.0)
 HOUR_Z: Final = (2.5, 3.0, 3.4)
 
 
