@@ -104,7 +104,7 @@ def _recorded(endpoint: str, changed: dict[str, Any]) -> Row:
 
 
 @pytest.mark.parametrize("copies", [1, 20], ids=["as rows", "as columns"])
-@pytest.mark.parametrize("changed", BAD, ids=lambda changed: next(iter(changed)))
+@pytest.mark.parametrize("changed", BAD, ids=lambda changed: " ".join(changed) or "nothing")
 def test_what_is_wrong_is_refused_by_both(endpoint: str, changed: dict[str, Any], copies: int) -> None:
     producer = Producer(endpoint=endpoint, strict=True)
     with pytest.raises(ValueError, match=next(iter(changed))):
@@ -114,7 +114,7 @@ def test_what_is_wrong_is_refused_by_both(endpoint: str, changed: dict[str, Any]
 
 
 @pytest.mark.parametrize("copies", [1, 20], ids=["as rows", "as columns"])
-@pytest.mark.parametrize("changed", GOOD, ids=lambda changed: next(iter(changed)))
+@pytest.mark.parametrize("changed", GOOD, ids=lambda changed: " ".join(changed) or "nothing")
 def test_what_is_right_is_taken_by_both(endpoint: str, changed: dict[str, Any], copies: int) -> None:
     producer = Producer(endpoint=endpoint, strict=True)
     producer._buffer.attended = True
