@@ -79,7 +79,7 @@ class ServiceProcess:
         found: dict[str, Any] = self.call("stats")
         return found
 
-    def wait_ready(self, timeout_s: float = 20.0) -> ServiceProcess:
+    def wait_ready(self, timeout_s: float = 60.0) -> ServiceProcess:
         """Ready by its own word, and it is this process that answers."""
 
         def answered() -> bool:
