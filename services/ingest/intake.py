@@ -6,6 +6,7 @@ before it is a message. Requests are answered here too, by the service's own que
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -81,7 +82,8 @@ class Intake:
     def unbind(self) -> None:
         """Take no new connections."""
         for socket in (self._write, self._push):
-            socket.unbind(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+            with contextlib.suppress(zmq.ZMQError):  # it does not listen just now: the guard cut its connections
+                socket.unbind(socket.getsockopt_string(zmq.LAST_ENDPOINT))
 
     @property
     def waiting(self) -> bool:
