@@ -34,7 +34,7 @@ MIN_BEFORE_CALLS: Final = 20
 MIN_RECENT_CALLS: Final = 12
 #: By level: times the level before, and how sure.
 TIMES: Final = (1.15, 1.28, 1.7)
-SURE: Final = (2.8, 3.5, 4.5)
+SURE: Final = (2.8, 3.7, 4.6)
 #: How much surer for each tenfold number of calls an hour.
 LOOKS: Final = 0.45
 #: Neighbouring calls resemble each other: the more there are, the less does one of them say.
