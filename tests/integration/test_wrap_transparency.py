@@ -185,6 +185,8 @@ def test_a_server_that_a_signal_killed_is_reported_as_shells_do(data_dir: Path, 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_signals_reach_the_server(data_dir: Path, number: signal.Signals) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("whoever runs the tests ignores it (nohup), and so does the wrapper, as it should")
     with _wrapped(data_dir, "catch", start_new_session=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
