@@ -138,7 +138,7 @@ def _is_sibling(event: Event, other: Event) -> bool:
         other.server == event.server
         and other.tool != event.tool
         and other.stored
-        and other.overlaps(event.start_ms - TOGETHER_MS, event.last_ms + TOGETHER_MS)
+        and abs(other.start_ms - event.start_ms) <= TOGETHER_MS
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from services.detector.core.answer import answer, parse_query
 from services.detector.core.causes import likely, rank
 from services.detector.core.events import Book, Event, event_id
+from services.detector.core.evidence import gather
 from services.detector.core.incidents import MAX_MEMBERS, Incidents, belong_together, incident_id, summary
 from services.detector.core.messages import MAX_CLASSES, MAX_SERIES, Messages, class_of
 from services.detector.core.metrics import (
@@ -308,3 +309,14 @@ def test_messages_are_bounded_whatever_comes() -> None:
     kept = messages._of[Series("server", "tool")]
     assert len(kept.first_ms) <= MAX_CLASSES
     messages.note(failures(1, "\x00" * 10_000))
+
+
+def test_only_what_began_within_minutes_is_the_same_trouble_however_long_it_lasts() -> None:
+    watch = make_watch()
+    feed(watch, batch(times(600), ordinary(600)))
+    (series,) = watch.engine.series.values()
+    ours = event(T0 + 8 * MINUTE)
+    since_long = event(T0 - 2 * HOUR, "lasting", minutes=200)
+    just_before = event(T0 + 6 * MINUTE, "near")
+    found = gather(ours, series, iter((just_before, since_long)), 3)
+    assert [sibling.tool for sibling in found.siblings] == ["near"]
