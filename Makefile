@@ -60,7 +60,7 @@ types: setup
 	$(BIN)/mypy
 
 unit: setup $(DEMO_SERVERS)/.made $(PUBLIC_NODE)/.made $(NODE_PRODUCER)/.made
-	PERFMON_PUBLIC_SERVERS=.demo $(PYTEST) -n $(WORKERS) -m "not chaos" tests
+	PERFMON_PUBLIC_SERVERS=.demo $(PYTEST) -n $(WORKERS) --dist worksteal -m "not chaos" tests
 
 # A Node server where there is npm; its test skips itself where there is none.
 $(PUBLIC_NODE)/.made: Makefile | setup
