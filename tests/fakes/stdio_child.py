@@ -50,6 +50,11 @@ def die(number: str) -> None:
     time.sleep(60)
 
 
+def idle() -> None:
+    """Wait for signals in slices: one that comes right before `signal.pause` would be lost in it."""
+    time.sleep(0.05)
+
+
 def catch() -> None:
     """Say which signal came, and end with 40 + its number."""
 
@@ -61,7 +66,7 @@ def catch() -> None:
         signal.signal(number, caught)
     os.write(1, b"ready\n")
     while True:
-        time.sleep(0.05)  # a signal that comes right before pause() would be lost in it
+        idle()
 
 
 def count() -> None:
@@ -70,7 +75,7 @@ def count() -> None:
     signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"term\n"), os._exit(0)))
     os.write(1, b"ready\n")
     while True:
-        time.sleep(0.05)  # a signal that comes right before pause() would be lost in it
+        idle()
 
 
 def stubborn() -> None:
@@ -78,7 +83,7 @@ def stubborn() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.write(1, f"{os.getpid()}\n".encode())
     while True:
-        time.sleep(0.05)  # a signal that comes right before pause() would be lost in it
+        idle()
 
 
 def mute() -> None:
@@ -93,7 +98,7 @@ def deaf() -> None:
     """Close the input and go on; end when told by a signal."""
     os.close(0)
     os.write(1, b"deaf\n")
-    time.sleep(0.05)  # a signal that comes right before pause() would be lost in it
+    idle()
 
 
 def heir() -> None:

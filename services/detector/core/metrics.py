@@ -71,8 +71,6 @@ QUARTER_MS: Final = 15 * MINUTE_MS
 #: Calls inside between two abnormal ones, and time between them, that both must be exceeded to make two events of them.
 GAP_CALLS: Final = 10
 GAP_MS: Final = 2 * MINUTE_MS
-#: Silence after which an event is over, whatever the number of calls.
-QUIET_MS: Final = 30 * MINUTE_MS
 #: Calls a baseline needs before `auto` judges by it.
 MIN_BASELINE_CALLS: Final = 20
 #: Calls a lookback needs before a named method judges in it (|z| cannot pass 3 with fewer than 11 calls).

@@ -31,7 +31,6 @@ Float64 = NDArray[np.float64]
 CALLS: Final = (4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 QUARTERS: Final = (1, 2, 4, 8, 16, 24)
 MIN_BEFORE_CALLS: Final = 20
-MIN_RECENT_CALLS: Final = 12
 #: By level: times the level before, and how sure.
 TIMES: Final = (1.15, 1.28, 1.7)
 SURE: Final = (2.8, 3.7, 4.6)

@@ -52,7 +52,6 @@ class DetectorState:
         self._files = AnomalyFiles(data)
         self.watch = Watch(Engine(settings.max_series), Book())
         self._to_sweep: Iterator[SeriesState] = iter(())
-        self._sweep_until_ms = 0
         self._sweeping = False
         #: Owed on disk or to be, in order; done and delivered go from the database with the next save.
         self._owed: dict[tuple[str, str], Owed] = {}
