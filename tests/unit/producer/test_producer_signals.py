@@ -41,6 +41,11 @@ def _row(number: float) -> Row:
     return ("s", "t", number, True, None, None, None, None, 1, None, 10)
 
 
+def _put_interrupted(buffer: Buffer) -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0.0002)  # on a busy machine it rings before the row is put
+    buffer.put(_row(1))
+
+
 @pytest.fixture
 def interrupts() -> Any:
     before = signal.getsignal(signal.SIGALRM)
@@ -77,8 +82,7 @@ def test_waiting_for_room_may_be_interrupted(interrupts: None) -> None:
     signal.signal(signal.SIGALRM, interrupt)
     for _ in range(300):
         with pytest.raises(Interrupted):
-            signal.setitimer(signal.ITIMER_REAL, 0.0002)  # on a busy machine it may ring before the row is put
-            buffer.put(_row(1))
+            _put_interrupted(buffer)
         stats = buffer.stats()
         assert (stats.recorded_total, stats.buffered, stats.buffered_bytes) == (1, 1, 10)
     assert len(buffer._changes._waiters) <= 300
