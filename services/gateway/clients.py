@@ -14,6 +14,7 @@ from typing import Any, Final
 import zmq
 
 from perfmon.paths import DataDirectory
+from perfmon.pipeline.ask import endpoint
 from perfmon.rpc import AsyncRpcClient, RpcError, Unavailable, new_request_id
 from services.gateway.ingest_writer import IngestWriter
 from services.gateway.tools.spec import Stored
@@ -30,6 +31,7 @@ class Services:
 
     def __init__(self, data: DataDirectory) -> None:
         self._data = data
+        #: By endpoint.
         self._clients: dict[str, AsyncRpcClient] = {}
         self._writer: IngestWriter | None = None
         self._context: zmq.Context[Any] | None = None
@@ -115,10 +117,11 @@ class Services:
             self._context.destroy(linger=0)
 
     def _client(self, service: str) -> AsyncRpcClient:
-        if service not in self._clients:
-            name = "ingest.write" if service == "ingest" else service
-            self._clients[service] = AsyncRpcClient(self._data.endpoint(name))
-        return self._clients[service]
+        # An ingest that starts after us may have a socket for requests that was not there before.
+        at = endpoint(self._data, service)
+        if at not in self._clients:
+            self._clients[at] = AsyncRpcClient(at)
+        return self._clients[at]
 
 
 async def _answers(client: AsyncRpcClient) -> bool:

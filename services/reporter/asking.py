@@ -26,9 +26,6 @@ STARTING_FOR_S: Final = 15.0
 #: That little time.
 SILENT_WAIT_S: Final = 0.25
 
-#: Where requests go when it is not the endpoint of the service's own name.
-_ENDPOINTS: Final = {"ingest": "ingest.write"}
-
 
 class Asker:
     """Thread-safe: one set of questions at a time."""
@@ -87,7 +84,7 @@ class Asker:
 
     def _client(self, service: str) -> AsyncRpcClient:
         if service not in self._clients:
-            self._clients[service] = AsyncRpcClient(self._data.endpoint(_ENDPOINTS.get(service, service)))
+            self._clients[service] = AsyncRpcClient(self._data.endpoint(service))
         return self._clients[service]
 
     def _wait_s(self, service: str, deadline_s: float) -> float:

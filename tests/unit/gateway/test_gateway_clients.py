@@ -260,13 +260,28 @@ def test_a_query_is_not_repeated(data, monkeypatch):
 def test_ingest_is_alive_when_it_answers_even_with_a_refusal(data, monkeypatch):
     monkeypatch.setattr(clients, "QUICK_S", 0.5)
     alive = lambda services: services.alive("me")  # noqa: E731 - used three times
-    with served(data.endpoint("ingest.write"), reply_to) as messages:
+    with served(data.endpoint("ingest"), reply_to) as messages:
         assert with_services(data, alive)
     assert messages[0]["params"] == {"who": "me"}
-    with served(data.endpoint("ingest.write"), lambda body: [error_reply(body["id"], "unknown_method", "no")]):
+    with served(data.endpoint("ingest"), lambda body: [error_reply(body["id"], "unknown_method", "no")]):
         assert with_services(data, alive)
     monkeypatch.setattr(clients, "QUICK_S", 0.02)
     assert not with_services(data, alive)
+
+
+def test_an_older_ingest_is_asked_on_its_one_socket_and_a_newer_one_on_that_for_requests_once_it_is_there(
+    data, monkeypatch
+):
+    monkeypatch.setattr(clients, "QUICK_S", 0.5)
+
+    async def use(services: Services) -> None:
+        with served(data.endpoint("ingest.write"), reply_to) as older:
+            assert await services.alive("me")
+            with served(data.endpoint("ingest"), reply_to) as newer:
+                assert await services.alive("me")
+            assert (len(older), len(newer)) == (1, 1)
+
+    with_services(data, use)
 
 
 def test_a_service_is_ready_when_it_says_so(data, monkeypatch):
