@@ -41,8 +41,9 @@ NOTHING: Final = Known()
 LATELY_MS: Final = 10 * MINUTE_MS
 #: A sweep this long ago is as good as one now: the service's interval, and the time that a sweep of many series takes.
 SWEPT_MS: Final = 6 * MINUTE_MS
-#: Longest list of anomalies in one answer.
+#: Longest list of anomalies in one answer, and how many of the worst may be passed over.
 MAX_LIMIT: Final = 1_000
+MAX_OFFSET: Final = 100_000
 DEFAULT_LIMIT: Final = 20
 
 
@@ -66,6 +67,7 @@ class Query:
     tool: str | None
     limit: int
     full: bool
+    offset: int = 0
 
     def concerns(self, server: str, tool: str) -> bool:
         """Whether a series is asked about."""
@@ -83,7 +85,9 @@ def parse_query(params: dict[str, Any], now_ms: int) -> Query:
     method = _one_of(params, "method", "auto", METHODS)
     limit = _whole(params, "limit", DEFAULT_LIMIT, 0, MAX_LIMIT)
     server, tool = _name(params, "mcpServer"), _name(params, "toolName")
-    return Query(end_ms - lookback_ms, end_ms, sensitivity, method, server, tool, limit, params.get("detail") == "full")
+    offset = _whole(params, "offset", 0, 0, MAX_OFFSET)
+    full = params.get("detail") == "full"
+    return Query(end_ms - lookback_ms, end_ms, sensitivity, method, server, tool, limit, full, offset)
 
 
 def answer(watch: Watch, query: Query, lock: Lock, known: Known = NOTHING) -> dict[str, Any]:
@@ -91,25 +95,47 @@ def answer(watch: Watch, query: Query, lock: Lock, known: Known = NOTHING) -> di
     is known of the window beyond the state.
     """
     coverage = _Coverage(query, known.note)
-    # For the named methods a past that was lived again has all of the window, and nobody waits for it.
-    again = None if query.method == "auto" else known.replayed
-    seen, turn = (watch, lock) if again is None else (again, contextlib.nullcontext)
-    if query.method == "auto":
-        shown, figures = _find_auto(watch, query, coverage, lock, known)
-    else:
-        shown, figures = _find_named(seen, query, coverage, turn)
-    if query.method != "auto" and not figures["total"]:
-        # A silent method is not a healthy tool: say what the default one sees in the same window.
-        figures["autoFinds"] = _find_auto(watch, query, _Coverage(query), lock, known)[1]["total"]
+    if query.method != "auto":
+        return _answer_named(watch, query, coverage, lock, known)
+    shown, figures = _find_auto(watch, query, coverage, lock, known)
     rows: list[dict[str, Any]] = []
     for event in shown:
         with lock():
-            if event.end_ms is None or query.method != "auto":
-                _explain(seen, event)
+            if event.end_ms is None:
+                _explain(watch, event)
             rows.append(remark(watch, event, full=query.full, place=len(rows)))
-    with lock():
-        figures.setdefault("incidents", incidents.summary(shown, watch.incidents))
     return {"anomalies": rows, "summary": figures, "coverage": coverage.as_map()}
+
+
+def _answer_named(watch: Watch, query: Query, coverage: _Coverage, lock: Lock, known: Known) -> dict[str, Any]:
+    """Every event with full detail, else a row for each metric of a tool: its worst event, `events` of it there are,
+    `expectedByChance` and `lastEventTs`.
+    """
+    # A past that was lived again has all of the window, and nobody waits for it.
+    seen, turn = (watch, lock) if known.replayed is None else (known.replayed, contextlib.nullcontext)
+    found = _find_named(seen, query, coverage, turn)
+    figures = found.summary()
+    shown: list[tuple[Event, dict[str, Any]]]
+    if query.full:
+        shown = [(event, {}) for event in found.worst(query.limit, query.offset)]
+    else:
+        groups, figures["rows"] = found.by_tool(query.limit, query.offset)
+        shown = [(group.worst, _of_group(group)) for group in groups]
+    if not figures["total"]:
+        # A silent method is not a healthy tool: say what the default one sees in the same window.
+        figures["autoFinds"] = _find_auto(watch, query, _Coverage(query), lock, known)[1]["total"]
+    rows: list[dict[str, Any]] = []
+    for event, more in shown:
+        with turn():
+            _explain(seen, event)
+            rows.append(remark(seen, event, full=query.full, place=len(rows)) | more)
+    with turn():
+        figures["incidents"] = incidents.summary([event for event, _ in shown], seen.incidents)
+    return {"anomalies": rows, "summary": figures, "coverage": coverage.as_map()}
+
+
+def _of_group(group: methods.Group) -> dict[str, Any]:
+    return {"events": group.count, "expectedByChance": round(group.expected, 1), "lastEventTs": group.last_ms}
 
 
 def _find_auto(
@@ -135,7 +161,7 @@ def _find_auto(
     events.sort(key=badness, reverse=True)
     with lock():
         grouped = incidents.summary(events, watch.incidents)
-    return events[: query.limit], summary(events) | {"incidents": grouped}
+    return events[query.offset : query.offset + query.limit], summary(events) | {"incidents": grouped}
 
 
 def _asked_for(events: Iterable[Event], query: Query) -> list[Event]:
@@ -154,8 +180,8 @@ def _concerned(watch: Watch, query: Query) -> list[SeriesState]:
     return [series for series in watch.engine.series.values() if query.concerns(*series.key)]
 
 
-def _find_named(watch: Watch, query: Query, coverage: _Coverage, lock: Lock) -> tuple[list[Event], dict[str, Any]]:
-    """The worst events that a named method finds, and figures about all; only the worst are written out."""
+def _find_named(watch: Watch, query: Query, coverage: _Coverage, lock: Lock) -> methods.Found:
+    """What a named method finds."""
     with lock():
         chosen = _concerned(watch, query)
     search = methods.Search(query.method, query.sensitivity, query.start_ms, query.end_ms)
@@ -163,8 +189,7 @@ def _find_named(watch: Watch, query: Query, coverage: _Coverage, lock: Lock) -> 
         with lock():
             coverage.add(series)
             search.look(series)
-    found = search.found()
-    return found.worst(query.limit), found.summary()
+    return search.found()
 
 
 def badness(event: Event) -> tuple[int, bool, float, int]:

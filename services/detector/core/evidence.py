@@ -35,6 +35,8 @@ MAX_SIBLINGS: Final = 5
 #: its minutes are not as restless anyway.
 LEAD_MS: Final = 60 * MINUTE_MS
 RISEN: Final = 0.15
+#: Deviations that more calls than usual must be more by: three are exceeded in one minute of seven hundred.
+LUCK: Final = 4.0
 #: A figure moved when it is this many times what it was, and differs by this much in its unit.
 MOVED: Final = {
     "error_rate": (2.0, 5.0),
@@ -48,11 +50,14 @@ MOVED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A figure before and during; `since_ms`: the minute in which it rose, None when it did not or cannot be told."""
+    """A figure before and during; `since_ms`: the minute in which it rose, None when it did not or cannot be told. `chance`: so
+    few calls that they may well differ by so much.
+    """
 
     before: float
     during: float
     since_ms: int | None = None
+    chance: bool = False
 
     @property
     def times(self) -> float:
@@ -62,7 +67,7 @@ class Change:
     def moved(self, name: str) -> bool:
         """Whether the figure of that name rose by enough to speak of."""
         times, least = MOVED[name]
-        return self.times >= times and self.during - self.before >= least
+        return not self.chance and self.times >= times and self.during - self.before >= least
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ class Evidence:
             "changes": {
                 name: {"before": _round(c.before), "during": _round(c.during)}
                 | ({} if c.since_ms is None else {"sinceMs": c.since_ms})
+                | ({"chance": True} if c.chance else {})
                 for name, c in self.changes.items()
             },
             "siblings": [asdict(s) for s in self.siblings],
@@ -114,7 +120,8 @@ def changes_in(evidence: dict[str, Any]) -> dict[str, Change]:
             continue
         before, during, since_ms = (change.get(key) for key in ("before", "during", "sinceMs"))
         if isinstance(before, int | float) and isinstance(during, int | float):
-            found[name] = Change(before, during, since_ms if type(since_ms) is int else None)
+            since = since_ms if type(since_ms) is int else None
+            found[name] = Change(before, during, since, change.get("chance") is True)
     return found
 
 
@@ -160,7 +167,10 @@ def _changes(event: Event, series: SeriesState) -> dict[str, Change]:
         begun = max(series.first_ts, since * MINUTE_MS)
         minutes_before = max(1.0, (event.start_ms - begun) / MINUTE_MS)
         during_calls = float(series.moments[rows, 0, 0].sum())
-        load = Change(calls_before / minutes_before, during_calls / (last - first + 1))
+        a_minute, minutes = calls_before / minutes_before, last - first + 1
+        # Minutes with a slow call are rather those with many calls: so they must be more by far.
+        few = during_calls <= a_minute * minutes + LUCK * math.sqrt(a_minute * minutes + 1.0)
+        load = Change(a_minute, during_calls / minutes, chance=few)
         changes["calls_per_minute"] = _dated("calls_per_minute", load, event, series)
     return changes
 

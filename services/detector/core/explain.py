@@ -13,6 +13,7 @@ from services.detector.core.events import Event
 from services.detector.core.evidence import Change, Evidence
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
+    NAMED_METHODS,
     RESOURCE_LEAK,
     RESOURCE_SPIKE,
     RESPONSE_TIME_SHIFT,
@@ -52,7 +53,9 @@ def recommendations(event: Event, evidence: Evidence) -> list[str]:
     }
     if event.direction == "below" and event.type != THROUGHPUT_CHANGE:
         return [*_fell(event, evidence)]
-    return [*by_type[event.type](event, evidence), *_company(event, evidence)][:MAX_RECOMMENDATIONS]
+    # Whatever a named method finds beside it is in no book.
+    company = () if event.method in NAMED_METHODS else _company(event, evidence)
+    return [*by_type[event.type](event, evidence), *company][:MAX_RECOMMENDATIONS]
 
 
 def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dict[str, Any]:
@@ -69,7 +72,7 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
             "currentValue": number(event.value),
             "expectedRange": f"{plain(event.lower)}-{plain(event.upper)}",
             "deviation": deviation(event),
-            "confidence": event.confidence,
+            "confidence": None if event.method in NAMED_METHODS else event.confidence,
             "method": event.method,
             "metric": event.metric,
             "unit": event.unit,
@@ -215,7 +218,6 @@ def _company(event: Event, evidence: Evidence) -> Iterator[str]:
         yield f"Several tools fail together: look at {quoted(event.server)} itself or what all of them depend on."
         return
     if not evidence.siblings:
-        # A named method may find others at the same time that are in no book.
         if evidence.tools and event.type != THROUGHPUT_CHANGE and event.method == "auto":
             yield "Only this tool of its server is affected: look at what it alone depends on."
         return

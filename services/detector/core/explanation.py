@@ -21,6 +21,7 @@ from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
     METRICS,
     MINUTE_MS,
+    NAMED_METHODS,
     RESPONSE_TIME_SPIKE,
     SENSITIVITIES,
     THROUGHPUT_CHANGE,
@@ -152,7 +153,7 @@ def explanation(
         "tailPer": known.get("per"),
         "chance": _chance(known),
         "surer": known.get("surer") if known.get("surer") in MEANINGS else None,
-        "confidence": event.confidence,
+        "confidence": None if event.method in NAMED_METHODS else event.confidence,
         "timeline": {
             "start": iso(event.start_ms),
             "peak": iso(event.peak_ms),

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from services.detector.core.events import Event
 from services.detector.core.firing import MEANINGS
+from services.detector.core.metrics import NAMED_METHODS
 from services.detector.core.narrative import summary
 from services.detector.core.words import WORDS, brief, counted, lead, measured, plain_type, quoted
 from shared.names import shown
@@ -48,7 +49,8 @@ def _parts(event: Event, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
             ", ".join(f"{name} > {brief(value)}" for name, value in reversed(found["bands"].items())) + f" {unit}",
         )
     yield "fired", f"{found['part']}: {found['partMeaning']}"
-    yield "how sure", _how_sure(found)
+    if event.method not in NAMED_METHODS:
+        yield "how sure", _how_sure(found)
     times = found["timeline"]
     end = f", ended {_short(times['end'])}" if times["end"] else ", still going on"
     yield (

@@ -7,6 +7,9 @@ it (at least 5). percentile: x above the lookback's nearest-rank P99.9, P99 or P
 Where the single calls are no longer held, minutes stand in: mean and sd are still those of all calls, candidates are each
 minute's largest (and smallest) call, the moving average is that of the minutes before with at least 20 calls, percentiles are
 within 2 %, and calls between two events are counted by the minutes.
+
+A limit of so many deviations says nothing of how sure a finding is, so these have no confidence; `chance` says how many are
+expected of tools that are as they always are. One call alone is `info`.
 """
 
 from __future__ import annotations
@@ -20,11 +23,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.core import severity
+from services.detector.core import chance, severity
 from services.detector.core.events import SEVERITIES, Event, event_id
 from services.detector.core.kernels import named, spans
 from services.detector.core.kernels.bins import BINS
-from services.detector.core.metrics import GAP_CALLS, GAP_MS, LEVELS, METRICS, MIN_METHOD_CALLS
+from services.detector.core.metrics import GAP_CALLS, GAP_MS, LEVELS, METRICS, MIN_METHOD_CALLS, QUARTER_MS
 from services.detector.core.state.calls import MAX_CALLS
 from services.detector.core.state.series import SeriesState
 from services.detector.core.view import Float64, Int64
@@ -33,6 +36,11 @@ from services.detector.core.view import Float64, Int64
 Z_LIMITS: Final = {"low": 3.0, "medium": 2.5, "high": 2.0}
 MOVING_AVERAGE_TIMES: Final = {"low": 3.0, "medium": 2.0, "high": 1.5}
 PERCENTILES: Final = {"low": 0.999, "medium": 0.99, "high": 0.95}
+_LIMITS: Final = {
+    "z-score": ("more than {} deviations from the mean", Z_LIMITS),
+    "moving-avg": ("more than {} times the 20 calls before", MOVING_AVERAGE_TIMES),
+    "percentile": ("above P{}", {name: round(100.0 * share, 1) for name, share in PERCENTILES.items()}),
+}
 _KERNELS: Final = {
     "z-score": (named.ZSCORE, Z_LIMITS),
     "moving-avg": (named.MOVING_AVERAGE, MOVING_AVERAGE_TIMES),
@@ -50,7 +58,9 @@ class Search:
         self._start_ms, self._end_ms = start_ms, end_ms
         self._series: list[SeriesState] = []
         self._rows: list[Float64] = []
-        self._figures: list[Float64] = []
+        #: Events to be expected by chance, of those series and of all.
+        self._expected: list[list[float]] = []
+        self._by_chance = 0.0
         room = max(MAX_CALLS, BINS)
         self._order, self._when = np.zeros(room, np.int64), np.zeros(room, np.int64)
         self._work = np.zeros((3, room))
@@ -89,40 +99,102 @@ class Search:
             figures,
             self._out,
         )
+        expected = self._of_chance(series, figures)
+        self._by_chance += sum(expected)
         if found:
             self._series.append(series)
             self._rows.append(self._out[:found].copy())
-            self._figures.append(figures)
+            self._expected.append(expected)
 
     def found(self) -> Found:
         """All that was found so far."""
         rows = np.concatenate(self._rows) if self._rows else np.zeros((0, named.FOUND))
         owner = np.repeat(np.arange(len(self._rows)), [len(part) for part in self._rows])
-        return Found(self._series, owner, rows, self._figures, *_ranked(rows), *self._asked)
+        return Found(self._series, owner, rows, self._expected, self._by_chance, *_ranked(rows), *self._asked)
+
+    def _of_chance(self, series: SeriesState, figures: Float64) -> list[float]:
+        """Events to be expected by chance, by metric."""
+        hists, expected = series.histograms, [0.0] * series.metrics
+        quarters = hists.quarters.between(self._start_ms // QUARTER_MS, self._end_ms // QUARTER_MS)
+        bins = hists.counts[quarters].sum(axis=0, dtype=np.float64)
+        span_ms = self._end_ms - max(self._start_ms, series.since())
+        for metric, (calls, mean, deviation, _) in enumerate(figures.tolist()):
+            if calls >= MIN_METHOD_CALLS:
+                part = bins[hists.starts[metric] : hists.starts[metric + 1]]
+                share = self._share(*chance.spread_of(part, int(hists.lows[metric])), mean, deviation)
+                expected[metric] = chance.events(calls, share, span_ms)
+        return expected
+
+    def _share(self, median: float, spread: float, mean: float, deviation: float) -> float:
+        """The share of a metric's calls that lie outside though nothing is wrong."""
+        if self._method == named.PERCENTILE:
+            return 1.0 - self._k if spread > 0 else 0.0
+        if self._method == named.MOVING_AVERAGE:
+            return chance.beyond_average(spread, self._k)
+        return chance.beyond_deviations(median, spread, mean - self._k * deviation, mean + self._k * deviation)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The events of one metric of one tool: the worst of them, how many, how many to be expected by chance, when the last was
+    seen (epoch ms).
+    """
+
+    worst: Event
+    count: int
+    expected: float
+    last_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """Events as arrays over events; `event(i)` makes one of them.
 
-    series, figures: of those that have any; owner: index into them. groups f64[n, named.FOUND]. severity: index into
-    events.SEVERITIES; times: the worst value over the end of the usual range.
+    series, expected (events by chance, by metric): of those that have any; owner: index into them. by_chance: of all that were
+    looked through. groups f64[n, named.FOUND]. severity: index into events.SEVERITIES; times: the worst value over the end of
+    the usual range.
     """
 
     series: Sequence[SeriesState]
     owner: Int64
     groups: Float64
-    figures: Sequence[Float64]
+    expected: Sequence[Sequence[float]]
+    by_chance: float
     severity: Int64
     times: Float64
     method: str
     sensitivity: str
 
-    def worst(self, limit: int) -> list[Event]:
-        """The worst ones, in full: the graver, the further outside, the later."""
-        chosen = self._at_least(limit)
-        order = np.lexsort((self.groups[chosen, named.START], self.times[chosen], self.severity[chosen]))[::-1]
-        return [self.event(i) for i in chosen[order[:limit]].tolist()]
+    def worst(self, limit: int, offset: int = 0) -> list[Event]:
+        """The worst ones but for the first `offset`, in full: the graver, the further outside, the later."""
+        chosen = self._at_least(offset + limit)
+        return [self.event(i) for i in chosen[self._order(chosen)[offset : offset + limit]].tolist()]
+
+    def by_tool(self, limit: int, offset: int = 0) -> tuple[list[Group], int]:
+        """The same, together for each metric of a tool, and how many such there are."""
+        place = self.owner * len(METRICS) + self.groups[:, named.METRIC].astype(np.int64)
+        order = self._order(np.arange(len(place)))
+        _, first = np.unique(place[order], return_index=True)
+        worst = order[np.sort(first)]
+        counts = np.bincount(place)
+        last = np.zeros(len(counts))
+        np.maximum.at(last, place, self.groups[:, named.LAST])
+        groups = [
+            Group(
+                self.event(i),
+                int(counts[place[i]]),
+                self.expected[self.owner[i]][place[i] % len(METRICS)],
+                int(last[place[i]]),
+            )
+            for i in worst[offset : offset + limit].tolist()
+        ]
+        return groups, len(worst)
+
+    def _order(self, chosen: Int64) -> Int64:
+        """How the chosen events are ranked, worst first."""
+        keys = (self.groups[chosen, named.START], self.times[chosen], self.severity[chosen])
+        order: Int64 = np.lexsort(keys)[::-1]
+        return order
 
     def summary(self) -> dict[str, Any]:
         """How many, by severity and by type."""
@@ -135,6 +207,8 @@ class Found:
             "total": len(self.severity),
             "bySeverity": dict(zip(SEVERITIES, counts, strict=True)),
             "byType": {name: count for name, count in sorted(by_type.items()) if count},
+            "expectedByChance": round(self.by_chance),
+            "limit": limit_words(self.method, self.sensitivity),
         }
 
     def _at_least(self, limit: int) -> Int64:
@@ -153,8 +227,7 @@ class Found:
     def event(self, i: int) -> Event:
         """One event in full."""
         row = self.groups[i].tolist()
-        owner, number = int(self.owner[i]), int(row[named.METRIC])
-        key, metric = self.series[owner].key, METRICS[number]
+        key, metric = self.series[int(self.owner[i])].key, METRICS[int(row[named.METRIC])]
         start_ms, last_ms, points = int(row[named.START]), int(row[named.LAST]), int(row[named.POINTS])
         typical = row[named.TOTAL] / points if math.isfinite(row[named.TOTAL]) else row[named.VALUE]
         name = f"{metric.name}/{self.method}/{self.sensitivity}"
@@ -178,11 +251,15 @@ class Found:
             points=points,
             calls=max(points, round(row[named.LAST_PLACE] - row[named.FIRST_PLACE]) + 1),
             level=LEVELS[self.sensitivity],
-            confidence=severity.from_distance(
-                _distance(self.figures[owner][number], row[named.VALUE], typical, points)
-            ),
+            confidence=0.0,
             severity=SEVERITIES[self.severity[i]],
         )
+
+
+def limit_words(method: str, sensitivity: str) -> str:
+    """`more than 2.5 deviations from the mean`."""
+    text, limits = _LIMITS[method]
+    return text.format(f"{limits[sensitivity]:g}")
 
 
 def find(series: SeriesState, method: str, sensitivity: str, start_ms: int, end_ms: int) -> Iterator[Found]:
@@ -204,21 +281,8 @@ def _ranked(rows: Float64) -> tuple[NDArray[np.int64], Float64]:
         if of_metric.any():
             median = rows[of_metric, named.MEDIAN]
             grave[of_metric] = severity.of_deviations(metric, typical[of_metric], median, upper[of_metric])
-    grave[value <= upper] = SEVERITIES.index("info")  # it lies below the range
+    # What lies below the range, or is one call alone, is not worth more.
+    grave[(value <= upper) | (rows[:, named.POINTS] < 2)] = SEVERITIES.index("info")
     with np.errstate(divide="ignore", invalid="ignore"):
         times = np.where(upper > 0, value / upper, value)
     return grave, times
-
-
-def _distance(figures: Float64, value: float, typical: float, points: int) -> float:
-    """How many deviations of the *other* calls the worst one is off their mean."""
-    scale = abs(value) or 1.0  # so that squares of large values stay finite
-    n, others = float(figures[spans.COUNT]), float(figures[spans.COUNT]) - points
-    if others < 2:
-        return 0.0
-    average, deviation = float(figures[spans.AVERAGE]) / scale, float(figures[spans.DEVIATION]) / scale
-    value, typical = value / scale, typical / scale
-    mean = (n * average - points * typical) / others
-    spread = n * (deviation**2 + average**2) - points * typical**2
-    variance = max(spread / others - mean**2, (1e-9 * abs(mean)) ** 2)
-    return abs(value - mean) / math.sqrt(variance) if variance > 0 else math.inf

@@ -14,6 +14,8 @@ Method = Literal["auto", "z-score", "moving-avg", "percentile"]
 #: From wide to narrow; an event's level is 1 + the index of the least sensitive setting that reports it.
 SENSITIVITIES: Final[tuple[Sensitivity, ...]] = ("high", "medium", "low")
 METHODS: Final[tuple[Method, ...]] = ("auto", "z-score", "moving-avg", "percentile")
+#: Those that compare single values with a fixed limit, and know nothing of chance or of failures.
+NAMED_METHODS: Final = METHODS[1:]
 LEVELS: Final[dict[str, int]] = {name: level for level, name in enumerate(SENSITIVITIES, start=1)}
 #: Events of this level and above are stored and may alert.
 STORED_LEVEL: Final = LEVELS["medium"]

@@ -10,16 +10,19 @@ from typing import Any, Final
 
 from services.detector.core.events import Event
 from services.detector.core.evidence import Change, changes_in
+from services.detector.core.methods import limit_words
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
     MINUTE_MS,
+    NAMED_METHODS,
     RESOURCE_LEAK,
     RESOURCE_SPIKE,
     RESPONSE_TIME_SHIFT,
     RESPONSE_TIME_SPIKE,
+    SENSITIVITIES,
     THROUGHPUT_CHANGE,
 )
-from services.detector.core.phrases import happened, who
+from services.detector.core.phrases import effect_words, happened, who
 from services.detector.core.words import UNITS, WORDS, begun, brief, clock, counted, lead, listed, measured
 from shared.names import shown
 
@@ -38,10 +41,17 @@ _NOUNS: Final = {
 
 def summary(event: Event, *, short: bool = False) -> str:
     """The sentence; `short`: without what did not move, and without the incident, where that is told beside it."""
-    parts = [f"{begun(happened(event, who(event)))} {_when(event)}: {_compared(event)}", _sure(event), *_moved(event)]
+    parts = [f"{begun(_happened(event))} {_when(event)}: {_compared(event)}", _sure(event), *_moved(event)]
     if not short:
         parts += [*_unmoved(event), *_company(event)]
     return "; ".join(parts) + "."
+
+
+def _happened(event: Event) -> str:
+    if event.method in NAMED_METHODS and event.points < 2:
+        slow_or_fast = "was fast" if event.direction == "below" else "was slow"
+        return f"one call of {who(event)} {slow_or_fast if event.type == RESPONSE_TIME_SPIKE else effect_words(event)}"
+    return happened(event, who(event))
 
 
 def cause_of(event: Event) -> dict[str, Any] | None:
@@ -68,6 +78,8 @@ def _compared(event: Event) -> str:
 
 
 def _sure(event: Event) -> str:
+    if event.method in NAMED_METHODS:
+        return f"by {event.method}: {limit_words(event.method, SENSITIVITIES[event.level - 1])}"
     noun = "a drop" if event.direction == "below" and event.type != THROUGHPUT_CHANGE else _NOUNS[event.type]
     word = "likely" if event.confidence >= 0.9 else "possibly"
     return f"{word} {noun} (confidence {event.confidence:.4g})"

@@ -12,6 +12,7 @@ from services.detector.core.events import Event
 from services.detector.core.explain import anomaly
 from services.detector.core.explanation import Points, asked_for, explanation
 from services.detector.core.explanation_text import lines
+from services.detector.core.metrics import NAMED_METHODS
 from services.detector.core.narrative import summary
 from services.detector.core.watch import Watch
 from shared.names import shown
@@ -27,7 +28,7 @@ _OF_THE_WORST: Final = frozenset({"chart", "unknown", "causes"})
 
 def remark(watch: Watch, event: Event, *, full: bool, place: int) -> dict[str, Any]:
     """The row of an event in an answer, the `place`-th of it."""
-    if not event.incident:
+    if not event.incident and _may_belong(watch, event):
         event.incident = watch.incidents.place(event)
     row = anomaly(event, full=full)
     if not full:
@@ -39,6 +40,14 @@ def remark(watch: Watch, event: Event, *, full: bool, place: int) -> dict[str, A
         left_out = _IN_THE_ROW if drawn else _IN_THE_ROW | _OF_THE_WORST
         row["explanation"] = {name: value for name, value in told.items() if name not in left_out}
     return row
+
+
+def _may_belong(watch: Watch, event: Event) -> bool:
+    """What a named method finds is part of an incident only where the detector itself found something of that metric: it finds
+    something near everything.
+    """
+    of_metric = watch.book.about(event.series, event.metric, event.start_ms, event.last_ms)
+    return event.method not in NAMED_METHODS or any(of_metric)
 
 
 def why(

@@ -138,7 +138,7 @@ def test_the_band_and_the_deviation_are_those_of_the_seeds_answer() -> None:
     assert event.upper == pytest.approx(mean + 3 * deviation)
     assert event.lower == 0.0
     assert event.median == 100.0
-    assert event.confidence > 0.99
+    assert event.severity == "info"  # one call alone
 
 
 # --- the answer ------------------------------------------------------------------------------------------------------
@@ -161,15 +161,75 @@ def busy_watch():
 @pytest.mark.parametrize("method", ["auto", *LIMITS])
 def test_answers_are_worst_first_cut_at_the_limit_and_counted_whole(method: str) -> None:
     watch = busy_watch()
-    full = ask(watch, method=method, limit=100)
+    full = ask(watch, method=method, limit=100, detail="full")
     assert full["summary"]["total"] == len(full["anomalies"]) > 1
     ranks = [["info", "warning", "critical"].index(a["severity"]) for a in full["anomalies"]]
     assert ranks == sorted(ranks, reverse=True)
-    one = ask(watch, method=method, limit=1)
+    one = ask(watch, method=method, limit=1, detail="full")
     counted = ("total", "bySeverity", "byType")
     assert [one["summary"][name] for name in counted] == [full["summary"][name] for name in counted]
     assert one["anomalies"] == full["anomalies"][:1]
     assert sum(full["summary"]["bySeverity"].values()) == sum(full["summary"]["byType"].values())
+    pages = [ask(watch, method=method, limit=1, offset=place)["anomalies"] for place in (0, 1)]
+    assert pages[0] + pages[1] == ask(watch, method=method, limit=2)["anomalies"]
+
+
+@pytest.mark.parametrize("method", LIMITS)
+def test_a_named_method_is_answered_by_tool_with_how_many_there_are_and_are_to_be_expected_by_chance(
+    method: str,
+) -> None:
+    watch = busy_watch()
+    every = ask(watch, method=method, limit=1_000, detail="full", sensitivity="high")
+    brief = ask(watch, method=method, limit=1_000, sensitivity="high")
+    for row in brief["anomalies"]:
+        own = [a for a in every["anomalies"] if a["toolName"] == row["toolName"]]
+        assert (row["events"], row["id"]) == (len(own), own[0]["id"])
+        assert row["lastEventTs"] == max(a["lastSeenTs"] for a in own)
+        assert "calls" in row
+    assert brief["summary"]["rows"] == len(brief["anomalies"]) == len({a["toolName"] for a in every["anomalies"]})
+    assert brief["summary"]["total"] == every["summary"]["total"] == sum(a["events"] for a in brief["anomalies"])
+    expected = sum(a["expectedByChance"] for a in brief["anomalies"])
+    assert brief["summary"]["expectedByChance"] == pytest.approx(expected, abs=3)
+
+
+@pytest.mark.parametrize("method", LIMITS)
+@pytest.mark.parametrize("spread", [0.3, 0.6])
+def test_as_many_are_expected_by_chance_as_ordinary_calls_have(method: str, spread: float) -> None:
+    n = 2_000
+    watch = make_watch()
+    for seed in range(4):
+        feed(
+            watch, batch(times(n, 10_000), ordinary(n, seed, spread=spread), key=Series("server", f"tool-{seed}")), 500
+        )
+    found = ask(watch, method=method, sensitivity="medium")["summary"]
+    assert found["expectedByChance"] / 1.5 <= found["total"] <= 1.5 * found["expectedByChance"] + 3
+
+
+@pytest.mark.parametrize("method", LIMITS)
+def test_what_goes_wrong_does_not_make_more_to_be_expected(method: str) -> None:
+    calm, troubled, n = make_watch(), make_watch(), 2_000
+    x = ordinary(n, 1, spread=0.3)
+    feed(calm, batch(times(n, 10_000), x), 500)
+    wrong = x.copy()
+    wrong[1_000:1_020] *= 20
+    feed(troubled, batch(times(n, 10_000), wrong), 500)
+    expected = [ask(watch, method=method)["summary"]["expectedByChance"] for watch in (calm, troubled)]
+    assert expected[1] <= expected[0] + 3
+
+
+def test_a_named_method_claims_no_confidence_and_names_its_limit() -> None:
+    watch, x = make_watch(), ordinary(400)
+    x[350] = 5_000.0
+    feed(watch, batch(times(400), x))
+    (found,) = ask(watch, method="z-score", sensitivity="low")["anomalies"]
+    assert found["details"]["confidence"] is None
+    assert found["severity"] == "info"
+    assert not found["incident"]
+    assert found["summary"].startswith(
+        "One call of “tool” of “server” was slow at 2025-10-10 01:27Z: 5,000 ms, usual are "
+    )
+    assert "by z-score: more than 3 deviations from the mean" in found["summary"]
+    assert "confidence" not in found["summary"]
 
 
 @pytest.mark.parametrize("method", ["auto", *LIMITS])
