@@ -60,7 +60,7 @@ _BACK_MS = 180_000.0
 _PENDING_POINTS = 2.0
 #: Silence after which an event is over.
 _SILENT_MS = 6 * 3_600_000.0
-#: A level this old is the usual one.
+#: A level this old is the usual one; that no calls come never is.
 _ADOPT_MS = 3 * 3_600_000.0
 #: CPU that is abnormal wherever it is not usual, % (sustained for so many points).
 _CEILING = 95.0
@@ -155,7 +155,8 @@ def pass_outside(t_ms: float, value: float, calls: float, level: float, signal: 
             return 0.0
         track[PHASE] = OPEN
         return OPENED
-    if t_ms - track[START] >= _ADOPT_MS:
+    silent = signal == CALLS_SIGNAL and value == 0.0
+    if t_ms - track[START] >= _ADOPT_MS and not silent:
         track[PHASE] = IDLE
         return CLOSED_ADOPTED
     return OPENED if higher else 0.0
