@@ -30,7 +30,7 @@ from perfmon.wire.kinds import Kind
 from services.ingest.core.door import let_in
 from services.ingest.core.frames import read
 from services.ingest.core.ingest import IngestCore, Message, Plan
-from services.ingest.view import View, new_registrations
+from services.ingest.view import View
 from shared.batch import Batch, concatenate
 from shared.journal.writer import JournalWriter, ProducerPlace
 from shared.runtime.logs import configure_logging
@@ -200,7 +200,7 @@ class IngestStages:
         with meter("format"):
             for _ in self._view.formatter.lines_of(joined):
                 pass
-        registered = new_registrations(self._view, joined)
+        registered = self._view.registry.new_of(joined)
         self._view.add(self._journal.head, joined, registered)
         with meter("append"):
             self._view.append()

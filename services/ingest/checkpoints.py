@@ -15,8 +15,8 @@ from typing import Final
 
 import structlog
 
+from services.ingest.registry import Snapshot
 from services.ingest.store import Store
-from services.ingest.view import Snapshot
 from shared.settings import Settings
 
 #: How long the sync that is under way at a stop may take.
@@ -71,9 +71,9 @@ class Checkpoints:
         if self._syncing is not None:
             return False
         full = self._bytes > self._settings.checkpoint_mb * 2**20
-        if not (full or self._view.disturbed or time.monotonic() >= self._due_at):
+        if not (full or self._view.registry.disturbed or time.monotonic() >= self._due_at):
             return False
-        return self._view.seq > self._journal.checkpoint_seq or self._view.disturbed
+        return self._view.seq > self._journal.checkpoint_seq or self._view.registry.disturbed
 
     def begin(self) -> None:
         """Start a checkpoint of what the files hold, in a thread, unless the disk refuses what must be written before. Nobody may
@@ -94,7 +94,7 @@ class Checkpoints:
         if self._view.seq != self._journal.head or self._sync_failure is not None or not self._flush_call_ids():
             return
         # All files: those of a checkpoint whose thread ended but was not yet heard of are no longer marked as changed.
-        snapshot = Snapshot(self._view.seq, tuple(self._view.registrations()))
+        snapshot = Snapshot(self._view.seq, tuple(self._view.registry.registrations()))
         try:
             self._call_ids.sync()
             self._view.sync(snapshot)
@@ -114,12 +114,12 @@ class Checkpoints:
     def _end(self, snapshot: Snapshot) -> None:
         self._syncing = None
         if self._void:
-            self._view.put_back(snapshot)
+            self._view.registry.put_back(snapshot)
             return
         try:
             self._journal.checkpoint(snapshot.seq, snapshot.changed)
         except sqlite3.Error as error:
-            self._view.put_back(snapshot)
+            self._view.registry.put_back(snapshot)
             self._disk.failed("journal", error, time.monotonic())
             return
         self._drop_segments()

@@ -79,7 +79,7 @@ class Queries:
         self._append()
         if not self._view.whole:
             raise Refusal("view_incomplete", "the metric files can't be written and hold an entry in part; try again")
-        return {"epoch": self._journal.epoch, "seq": self._view.seq, "files": self._view.files()}
+        return {"epoch": self._journal.epoch, "seq": self._view.seq, "files": self._view.registry.files()}
 
     def _note_progress(self, params: dict[str, Any]) -> dict[str, Any]:
         service, epoch, seq = params.get("service"), params.get("epoch"), params.get("seq")
@@ -94,7 +94,7 @@ class Queries:
     def _forget(self, params: dict[str, Any]) -> dict[str, Any]:
         day = str(params.get("day"))
         try:
-            self._view.of_day(day)
+            self._view.registry.of_day(day)
         except BadTime as error:
             raise Refusal("bad_request", str(error)) from error
         try:
@@ -115,7 +115,7 @@ class Queries:
         self._view.forget_day(day, self._journal.head)
         placement = self._core.placement
         placement.forget_all()
-        for series, path in self._view.series().items():
+        for series, path in self._view.registry.series().items():
             placement.restore(series, path)
         removed = self._view.remove_day(day)
         self._disk.freed()

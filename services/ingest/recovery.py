@@ -51,7 +51,7 @@ def recover(
     _give_up_what_is_damaged(journal, tree)
     view.begin(journal.checkpoint_seq, journal.forgotten_days())
     if journal.fresh:
-        adopted = view.adopt()
+        adopted = view.registry.adopt()
         journal.adopt(adopted)
         structlog.get_logger().info("journal_started", epoch=journal.epoch, files_adopted=len(adopted))
     else:
@@ -61,7 +61,7 @@ def recover(
     for hour, digests in call_ids.load().items():
         core.call_ids.add(hour, digests)
     recovered = _replay(journal, view, core, parking)
-    for series, path in view.series().items():
+    for series, path in view.registry.series().items():
         core.placement.restore(series, path)
     return recovered
 
@@ -106,13 +106,13 @@ def _restore(journal: JournalWriter, view: View, tree: MetricTree) -> None:
     for file in journal.files():
         if not _is_registration(file):
             foreign.append(file.path)
-        elif (found := view.restore(file)) is not None:
+        elif (found := view.registry.restore(file)) is not None:
             short.append((file, found))
     if foreign:
         structlog.get_logger().error("foreign_files_forgotten", paths=foreign[:5], count=len(foreign))
         journal.forget(foreign)
     refilled = refill(journal, tree, [(file, found.size) for file, found in short])
-    changed = [found for file, found in short if file.path not in refilled or view.restore(file) is not None]
+    changed = [found for file, found in short if file.path not in refilled or view.registry.restore(file) is not None]
     if changed:
         # At once: a second crash must cut to what was found now, not to what was once there.
         journal.checkpoint(journal.checkpoint_seq, changed)

@@ -25,7 +25,7 @@ from services.ingest.recovery import MAX_PENDING_BYTES, recover
 from services.ingest.remote import Remote
 from services.ingest.store import Store
 from services.ingest.stream import Stream
-from services.ingest.view import BLOCK_ROWS, View, new_registrations
+from services.ingest.view import BLOCK_ROWS, View
 from shared.database import is_damage
 from shared.journal.writer import JournalWriter, ProducerPlace, RegisteredFile
 from shared.parking import ParkingLot
@@ -123,7 +123,7 @@ class Ingest:
             return
         plan = self._core.plan(messages, now_ms())
         try:
-            registered = [new_registrations(self._view, batch) for batch in plan.entries]
+            registered = [self._view.registry.new_of(batch) for batch in plan.entries]
             bodies = [batch.encode() for batch in plan.entries]
             self._store(plan, bodies, [file for files in registered for file in files])
         except (sqlite3.Error, OSError) as error:
@@ -256,7 +256,7 @@ class Ingest:
         if not self._index_changed:
             return
         try:
-            write_json(self.service.data.index / "metrics-index.json", self._view.index(now_ms()))
+            write_json(self.service.data.index / "metrics-index.json", self._view.registry.index(now_ms()))
             self._index_changed, self._indexed_seq = False, self._view.seq
         except OSError as error:
             self._refused("index", error)

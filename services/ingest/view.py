@@ -1,52 +1,32 @@
 """The JSONL files: the journal's view, appended to by this process alone.
 
-Owns the registry of files with their sizes, the open descriptors and the retry after a failed write. A file's bytes beyond its
-registered size are never served and are cut at the next start; what is behind `seq` is complete in the files. The files
-themselves are `tree`'s.
+Owns what waits to be written, and the retry after a failed write; what is behind `seq` is complete in the files. Which files
+there are and how much of each is ours `registry` knows, descriptors are `open_files`', folders and files themselves `tree`'s.
 
-While one thread is in `append`, another may call `add`, `register` and `files` and read the figures, nothing else.
+While one thread is in `append`, another may call `add` and read the figures, nothing else.
 """
 
 from __future__ import annotations
 
 import os
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import structlog
+from typing import Final
 
 from services.ingest.core.lines import FileLines, Formatter, files_of
-from services.ingest.tree import MetricTree, adoptable, begin_sync, is_metric_path
-from shared.batch import Batch, Series, build, concatenate
+from services.ingest.open_files import OpenFiles
+from services.ingest.registry import FileRegistry, Snapshot
+from services.ingest.tree import MetricTree, begin_sync, is_metric_path
+from shared.batch import Batch, build, concatenate
 from shared.journal.writer import RegisteredFile
-from shared.timespan import day_start, iso
 
-#: Descriptors kept open: opening a file costs 5 µs more than appending to an open one.
-MAX_OPEN_FILES: Final = 200
 #: Writes of this size come only under load, when the disk should begin with them at once.
 BEGIN_SYNC_BYTES: Final = 16 * 1024
 #: Rows that are sorted by file and written together: the more, the fewer and larger the writes.
 BLOCK_ROWS: Final = 131_072
-
-
-@dataclass(slots=True)
-class _File:
-    series: Series
-    size: int
-    lines: int
-    first_ms: int | None
-    last_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The view at one moment: everything up to `seq` is in the files; `changed` since the last checkpoint."""
-
-    seq: int
-    changed: tuple[RegisteredFile, ...]
+#: An entry that is passed.
+_NOTHING: Final = build([])
 
 
 class _Block:
@@ -79,13 +59,11 @@ class View:
 
     def __init__(self, metrics: Path) -> None:
         self._tree = MetricTree(metrics)
-        self._log = structlog.get_logger()
-        self._files: dict[str, _File] = {}
-        self._open: OrderedDict[str, int] = OrderedDict()
+        self.registry = FileRegistry(self._tree)
+        self._open = OpenFiles(self._tree)
         self._batches: deque[tuple[int, Batch]] = deque()
         self._block = _Block(0, 0, 0, iter(()), ())
         self._block.written = True
-        self._changed: set[str] = set()
         self._forgotten: dict[str, int] = {}
         self._taken_rows = self._taken_bytes = 0
         self._passed_rows = self._passed_bytes = 0
@@ -95,21 +73,6 @@ class View:
         self.append_failures_total = 0
         #: The last attempt to write failed; what waits stays.
         self.failing = False
-        #: A file was found changed by somebody else, so its registered size is wrong: checkpoint soon.
-        self.disturbed = False
-
-    # --- the registry ---------------------------------------------------------------------------------------------
-
-    def __contains__(self, path: str) -> bool:
-        return path in self._files
-
-    def files(self) -> dict[str, int]:
-        """Every file below `metrics/` with its size."""
-        return {path: file.size for path, file in list(self._files.items())}
-
-    def series(self) -> dict[Series, str]:
-        """Every series that has a file, with its path below a day's folder, without `.jsonl`."""
-        return {file.series: path.partition("/")[2].removesuffix(".jsonl") for path, file in self._files.items()}
 
     @property
     def whole(self) -> bool:
@@ -133,63 +96,11 @@ class View:
         self.seq = seq
         self._forgotten = dict(forgotten)
 
-    def register(self, path: str, series: Series) -> RegisteredFile:
-        """The registration of a file that is new to the view: what already lies there (someone put it there) is kept.
-
-        Raises: OSError.
-        """
-        stock = self._tree.take_stock(path)
-        return RegisteredFile(path, stock.size, stock.lines, stock.first_ms, stock.last_ms, series.server, series.tool)
-
-    def restore(self, file: RegisteredFile) -> RegisteredFile | None:
-        """Take a registered file back after a start: cut what is beyond its size; never create it. What its registration
-        must be changed to, when the file is shorter than that or gone. One that can't be opened is cut before it is written.
-        """
-        self._files[file.path] = _file(file)
-        try:
-            kept = self._tree.cut(file.path, file.size)
-        except OSError as error:
-            self._log.error("metric_file_not_cut", file=file.path, reason=str(error))
-            return None
-        if kept == file.size:
-            return None
-        self._log.error("metric_file_shorter", file=file.path, registered=file.size, found=kept)
-        self._restock(file.path)
-        return self._registration(file.path)
-
-    def adopt(self) -> list[RegisteredFile]:
-        """Register every file there is, as it lies (a torn last line is cut): for a journal that knows none of them.
-
-        Raises: OSError.
-        """
-        self._files = {}
-        for path in self._tree.existing():
-            stock = self._tree.take_stock(path)
-            series = adoptable(path, stock)
-            if series is None:
-                self._log.warning("metric_file_passed_over", file=path, reason="no line in it belongs there")
-                continue
-            self._files[path] = _File(series, stock.size, stock.lines, stock.first_ms, stock.last_ms)
-        return self.registrations()
-
-    def registrations(self) -> list[RegisteredFile]:
-        """Every file as a checkpoint would register it now."""
-        return [self._registration(path) for path in self._files]
-
-    def of_day(self, day: str) -> list[str]:
-        """The registered files of a day.
-
-        Raises: BadTime.
-        """
-        day_start(day)
-        return [path for path in self._files if path.startswith(f"{day}/")]
-
     def forget_day(self, day: str, seq: int) -> None:
         """Take a day's files out of the registry, with what entries up to `seq` still wait to write there."""
-        for path in self.of_day(day):
-            del self._files[path]
-            self._changed.discard(path)
-            self._close_file(path)
+        for path in self.registry.of_day(day):
+            self.registry.forget(path)
+            self._open.close(path)
         self._forgotten[day] = seq
         self._block.gone.add(day)
 
@@ -204,8 +115,7 @@ class View:
 
     def add(self, seq: int, batch: Batch, new_files: list[RegisteredFile]) -> None:
         """Take a committed, placed batch whose new files are registered."""
-        for file in new_files:
-            self._files.setdefault(file.path, _file(file))
+        self.registry.enter(new_files)
         self._wait(seq, batch)
 
     def replay(self, seq: int, batch: Batch) -> None:
@@ -243,14 +153,7 @@ class View:
 
     def snapshot(self) -> Snapshot:
         """What the next checkpoint is to say. Call it only when nothing waits."""
-        changed = tuple(self._registration(path) for path in self._changed)
-        self._changed = set()
-        self.disturbed = False
-        return Snapshot(self.seq, changed)
-
-    def put_back(self, snapshot: Snapshot) -> None:
-        """The checkpoint of this snapshot was not made."""
-        self._changed.update(file.path for file in snapshot.changed if file.path in self._files)
+        return self.registry.snapshot(self.seq)
 
     def sync(self, snapshot: Snapshot) -> None:
         """Make the snapshot's files durable; may run in another thread.
@@ -259,28 +162,9 @@ class View:
         """
         self._tree.sync(file.path for file in snapshot.changed)
 
-    def index(self, updated_ms: int) -> dict[str, Any]:
-        """The seed's metrics index: day → server → tools, files, count, first and last timestamp."""
-        days: dict[str, dict[str, Any]] = {}
-        for path, file in sorted(self._files.items()):
-            day = path.partition("/")[0]
-            entry = days.setdefault(day, {}).setdefault(
-                file.series.server,
-                {"tools": [], "files": [], "count": 0, "firstTimestamp": None, "lastTimestamp": None},
-            )
-            entry["tools"].append(file.series.tool)
-            entry["files"].append(f"metrics/{path}")
-            entry["count"] += file.lines
-            if file.first_ms is not None and file.last_ms is not None:
-                first, last = iso(file.first_ms), iso(file.last_ms)
-                entry["firstTimestamp"] = min(entry["firstTimestamp"] or first, first)
-                entry["lastTimestamp"] = max(entry["lastTimestamp"] or last, last)
-        return {"version": "1.0.0", "lastUpdated": iso(updated_ms), "index": days}
-
     def close(self) -> None:
         """Close every descriptor; idempotent."""
-        for path in list(self._open):
-            self._close_file(path)
+        self._open.close_all()
 
     # --- one file -------------------------------------------------------------------------------------------------
 
@@ -315,11 +199,12 @@ class View:
         block.written = True
 
     def _write(self, lines: FileLines) -> None:
-        file = self._files.get(lines.path)
-        if file is None:
-            # Only a damaged journal has entries whose files it does not know.
-            file = self._files[lines.path] = _file(self.register(lines.path, lines.series))
-        descriptor = self._descriptor(lines.path, file)
+        file = self.registry.of(lines)
+        descriptor, found = self._open.descriptor(lines.path)
+        if found > file.size:
+            os.ftruncate(descriptor, file.size)
+        elif found < file.size:
+            self.registry.found_shorter(lines.path, found)
         view, offset = memoryview(lines.data), file.size
         try:
             while view:
@@ -330,72 +215,10 @@ class View:
             raise
         if len(lines.data) >= BEGIN_SYNC_BYTES:
             begin_sync(descriptor, file.size, len(lines.data))
-        file.size = offset
-        file.lines += lines.lines
-        file.first_ms = lines.first_ms if file.first_ms is None else min(file.first_ms, lines.first_ms)
-        file.last_ms = lines.last_ms if file.last_ms is None else max(file.last_ms, lines.last_ms)
-        self._changed.add(lines.path)
+        self.registry.written(lines, offset)
         self.appended_total += lines.lines
-
-    def _descriptor(self, path: str, file: _File) -> int:
-        """An open descriptor of a file that has the size we know of."""
-        descriptor = self._open.get(path)
-        if descriptor is None:
-            descriptor = self._open_file(path)
-        else:
-            self._open.move_to_end(path)
-        found = os.fstat(descriptor)
-        if found.st_nlink == 0:
-            # Removed under us: what we append to it would vanish without an error.
-            self._close_file(path)
-            descriptor = self._open_file(path)
-            found = os.fstat(descriptor)
-        if found.st_size > file.size:
-            os.ftruncate(descriptor, file.size)
-        elif found.st_size < file.size:
-            self._log.error("metric_file_shorter", file=path, registered=file.size, found=found.st_size)
-            self._restock(path)
-            self.disturbed = True
-        return descriptor
-
-    def _restock(self, path: str) -> None:
-        file, stock = self._files[path], self._tree.take_stock(path)
-        file.size, file.lines, file.first_ms, file.last_ms = stock.size, stock.lines, stock.first_ms, stock.last_ms
-        self._changed.add(path)
-
-    def _open_file(self, path: str) -> int:
-        descriptor = self._open[path] = self._tree.open(path)
-        while len(self._open) > MAX_OPEN_FILES:
-            self._close_file(next(iter(self._open)))
-        return descriptor
-
-    def _close_file(self, path: str) -> None:
-        descriptor = self._open.pop(path, None)
-        if descriptor is not None:
-            os.close(descriptor)
-
-    def _registration(self, path: str) -> RegisteredFile:
-        file = self._files[path]
-        return RegisteredFile(
-            path, file.size, file.lines, file.first_ms, file.last_ms, file.series.server, file.series.tool
-        )
-
-
-def new_registrations(view: View, batch: Batch) -> list[RegisteredFile]:
-    """The registrations that a placed batch needs before it is committed.
-
-    Raises: OSError.
-    """
-    return [view.register(path, series) for path, series in files_of(batch) if path not in view]
 
 
 def _joined(batches: list[Batch]) -> Batch:
     # An entry that is passed has no rows and no paths.
     return concatenate([batch for batch in batches if len(batch)] or batches[:1])
-
-
-def _file(file: RegisteredFile) -> _File:
-    return _File(Series(file.server, file.tool), file.size, file.lines, file.first_ms, file.last_ms)
-
-
-_NOTHING: Final = build([])

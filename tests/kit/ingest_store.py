@@ -12,7 +12,7 @@ from perfmon.wire import Kind
 from services.ingest.call_id_files import CallIdFiles
 from services.ingest.core.ingest import Answer, IngestCore, Message
 from services.ingest.recovery import recover
-from services.ingest.view import View, new_registrations
+from services.ingest.view import View
 from shared.journal.writer import JournalWriter, ProducerPlace
 from shared.parking import ParkingLot
 from shared.settings import Settings
@@ -40,7 +40,7 @@ class IngestStore:
     def commit(self, *messages: Message, now_ms: int = NOW) -> list[Answer]:
         """One group commit, up to and including the hand-over to the view."""
         plan = self.core.plan(messages, now_ms)
-        registered = [new_registrations(self.view, batch) for batch in plan.entries]
+        registered = [self.view.registry.new_of(batch) for batch in plan.entries]
         self.journal.commit(
             [batch.encode() for batch in plan.entries],
             now_ms,

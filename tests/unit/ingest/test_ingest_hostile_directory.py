@@ -102,7 +102,7 @@ def test_a_registered_file_that_is_not_ours_is_forgotten_and_not_touched(
     store.append()
     store = store.recover_again()
     assert durations(stored(data)) == [1, 2]
-    assert list(store.view.files()) == [FILE]
+    assert list(store.view.registry.files()) == [FILE]
     store.close()
 
 

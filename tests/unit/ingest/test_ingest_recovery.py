@@ -30,7 +30,9 @@ def after_crash(store: IngestStore, target: Path, **settings: Any) -> list[float
     again = IngestStore(store.crashed_copy(target), **settings)
     assert again.view.seq == again.journal.head
     found = durations(stored(again.data))
-    assert {path: (again.data.metrics / path).stat().st_size for path in again.view.files()} == again.view.files()
+    assert {
+        path: (again.data.metrics / path).stat().st_size for path in again.view.registry.files()
+    } == again.view.registry.files()
     again.close()
     return found
 
@@ -159,9 +161,9 @@ def test_a_file_shortened_while_ingest_runs_gets_no_hole_and_no_torn_line(
     store.write(row(3))
     store.append()
     assert durations(stored(data)) == [*left, 3]
-    assert store.view.disturbed
+    assert store.view.registry.disturbed
     store.checkpoint()
-    assert not store.view.disturbed
+    assert not store.view.registry.disturbed
     store = store.recover_again()
     assert durations(stored(data)) == [*left, 3]
     store.close()
@@ -283,7 +285,7 @@ def test_a_file_that_somebody_put_there_is_kept_and_continued(data: DataDirector
     assert after_crash(store, tmp_path / "copy") == [0.5, 1]
     store.append()
     assert durations(stored(data)) == [0.5, 1]
-    assert store.view.index(NOW)["index"]["2025-10-31"]["files"]["count"] == 2
+    assert store.view.registry.index(NOW)["index"]["2025-10-31"]["files"]["count"] == 2
     assert after_crash(store, tmp_path / "copy2") == [0.5, 1]
     store.close()
 
@@ -360,7 +362,7 @@ def test_a_deleted_journal_begins_a_new_epoch_and_doubles_nothing(data: DataDire
     store = IngestStore(data)
     assert store.journal.epoch != epoch
     assert store.journal.head == 0
-    assert store.view.files() == {FILE: (data.metrics / FILE).stat().st_size}
+    assert store.view.registry.files() == {FILE: (data.metrics / FILE).stat().st_size}
     store.write(*(row(number, callId=f"call-{number}") for number in range(10)))
     assert after_crash(store, tmp_path / "copy") == list(range(10))
     store.append()
@@ -381,10 +383,10 @@ def test_an_adoption_that_was_killed_is_done_again(data: DataDirectory, monkeypa
         with pytest.raises(KeyboardInterrupt):
             IngestStore(data)
     store = IngestStore(data)
-    assert list(store.view.files()) == [FILE]
+    assert list(store.view.registry.files()) == [FILE]
     assert not store.journal.fresh
     store = store.recover_again()
-    assert list(store.view.files()) == [FILE]
+    assert list(store.view.registry.files()) == [FILE]
     store.close()
 
 
@@ -409,7 +411,7 @@ def test_adoption_passes_over_what_is_not_ours(data: DataDirectory, tmp_path: Pa
     (data.metrics / "2025-10-31" / "linked").symlink_to(outside / "files")
     (data.metrics / "2025-10-31" / "files" / "link.jsonl").symlink_to(outside / "files" / "read.jsonl")
     store = IngestStore(data)
-    assert list(store.view.files()) == [FILE]
+    assert list(store.view.registry.files()) == [FILE]
     assert (outside / "files" / "read.jsonl").read_bytes() == good + b"torn"
     store.close()
 

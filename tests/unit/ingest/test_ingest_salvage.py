@@ -47,7 +47,7 @@ def test_rows_that_the_journal_lost_stay_in_the_files(store: IngestStore, tmp_pa
     assert durations(stored(again.data)) == [1, 2, 3]
     assert again.journal.epoch != epoch
     assert "1 committed entries after 1 are gone" in [entry.get("reason") for entry in logs]
-    assert set(again.view.files()) == {FILE, "2025-10-31/files/new.jsonl"}
+    assert set(again.view.registry.files()) == {FILE, "2025-10-31/files/new.jsonl"}
     again.close()
 
 
