@@ -20,6 +20,7 @@ from services.detector.core.watch import Watch
 from services.detector.shell.database import Database, Debts
 from shared.batch import Batch, Series
 from shared.consumer import Position
+from tests.unit.detector.against_twins import against_twin
 from tests.unit.detector.detector_kit import MINUTE, T0, feed, make_watch, stored
 
 STEP = 5_000
@@ -57,6 +58,7 @@ some_rates = st.lists(st.sampled_from([0.0, 1e-4, 0.01, 0.3, 0.999]), min_size=3
 some_busy = st.lists(st.integers(0, 1), min_size=3, max_size=3).map(lambda bits: np.asarray(bits, np.uint8))
 
 
+@against_twin(server_errors.judge_servers, server_errors.open_event)
 @given(calls, some_rates, some_busy)
 @settings(max_examples=150, deadline=None)
 def test_servers_are_judged_as_by_the_twin_and_however_the_calls_are_cut_into_batches(runs, rates, busy) -> None:
@@ -76,6 +78,24 @@ def test_servers_are_judged_as_by_the_twin_and_however_the_calls_are_cut_into_ba
     assert np.array_equal(whole, rows)
     assert np.isfinite(rows).all()
     assert not rows[0].any()
+
+
+@against_twin(server_errors.explained)
+@given(calls, some_rates, st.integers(1, 30))
+@settings(max_examples=60, deadline=None)
+def test_what_a_tools_own_event_explains_is_forgotten_as_by_the_twin(runs, rates, every: int) -> None:
+    columns, busy = spread(runs), np.zeros(3, np.uint8)
+    twin, rows = Company(), np.zeros((2, server_errors.SIZE))
+    for i, (code, t, good) in enumerate(zip(*columns, strict=True)):
+        if i % every == 0:
+            server_errors.explained(rows[1])
+            twin.explained()
+        kinds = kernel(tuple(column[i : i + 1].copy() for column in columns), rates, busy, rows)
+        twin.test.rate = float(rows[1, place.PACE])
+        assert twin.judge(float(t), not good, rates[code] or 0.5, False) == kinds
+        if kinds and kinds[-1] == ASKED:
+            assert twin.open() == (rows[1, place.PHASE] == judge.OPEN)
+        assert rows[1, place.MIXTURE : place.MIXTURE + place.RATES] == pytest.approx(twin.test.mixture)
 
 
 def test_the_twins_own_streams_ask_rise_and_end() -> None:

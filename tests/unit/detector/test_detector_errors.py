@@ -11,6 +11,7 @@ from services.detector.core import severity
 from services.detector.core.kernels import burn, errors, judge
 from services.detector.core.kernels import error_mixture as row
 from services.detector.core.kernels.twins_failures import Failures, Windows
+from tests.unit.detector.against_twins import against_twin
 from tests.unit.detector.detector_kit import DAY, MINUTE, T0, batch, feed, make_watch, ordinary, stored, times
 
 Happened = list[tuple[float, float, int]]
@@ -36,6 +37,7 @@ def failing(n: int, rate: float, seed: int) -> np.ndarray:
     return (np.random.default_rng(seed).random(n) >= rate).astype(np.uint8)
 
 
+@against_twin(errors.judge_failures)
 @given(st.one_of(stream, lasting), st.sampled_from([0.0, 0.01, 2.0, 500.0]), st.integers(1, 5))
 @settings(max_examples=150, deadline=None)
 def test_failures_are_judged_as_by_the_twin_however_the_calls_are_cut_into_batches(runs, rate, cut) -> None:

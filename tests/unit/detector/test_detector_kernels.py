@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from services.detector.core.kernels import absorb, bins, fold, judge, query, twins
 from services.detector.core.kernels.twins_sequential import Spikes
 from services.detector.core.signal.pending import SLOTS, WIDTH
+from tests.unit.detector.against_twins import against_twin
 
 T0 = 1_760_000_000_000
 ABSURD = [0.0, -0.0, -1.0, 1e300, -1e300, 5e-324, 1e-310, math.inf, -math.inf, math.nan, 1.0, 1.0, 1e9]
@@ -24,6 +25,7 @@ def array(values: list[float]) -> np.ndarray:
     return np.asarray(values, np.float64)
 
 
+@against_twin(bins.bin_of)
 @given(st.one_of(st.sampled_from([v for v in ABSURD if not math.isnan(v)]), st.floats(allow_nan=False)))
 def test_a_value_has_the_bin_its_twin_says(value: float) -> None:
     assert bins.bin_of(value) == twins.bins_of(array([value]))[0]
@@ -35,6 +37,7 @@ def test_a_bins_middle_is_within_two_percent_of_its_values(value: float) -> None
     assert bins.upper(bins.bin_of(value)) >= value * (1 - 1e-9)
 
 
+@against_twin(bins.rank_bin)
 @given(st.lists(st.sampled_from([0.0, 0.0, 0.5, 1.0, 3.0]), max_size=30), st.floats(0, 50))
 def test_the_rank_falls_into_the_bin_its_twin_says(counts: list[float], rank: float) -> None:
     assert bins.rank_bin(array(counts), rank) == twins.rank_bin(array(counts), rank)
@@ -76,6 +79,7 @@ def folded(
     return moments[: len(minutes), 0], counts[: len(quarters)], failures[: len(minutes)], whole
 
 
+@against_twin(fold.find_rows, fold.fold_metric, fold.fold_failures)
 @given(some_values, st.integers(0, 40), st.lists(st.integers(0, 7), max_size=40))
 @settings(max_examples=100)
 def test_minutes_and_histograms_are_those_of_the_twin(values: list[float], step_s: int, jumps: list[int]) -> None:
@@ -181,6 +185,7 @@ def spread(runs: list[tuple[tuple[int, float, bool], int]]) -> tuple[np.ndarray,
     return ts, array([s[1] for s in steps]), np.asarray([s[2] for s in steps], np.uint8)
 
 
+@against_twin(judge.judge)
 @given(stream, st.integers(1, 7))
 @settings(max_examples=150, deadline=None)
 def test_spikes_are_judged_as_by_the_twin_however_the_calls_are_cut_into_batches(runs, cut) -> None:

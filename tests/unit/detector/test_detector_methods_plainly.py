@@ -20,6 +20,7 @@ from services.detector.core.state.budget import Budget
 from services.detector.core.state.calls import MAX_CALLS
 from services.detector.core.state.series import SeriesState, SortedCalls, Work
 from shared.batch import Series
+from tests.unit.detector.against_twins import against_twin
 from tests.unit.detector.detector_kit import HOUR, KEY, MINUTE, T0, batch, feed, make_watch, ordinary, times
 
 LIMITS = {
@@ -157,6 +158,7 @@ def walk(seed: int, n: int, mean_gap_ms: int, spread: float) -> Calls:
     return list(zip(ts.tolist(), x.tolist(), strict=True))
 
 
+@against_twin(named.look)
 @pytest.mark.parametrize("method", LIMITS)
 @pytest.mark.parametrize("sensitivity", SENSITIVITIES)
 @given(st.integers(0, 2**32), st.integers(20, 900), st.sampled_from([500, 20_000, 90_000]), st.sampled_from([0.1, 0.6]))

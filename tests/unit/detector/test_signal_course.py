@@ -27,12 +27,12 @@ LIMITS = scorer.LIMITS
 some_tail = st.sampled_from([1.0, LIMITS["high"], LIMITS["medium"], LIMITS["medium"] / 2, LIMITS["low"], 1e-12])
 some_step = st.sampled_from([0.0, 1.0, 1.0, 1.0, 2.0, 30.0, 361.0, -5.0])
 some_expected = st.sampled_from([0.0, TINY, 1.0, 20.0, 50.0, 85.0, 100.0, 1e300, -1e300, -4.0])
-some_value = st.one_of(any_value, st.sampled_from([1.0, 20.0, 60.0, 100.0, 100.0, 300.0, 900.0]))
+some_value = st.one_of(any_value, st.floats(50.0, 300.0), st.sampled_from([1.0, 20.0, 100.0, 300.0, 900.0]))
 quiet = st.tuples(some_value, st.just(1.0), st.sampled_from([0.0, 1.0, 9.0]), some_tail, some_expected)
 point = st.tuples(some_value, some_step, st.sampled_from([0.0, 1.0, 9.0]), some_tail, some_expected)
 #: An anomaly that is seen for long, so that events open, rise, end and are adopted.
-lasting = st.tuples(st.integers(1, 20), st.sampled_from([1.0, 15.0]), some_tail).map(
-    lambda shape: [(600.0, shape[1], 9.0, shape[2], 100.0)] * shape[0] + [(100.0, 1.0, 9.0, 1.0, 100.0)] * 5
+lasting = st.tuples(st.integers(1, 20), st.sampled_from([1.0, 15.0]), some_tail, st.floats(90.0, 160.0)).map(
+    lambda shape: [(600.0, shape[1], 9.0, shape[2], 100.0)] * shape[0] + [(shape[3], 1.0, 9.0, 1.0, 100.0)] * 5
 )
 points = st.one_of(
     st.lists(point, max_size=40),
@@ -143,7 +143,7 @@ some_calls = st.tuples(
     st.integers(0, ROWS - 1),
     st.sampled_from([0, 0, 1, 1, 1, 2, 7, 700, 1_500]),  # minutes since the calls before
     st.sampled_from([0, 0, 0, 1, 2, 5]),  # minutes late
-    st.sampled_from([1, 1, 3, 40]),  # calls
+    st.sampled_from([1, 1, 3, 8, 40]),  # calls
     st.one_of(st.sampled_from([100.0, 100.0, 100.0, 6_000.0]), any_value),
     st.booleans(),  # whether resources were measured too
     st.booleans(),  # whether a look follows

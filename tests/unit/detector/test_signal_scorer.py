@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from services.detector import evaluate
 from services.detector.core.signal import scorer
 from services.detector.core.signal.twin import Twin
+from tests.unit.detector.against_twins import against_twin
 
 T0 = 1_760_000_000.0
 HOUR, DAY = 3_600.0, 86_400.0
@@ -50,6 +51,7 @@ def alerts(t_s: np.ndarray, values: np.ndarray) -> np.ndarray:
     return t_s[evaluate.scores(t_s, values) >= evaluate.THRESHOLD]
 
 
+@against_twin(scorer.observe_many)
 @given(st.one_of(points, steady))
 def test_every_point_is_judged_as_the_twin_judges_it(course: list[tuple[float, float]]) -> None:
     t_s = T0 + np.cumsum(np.array([step if math.isfinite(step) else 0.0 for step, _ in course], np.float64))
@@ -62,6 +64,7 @@ def test_every_point_is_judged_as_the_twin_judges_it(course: list[tuple[float, f
     np.testing.assert_allclose(out, twin_row(t_s, values), rtol=1e-9, atol=1e-12)
 
 
+@against_twin(scorer.observe_many)
 @given(st.lists(st.one_of(st.floats(width=64), st.sampled_from([1e300, -1e300, math.inf])), max_size=20))
 def test_any_time_is_taken(when: list[float]) -> None:
     t_s = np.array(when, np.float64)

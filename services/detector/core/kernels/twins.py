@@ -61,3 +61,20 @@ def trend(t: Values, y: Values) -> tuple[float, float]:
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         slopes = (y[j] - y[i]) / (t[j] - t[i])
     return float(np.median(slopes)), float((slopes > 0).sum() - (slopes < 0).sum())
+
+
+def compare(recent: Values, before: Values) -> tuple[float, float, float]:
+    """`shift.compare`, of the calls themselves: each stands for itself, at the number of its bin."""
+    x, y = (np.repeat(np.arange(len(counts)), counts.astype(np.int64)) for counts in (recent, before))
+    n, m = len(x), len(y)
+    if not n or not m:
+        return 0.0, 0.0, 0.0
+    above = (x[:, None] > y).sum() + 0.5 * (x[:, None] == y).sum()
+    tied = np.unique(np.concatenate([x, y]), return_counts=True)[1]
+    variance = n * m / 12.0 * (n + m + 1.0 - (tied**3 - tied).sum() / max((n + m) * (n + m - 1.0), 1.0))
+    quantiles = np.arange(0.15, 0.9, 0.1)
+    middle, middle_before = (
+        np.quantile(values, quantiles, method="inverted_cdf").astype(np.float64) for values in (x, y)
+    )
+    z = (above - n * m / 2.0) / np.sqrt(max(variance, 1e-9))
+    return float(z), float((middle - middle_before).mean() * LN_WIDTH), float(y.std() * LN_WIDTH)

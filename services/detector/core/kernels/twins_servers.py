@@ -48,6 +48,12 @@ class Company:
         self.enough = 0.0
         return True
 
+    def explained(self) -> None:
+        """A tool's own event says it all."""
+        if self.test.phase == IDLE:
+            self.test.end()
+            self.enough = 0.0
+
     def _idle(self, t: float, failed: bool, usual: float, *, ask: bool) -> bool:
         test = self.test
         test.usual, test.clock = usual, test.clock - 1
