@@ -1,4 +1,4 @@
-"""What a look at one call at a time cannot see: lasting shifts, leaks, changed throughput.
+"""What a look at one call at a time cannot see: leaks here, lasting shifts (`shifts`), silence and changed throughput besides.
 
 Each function looks at one series' last hours and returns a finding or None; nothing here remembers. A finding's level is that
 of the least sensitive setting that would report it. All are conservative: they need many calls in many minutes.
@@ -22,11 +22,11 @@ from services.detector.core.metrics import (
     METRICS,
     MINUTE_MS,
     RESOURCE_LEAK,
-    THROUGHPUT_CHANGE,
 )
 from services.detector.core.shifts import find_shift
-from services.detector.core.signal.course import CALLS_SIGNAL
-from services.detector.core.state.series import HOUR_MS, SeriesState
+from services.detector.core.silence import find_silence
+from services.detector.core.state.series import SeriesState
+from services.detector.core.throughput import find_pace
 from services.detector.core.view import Minutes, minutes_of
 
 #: How far the five-minute sweep looks back.
@@ -49,23 +49,10 @@ LEAK_BEYOND: Final = 1.1
 #: Minutes of the day before that may have been higher.
 LEAK_OUTLIERS: Final = 0.01
 
-#: Throughput needs a steady past: most of its half hours busy.
-PACE_MS: Final = 30 * MINUTE_MS
-MIN_PACES: Final = 6
-MIN_PACE_CALLS: Final = 60.0
-PACE_TIMES: Final = (4.0, 6.0, 10.0)
-PACE_Z: Final = (5.0, 6.0, 8.0)
-#: Likewise where it is known what is usual at this hour of the day, whose spread is this share of it.
-HOUR_SPREAD: Final = 0.25
-HOUR_TIMES: Final = (3.0, 4.0, 8.0)
-#: Days differ, and a weekend is calmer: fewer calls must be fewer by this.
-FEWER_TIMES: Final = (5.0, 8.0, 12.0)
-HOUR_Z: Final = (2.5, 3.0, 3.4)
-
 
 def sweep(series: SeriesState, end_ms: int) -> Iterator[Finding]:
     """All lasting conditions of a series at `end_ms`."""
-    for look in (find_shift, find_leak, find_pace):
+    for look in (find_shift, find_leak, find_silence, find_pace):
         finding = look(series, end_ms)
         if finding is not None:
             yield finding
@@ -128,56 +115,6 @@ def _is_new(series: SeriesState, start_ms: int, now: float) -> bool:
     """Whether memory is beyond all it was in the day before it began to grow: what grows back after a restart is not."""
     before = minutes_of(series, METRICS.index(MEMORY), (start_ms - HISTORY_MS) // MINUTE_MS, start_ms // MINUTE_MS - 1)
     return not len(before) or now >= LEAK_BEYOND * float(np.quantile(before.mean, 1.0 - LEAK_OUTLIERS))
-
-
-def find_pace(series: SeriesState, end_ms: int) -> Finding | None:
-    """Calls in the last half hour against what is usual at this hour of the day; until that is known against the half hours
-    before, whose own spread is the measure, and of steady series only.
-    """
-    if series.first_ts < 0:
-        return None
-    past = max(end_ms - HISTORY_MS, series.since())
-    paces = int((end_ms - past) // PACE_MS) - 1
-    if paces < MIN_PACES:
-        return None
-    minutes = minutes_of(series, 0, (end_ms - (paces + 1) * PACE_MS) // MINUTE_MS, end_ms // MINUTE_MS)
-    slot = np.minimum((end_ms - minutes.start) // PACE_MS, paces + 1)
-    counts = np.bincount(slot, weights=minutes.n, minlength=paces + 2)[: paces + 1]
-    now, before = float(counts[0]), counts[1:]
-    by_hour = series.signals.usual(series.row, CALLS_SIGNAL, (end_ms - PACE_MS // 2) // HOUR_MS % 24)
-    usual = by_hour * (PACE_MS // MINUTE_MS) if by_hour else float(np.median(before))
-    if usual < MIN_PACE_CALLS or (not by_hour and np.mean(before > usual / 4) < 0.8):
-        return None
-    away = 1.4826 * float(np.median(np.abs(before - usual)))
-    spread = max(0.0 if by_hour else away, math.sqrt(usual), (HOUR_SPREAD if by_hour else 0.15) * usual)
-    z = abs(now - usual) / spread
-    times = now / usual if now > usual else usual / max(now, 1.0)
-    least_times, least_z = (HOUR_TIMES, HOUR_Z) if by_hour else (PACE_TIMES, PACE_Z)
-    if by_hour and now < usual:
-        least_times = FEWER_TIMES
-    level = level_of(lambda i: times >= least_times[i] and z >= least_z[i])
-    if not level:
-        return None
-    start_ms = end_ms - PACE_MS if now else max(series.newest_ts, end_ms - PACE_MS)
-    return Finding(
-        THROUGHPUT_CHANGE,
-        "calls",
-        "calls/30 min",
-        start_ms,
-        end_ms,
-        end_ms,
-        now,
-        now,
-        usual,
-        float(before.min()),
-        float(before.max()),
-        int(now),
-        level,
-        # Half hours are few and seldom normal: a bound that asks nothing of their distribution.
-        severity.from_distance(z),
-        "warning" if now >= 10 * usual else "info",
-        "pace",
-    )
 
 
 def _blocks(minutes: Minutes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -118,7 +118,7 @@ def test_a_steady_tool_that_falls_silent_is_a_throughput_change_of_severity_info
     event = only(watch, "throughput_change")
     assert event.severity == "info"
     assert event.value == 0
-    assert event.median == pytest.approx(120, rel=0.02)
+    assert (event.median, event.unit) == (pytest.approx(240, rel=0.02), "calls/h")
     assert "No calls arrive" in event.recommendations[0]
     assert not [t for t in watch.take_raises() if t.event is event]
 

@@ -1,0 +1,102 @@
+"""Changed throughput: many more calls than usual, or far fewer. That none come any more is `silence`'s matter.
+
+Pure; nothing here remembers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from services.detector.core import severity
+from services.detector.core.findings import Finding, level_of
+from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, THROUGHPUT_CHANGE
+from services.detector.core.signal.course import CALLS_SIGNAL
+from services.detector.core.state.series import HOUR_MS, SeriesState
+from services.detector.core.view import Minutes, minutes_of
+
+#: Throughput needs a steady past: most of its half hours busy.
+PACE_MS: Final = 30 * MINUTE_MS
+MIN_PACES: Final = 6
+MIN_PACE_CALLS: Final = 60.0
+PACE_TIMES: Final = (4.0, 6.0, 10.0)
+PACE_Z: Final = (5.0, 6.0, 8.0)
+#: Likewise where it is known what is usual at this hour of the day, whose spread is this share of it.
+HOUR_SPREAD: Final = 0.25
+HOUR_TIMES: Final = (3.0, 4.0, 8.0)
+HOUR_Z: Final = (2.5, 3.0, 3.4)
+#: Days differ, and a weekend is calmer: fewer calls are fewer than the hours before had, measured by what was usual in those.
+LATELY_HOURS: Final = 6
+#: Fewer calls are so in each part of the half hour, by this at least: what stopped in its midst is a silence.
+PART_MS: Final = 10 * MINUTE_MS
+PART_TIMES: Final = 2.0
+
+
+def find_pace(series: SeriesState, end_ms: int) -> Finding | None:
+    """Calls in the last half hour against what is usual at this hour of the day; until that is known against the half hours
+    before, whose own spread is the measure, and of steady series only.
+    """
+    if series.first_ts < 0:
+        return None
+    past = max(end_ms - HISTORY_MS, series.since())
+    paces = int((end_ms - past) // PACE_MS) - 1
+    if paces < MIN_PACES:
+        return None
+    minutes = minutes_of(series, 0, (end_ms - (paces + 1) * PACE_MS) // MINUTE_MS, end_ms // MINUTE_MS)
+    slot = np.minimum((end_ms - minutes.start) // PACE_MS, paces + 1)
+    counts = np.bincount(slot, weights=minutes.n, minlength=paces + 2)[: paces + 1]
+    now, before = float(counts[0]), counts[1:]
+    by_hour = series.signals.usual(series.row, CALLS_SIGNAL, (end_ms - PACE_MS // 2) // HOUR_MS % 24)
+    usual = by_hour * (PACE_MS // MINUTE_MS) if by_hour else float(np.median(before))
+    if usual < MIN_PACE_CALLS or (not by_hour and np.mean(before > usual / 4) < 0.8):
+        return None
+    if now < usual:
+        usual *= _lately(series, minutes, end_ms) if by_hour else 1.0
+        if usual < MIN_PACE_CALLS or not _is_fewer(minutes, usual, end_ms):
+            return None
+    away = 1.4826 * float(np.median(np.abs(before - usual)))
+    spread = max(0.0 if by_hour else away, math.sqrt(usual), (HOUR_SPREAD if by_hour else 0.15) * usual)
+    z = abs(now - usual) / spread
+    times = now / usual if now > usual else usual / max(now, 1.0)
+    least_times, least_z = (HOUR_TIMES, HOUR_Z) if by_hour else (PACE_TIMES, PACE_Z)
+    level = level_of(lambda i: times >= least_times[i] and z >= least_z[i])
+    if not level:
+        return None
+    return Finding(
+        THROUGHPUT_CHANGE,
+        "calls",
+        "calls/30 min",
+        end_ms - PACE_MS,
+        end_ms,
+        end_ms,
+        now,
+        now,
+        usual,
+        float(before.min()),
+        float(before.max()),
+        int(now),
+        level,
+        # Half hours are few and seldom normal: a bound that asks nothing of their distribution.
+        severity.from_distance(z),
+        "warning" if now >= 10 * usual else "info",
+        "pace",
+    )
+
+
+def _lately(series: SeriesState, minutes: Minutes, end_ms: int) -> float:
+    """Calls of the hours before this half hour, as a share of what was usual in those, at most 1."""
+    first = (end_ms - PACE_MS) // HOUR_MS - LATELY_HOURS
+    usual = [series.signals.usual(series.row, CALLS_SIGNAL, (first + k) % 24) for k in range(LATELY_HOURS)]
+    expected = sum(usual) * (HOUR_MS // MINUTE_MS)
+    chosen = (minutes.start >= first * HOUR_MS) & (minutes.start < (first + LATELY_HOURS) * HOUR_MS)
+    return min(1.0, float(minutes.n[chosen].sum()) / expected) if expected > 0 else 1.0
+
+
+def _is_fewer(minutes: Minutes, usual: float, end_ms: int) -> bool:
+    """Whether every part of the half hour had fewer calls, and the half hour some."""
+    part = (end_ms - 1 - minutes.start) // PART_MS
+    parts = PACE_MS // PART_MS
+    counts = np.bincount(part[(part >= 0) & (part < parts)], minutes.n[(part >= 0) & (part < parts)], parts)
+    return bool(counts.any()) and bool((counts <= usual / parts / PART_TIMES).all())
