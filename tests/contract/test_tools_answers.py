@@ -155,7 +155,7 @@ def test_one_tool_over_time_is_answered_in_times_order_newest_kept():
     times = [row["timestamp"] for row in result.structured_content["metrics"]]
     assert times == sorted(times)
     assert result.structured_content["cut"] == 21
-    assert "21 rows were cut" in result.content[0].text
+    assert 'Showing 3 of 24: ask again with cursor="3-1761915600000", or narrow by' in result.content[0].text
 
 
 def test_a_default_answer_over_500_tools_is_small_and_says_what_was_cut():
@@ -166,7 +166,53 @@ def test_a_default_answer_over_500_tools_is_small_and_says_what_was_cut():
     assert len(answer["metrics"]) >= 15
     assert answer["rowsTotal"] == 500
     assert answer["cut"] == 500 - len(answer["metrics"])
-    assert "rows were cut" in result.content[0].text
+    assert f"Showing {len(answer['metrics'])} of 500, cut to fit: ask again with cursor=" in result.content[0].text
+
+
+@pytest.mark.parametrize(
+    ("tool", "service", "method", "listed"),
+    [
+        ("get_metrics", "aggregator", "rollup", "metrics"),
+        ("detect_anomalies", "detector", "anomalies", "anomalies"),
+        ("get_active_alerts", "alerter", "alerts.list", "alerts"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [{}, {"detail": "full"}, {"limit": 7}])
+def test_cursors_page_through_all_there_is_once(tool, service, method, listed, arguments):
+    everything = {
+        "get_metrics": [stats(tool=f"tool_{n}") for n in range(45)],
+        "detect_anomalies": [{**anomaly(tool=f"tool_{n}"), "summary": "s" * 200} for n in range(45)],
+        "get_active_alerts": [{**alert(), "toolName": f"tool_{n}"} for n in range(45)],
+    }[tool]
+
+    def reply(params: Any) -> dict[str, Any]:
+        rows = everything[params.get("offset", 0) :][: params["limit"]]
+        if tool == "get_metrics":
+            return rollup(rows, rows_total=45)
+        more = {"total": 45, "bySeverity": {}, "byType": {}}
+        return {"anomalies": rows, "summary": more} if tool == "detect_anomalies" else {"alerts": rows, "total": 45}
+
+    backends = FakeBackends(**{f"{service}__{method.replace('.', '_dot_')}": reply})
+    seen: list[str] = []
+    cursor: dict[str, Any] = {}
+    for _ in range(45):
+        answer = call(backends, tool, arguments | cursor).structured_content
+        seen += [row["toolName"] for row in answer[listed]]
+        assert answer["cut"] == 45 - len(seen)
+        if "nextCursor" not in answer:
+            break
+        cursor = {"cursor": answer["nextCursor"]}
+    assert seen == [f"tool_{n}" for n in range(45)]
+
+
+def test_a_cursor_keeps_the_range_of_the_first_page():
+    backends = FakeBackends()
+    call(backends, "detect_anomalies", {"cursor": f"20-{NOW_MS - HOUR_MS}"})
+    assert backends.asked[0][2]["endMs"] == NOW_MS - HOUR_MS
+    assert backends.asked[0][2]["offset"] == 20
+    refused = call(backends, "detect_anomalies", {"cursor": "next"})
+    assert refused.is_error
+    assert "accepted: the nextCursor of an answer" in refused.content[0].text
 
 
 def test_a_limit_that_was_asked_for_is_kept():
@@ -246,6 +292,44 @@ def test_anomalies_are_asked_for_as_the_defaults_say():
         "limit": 20,
         "detail": "compact",
     }
+
+
+def test_twenty_anomalies_are_told_briefly_rather_than_four_at_length():
+    events = [{**anomaly(tool=f"tool_{n}"), "summary": "s" * 250, "recommendations": ["r" * 110]} for n in range(20)]
+    found = {"anomalies": events, "summary": {"total": 20, "bySeverity": {}, "byType": {}}}
+    result = call(FakeBackends(detector__anomalies=found), "detect_anomalies")
+    rows = result.structured_content["anomalies"]
+    assert len(rows) >= 9
+    assert "summary" in rows[0]
+    assert "summary" not in rows[-1]
+    assert rows[-1]["details"]["expectedRange"] == "100-500"
+    assert f"Showing {len(rows)} of 20, cut to fit: ask again with cursor=" in result.content[0].text
+    assert size_of(result) < MAX_DEFAULT_CHARS
+
+
+def test_a_named_method_tells_what_chance_explains_and_a_line_a_tool():
+    row = anomaly() | {"events": 17, "expectedByChance": 12.3, "lastEventTs": NOW_MS}
+    row["details"] = {**row["details"], "confidence": None}
+    summary = {"total": 17, "rows": 1, "bySeverity": {}, "byType": {}, "expectedByChance": 12, "limit": "above P99"}
+    backends = FakeBackends(detector__anomalies={"anomalies": [row], "summary": summary, "coverage": {}})
+    result = call(backends, "detect_anomalies", {"method": "percentile"})
+    text = result.content[0].text
+    assert (
+        "Of tools as they always are percentile (above P99) finds about 12; it judges single calls, not failures"
+        in text
+    )
+    assert "warning   17      12.3" in text
+    assert result.structured_content["cut"] == 0
+    assert "Showing" not in text
+
+
+def test_the_last_anomaly_of_a_lasting_change_tells_both_levels_and_certainty_is_never_claimed():
+    one = anomaly()
+    one["details"] = {**one["details"], "currentValue": 128, "usual": 80, "deviation": "1.6x", "confidence": 0.9999}
+    found = {"anomalies": [one], "summary": {"total": 1, "bySeverity": {}, "byType": {}}}
+    text = call(FakeBackends(detector__anomalies=found), "detect_anomalies", {"detail": "full"}).content[0].text
+    assert "80 → 128 ms" in text
+    assert ">0.99" in text
 
 
 def test_an_anomaly_keeps_the_seeds_shape():

@@ -13,6 +13,7 @@ from services.gateway.core.arguments import (
     SetAlertThreshold,
 )
 from services.gateway.core.known_names import Known
+from services.gateway.core.paging import Place, page_note, paged
 from services.gateway.core.refusals import quoted
 from services.gateway.core.shaping import (
     COMPACT_BUDGET_CHARS,
@@ -86,26 +87,26 @@ def threshold_answer(arguments: SetAlertThreshold, reply: Data, note: str | None
     return Answer(f"{text} {note}" if note else text, data)
 
 
-def alerts_request(arguments: GetActiveAlerts) -> Data:
+def alerts_request(arguments: GetActiveAlerts, place: Place) -> Data:
     """The parameters of the alerter's `alerts.list`."""
     full = arguments.detail == "full"
     optional = {"severity": arguments.severity, "mcpServer": arguments.mcp_server, "status": arguments.status}
-    request: Data = {"limit": arguments.limit or (FULL_LIMIT if full else DEFAULT_LIMIT)}
+    request: Data = {"limit": place.offset + (arguments.limit or (FULL_LIMIT if full else DEFAULT_LIMIT))}
     return request | {name: value for name, value in optional.items() if value is not None}
 
 
-def alerts_answer(arguments: GetActiveAlerts, reply: Data, known: Known | None) -> Answer:
+def alerts_answer(arguments: GetActiveAlerts, reply: Data, known: Known | None, place: Place) -> Answer:
     """The answer; `known` is given when there is no alert, and tells quiet from no data."""
     full = arguments.detail == "full"
     ranked = sorted(
         (one for one in reply.get("alerts", []) if isinstance(one, dict)),
         key=lambda one: _SEVERITY_ORDER.get(str(one.get("severity")), 2),
     )
-    rows = [_alert(one, full=full) for one in ranked]
+    rows = [_alert(one, full=full) for one in ranked[place.offset :]]
     chosen = full or arguments.limit is not None
     fitted = fit(rows, FULL_BUDGET_CHARS if chosen else COMPACT_BUDGET_CHARS)
     summary: Data = reply.get("summary") or {}
-    total = int(reply.get("total") or len(rows))
+    total = int(reply.get("total") or len(ranked))
     data: Data = {
         "alerts": fitted.rows,
         "total": total,
@@ -115,13 +116,15 @@ def alerts_answer(arguments: GetActiveAlerts, reply: Data, known: Known | None) 
             "byMcp": _largest(harmless(summary.get("byMcp") or {})),
             "suppressed": harmless(summary.get("suppressed") or {}),
         },
-        "cut": max(total - len(fitted.rows), 0),
+        **paged(place, len(fitted.rows), total),
     }
     if full:
         data["heldBack"] = harmless(list(reply.get("heldBack") or []))
     if known is not None:
         data["message"] = _quiet(known)
-    return Answer(alerts_text(data, chosen=chosen, full=full), data)
+    narrower = "filter by severity or mcpServer"
+    note = page_note(place, data, len(fitted.rows), fitted=fitted.cut > 0, narrower=narrower)
+    return Answer(alerts_text(data, note, chosen=chosen, full=full), data)
 
 
 def acknowledged_answer(arguments: AcknowledgeAlert, reply: Data) -> Answer:

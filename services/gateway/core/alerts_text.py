@@ -9,7 +9,6 @@ from services.gateway.core.shaping import (
     FULL_TABLE_CHARS,
     Data,
     counted,
-    cut_note,
     printed,
     table,
 )
@@ -37,8 +36,8 @@ def unit_of(alert: Data) -> str:
     return str(alert.get("unit") or next((unit for name, unit in UNITS.items() if condition.startswith(name)), ""))
 
 
-def alerts_text(data: Data, *, chosen: bool, full: bool) -> str:
-    """The answer's text; `chosen` = a limit or everything was asked for."""
+def alerts_text(data: Data, note: str, *, chosen: bool, full: bool) -> str:
+    """The answer's text; `note`: which alerts are shown; `chosen`: a limit or everything was asked for."""
     held = _held(data["summary"]["suppressed"])
     if not data["alerts"]:
         return f"{data.get('message', 'No alerts match.')}{held}{_held_table(data, full=full)}"
@@ -56,9 +55,8 @@ def alerts_text(data: Data, *, chosen: bool, full: bool) -> str:
     body = table(
         header, [_row(one, full=full) for one in data["alerts"]], FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS
     )
-    tail = cut_note(data["cut"], "alert", "filter by severity or mcpServer, or raise limit")
     many = ", worst first" if data["total"] != 1 else ""
-    return f"{counted(data['total'], 'alert')}{many}.{held}\n{body}{tail}{_held_table(data, full=full)}"
+    return f"{counted(data['total'], 'alert')}{many}.{held}\n{body}{note}{_held_table(data, full=full)}"
 
 
 _MORE: Final = ("peak", "since", "last true", "taken by", "notes")

@@ -1,59 +1,47 @@
-"""detect_anomalies: the detector's findings as an answer. Pure."""
+"""detect_anomalies: the detector's findings as an answer. Pure. Its words are in `anomalies_text`."""
 
 from __future__ import annotations
 
-import json
-from typing import Any, Final
+from typing import Final
 
+from services.gateway.core.anomalies_text import anomalies_text
 from services.gateway.core.arguments import DEFAULT_LIMIT, FULL_LIMIT, DetectAnomalies
 from services.gateway.core.known_names import Known
+from services.gateway.core.paging import Place, page_note, paged
 from services.gateway.core.ranges import LOOKBACKS_MS, Range
 from services.gateway.core.shaping import (
-    COMPACT_BUDGET_CHARS,
-    COMPACT_TABLE_CHARS,
     COMPACT_TEXT_CHARS,
     FULL_BUDGET_CHARS,
-    FULL_TABLE_CHARS,
     TABLE_NAME_CHARS,
     Answer,
     Data,
-    counted,
-    cut_note,
-    fenced,
     fit,
+    fit_told,
     harmless,
-    printed,
-    table,
     when,
+    whole_number,
 )
 from shared.names import shown
 from shared.timespan import iso
 
-#: Anomalies that a full answer's text explains, pieces of advice each, and characters of evidence.
-EXPLAINED: Final = 20
-ADVICE_EACH: Final = 3
-EVIDENCE_CHARS: Final = 400
 _SEVERITY_ORDER: Final = {"critical": 0, "warning": 1, "info": 2}
 _COMPACT_KEYS: Final = ("timestamp", "mcpServer", "toolName", "anomalyType", "severity", "details", "recommendations")
-_COMPACT_DETAILS: Final = (
-    "currentValue",
-    "expectedRange",
-    "deviation",
-    "confidence",
-    "method",
-    "metric",
-    "unit",
-    "direction",
-)
+#: Of a row that tells the least: the figures of the seed's object.
+_LEAN_DETAILS: Final = ("currentValue", "expectedRange", "deviation", "confidence", "method", "unit", "usual", "kind")
+_COMPACT_DETAILS: Final = (*_LEAN_DETAILS, "metric", "direction")
+#: What a default answer leaves out of the coverage: said by its range, or of no use to a reader.
+_COVERAGE_IN_FULL: Final = ("startMs", "endMs", "sinceMs", "callsOneByOne", "callsByMinutes", "seriesExact")
+#: Characters of JSON that a default answer's rows may take: there is little beside them.
+ROWS_CHARS: Final = 3_600
 #: Characters of an anomaly's sentence and of an incident's cause; the latter in a default answer; incidents that it names,
 #: and servers of each.
 SENTENCE_CHARS: Final = 400
-CAUSE_CHARS: Final = 200
+CAUSE_CHARS: Final = 160
 COMPACT_INCIDENTS: Final = 3
 NAMED_SERVERS: Final = 5
 
 
-def anomalies_request(arguments: DetectAnomalies, found: Range) -> Data:
+def anomalies_request(arguments: DetectAnomalies, found: Range, place: Place) -> Data:
     """The parameters of the detector's `anomalies`."""
     full = arguments.detail == "full"
     request: Data = {
@@ -64,42 +52,53 @@ def anomalies_request(arguments: DetectAnomalies, found: Range) -> Data:
         "limit": arguments.limit or (FULL_LIMIT if full else DEFAULT_LIMIT),
         "detail": "full" if full else "compact",
     }
+    if place.offset:
+        request["offset"] = place.offset
     optional = {"mcpServer": arguments.mcp_server, "toolName": arguments.tool_name}
     return request | {name: value for name, value in optional.items() if value is not None}
 
 
-def anomalies_answer(arguments: DetectAnomalies, found: Range, reply: Data, known: Known | None) -> Answer:
+def anomalies_answer(
+    arguments: DetectAnomalies, found: Range, reply: Data, known: Known | None, place: Place
+) -> Answer:
     """The answer; `known` is given when nothing was found, and tells no anomaly from no data."""
     full = arguments.detail == "full"
     ranked = sorted(
         (one for one in reply.get("anomalies", []) if isinstance(one, dict)),
         key=lambda one: _SEVERITY_ORDER.get(str(one.get("severity")), 3),
     )
-    chosen = full or arguments.limit is not None
-    rows = [_anomaly(one, full=full) for one in ranked]
-    fitted = fit(rows, FULL_BUDGET_CHARS if chosen else COMPACT_BUDGET_CHARS)
-    summary = _summary(reply.get("summary"), rows, None if full else COMPACT_INCIDENTS)
+    budget = FULL_BUDGET_CHARS if full or arguments.limit is not None else ROWS_CHARS
+    if full:
+        fitted = fit([_whole(one) for one in ranked], budget)
+    else:
+        fitted = fit_told([_anomaly(one) for one in ranked], [_lean(one) for one in ranked], budget)
+    summary = _summary(reply.get("summary"), len(ranked), None if full else COMPACT_INCIDENTS)
+    coverage: Data = harmless(reply.get("coverage") or {})
     data: Data = {
         "anomalies": fitted.rows,
         "summary": summary,
         "range": found.echo(),
         "method": arguments.method,
         "sensitivity": arguments.sensitivity,
-        "coverage": harmless(reply.get("coverage") or {}),
-        "cut": max(summary["total"] - len(fitted.rows), 0),
+        "coverage": coverage if full else {k: v for k, v in coverage.items() if k not in _COVERAGE_IN_FULL},
+        **paged(place, len(fitted.rows), summary.get("rows") or summary["total"]),
     }
     if known is not None:
         data["message"] = _nothing(found, known, data["coverage"])
-    return Answer(_text(arguments, data, chosen=chosen), data)
+    narrower = "narrow by mcpServer or toolName"
+    note = page_note(place, data, len(fitted.rows), fitted=fitted.cut > 0, narrower=narrower)
+    return Answer(anomalies_text(arguments, data, note), data)
 
 
-def _anomaly(raw: Data, *, full: bool) -> Data:
-    if full:
-        whole: Data = harmless(raw) | _remarks(raw)
-        for name in ("startTs", "endTs", "peakTs"):
-            if name in whole:
-                whole[name] = when(raw.get(name))
-        return whole
+def _whole(raw: Data) -> Data:
+    whole: Data = harmless(raw) | _remarks(raw)
+    for name in ("startTs", "endTs", "peakTs", "lastSeenTs"):
+        if name in whole:
+            whole[name] = when(raw.get(name))
+    return whole
+
+
+def _anomaly(raw: Data) -> Data:
     kept: Data = harmless({key: raw.get(key) for key in _COMPACT_KEYS}, COMPACT_TEXT_CHARS)
     details = kept.get("details") or {}
     kept["details"] = {name: details[name] for name in _COMPACT_DETAILS if name in details}
@@ -107,7 +106,24 @@ def _anomaly(raw: Data, *, full: bool) -> Data:
     remarks = _remarks(raw)
     if "incident" in remarks:
         remarks["incident"] = {name: remarks["incident"].get(name) for name in ("id", "role")}
-    return kept | remarks
+    return kept | remarks | _course(raw)
+
+
+def _lean(raw: Data) -> Data:
+    """A row without sentence and advice, which `detail="full"` and `perfmon explain` have."""
+    row = _anomaly(raw)
+    for name in ("summary", "incident"):
+        row.pop(name, None)
+    details = {name: row["details"][name] for name in _LEAN_DETAILS if name in row["details"]}
+    return row | {"details": details, "recommendations": []}
+
+
+def _course(raw: Data) -> Data:
+    """Until when, of an event; of one that stands for several of its tool how many and the last."""
+    if "events" in raw:
+        found: Data = harmless({name: raw.get(name) for name in ("events", "expectedByChance")})
+        return found | {"lastEventTs": when(raw.get("lastEventTs"))}
+    return {"endTs": when(raw.get("endTs"))} if "endTs" in raw else {}
 
 
 def _remarks(raw: Data) -> Data:
@@ -115,20 +131,23 @@ def _remarks(raw: Data) -> Data:
     told: Data = {"id": shown(str(raw["id"]))} if raw.get("id") else {}
     if raw.get("summary"):
         told["summary"] = shown(str(raw["summary"]), SENTENCE_CHARS)
-    if isinstance(raw.get("incident"), dict):
+    if isinstance(raw.get("incident"), dict) and raw["incident"].get("id"):
         told["incident"] = harmless(raw["incident"], SENTENCE_CHARS)
     return told
 
 
-def _summary(raw: object, rows: list[Data], incidents: int | None) -> Data:
+def _summary(raw: object, rows: int, incidents: int | None) -> Data:
     found = raw if isinstance(raw, dict) else {}
     summary: Data = {
-        "total": int(found.get("total") or len(rows)),
+        "total": int(found.get("total") or rows),
         "bySeverity": harmless(found.get("bySeverity") or {}),
         "byType": harmless(found.get("byType") or {}),
     }
-    if isinstance(found.get("autoFinds"), int):
-        summary["autoFinds"] = found["autoFinds"]
+    for name in ("rows", "autoFinds", "expectedByChance"):
+        if isinstance(found.get(name), int):
+            summary[name] = found[name]
+    if isinstance(found.get("limit"), str):
+        summary["limit"] = shown(found["limit"])
     if isinstance(found.get("incidents"), list):
         known = [one for one in found["incidents"] if isinstance(one, dict)]
         summary["incidents"] = [
@@ -150,108 +169,7 @@ def _nothing(found: Range, known: Known, coverage: Data) -> str:
         return "No data: no metric has been recorded yet, so there is nothing to judge."
     if known.last_ms < found.start_ms:
         return f"No data in the lookback window; the last metric is of {iso(known.last_ms)}."
-    short, tools = _whole(coverage.get("seriesWithTooFewCalls")), _whole(coverage.get("series"))
+    short, tools = whole_number(coverage.get("seriesWithTooFewCalls")), whole_number(coverage.get("series"))
     if tools and short == tools:
         return "Too little history to know what is usual, so nothing can be called abnormal yet."
     return "No anomaly found in this window."
-
-
-def _looked_at(arguments: DetectAnomalies, data: Data) -> str:
-    """What could be seen: calls and tools, since when, and whether that is enough to judge by."""
-    coverage = data["coverage"]
-    calls, tools, short = (_whole(coverage.get(name)) for name in ("calls", "series", "seriesWithTooFewCalls"))
-    if not tools:
-        return ""
-    since = str(coverage.get("since") or data["range"]["startTime"])
-    text = f" Looked at {counted(calls, 'call')} of {counted(tools, 'tool')} since {since[:16]}Z"
-    needed = _whole(coverage.get("minCalls"))
-    if short:
-        who = (
-            "it has"
-            if tools == 1
-            else "all have"
-            if short == tools
-            else f"{short:,} of them {'has' if short == 1 else 'have'}"
-        )
-        text += f"; {who} too little history to know what is usual ({arguments.method} needs {needed} calls a tool)"
-    if part := _whole(coverage.get("seriesSeenInPart")):
-        text += f"; {counted(part, 'tool')} could be seen only in part"
-    return f"{text}."
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def _text(arguments: DetectAnomalies, data: Data, *, chosen: bool) -> str:
-    span = f"{data['range']['startTime']} to {data['range']['endTime']}"
-    how = f"method {arguments.method}, sensitivity {arguments.sensitivity}"
-    seen = _looked_at(arguments, data)
-    if not data["anomalies"]:
-        return f"{data.get('message', 'No anomaly found.')}{seen}{_auto_finds(data)} Range {span}; {how}."
-    full = arguments.detail == "full"
-    total = data["summary"]["total"]
-    head = f"{counted(total, 'anomaly', 'anomalies')}, {span}; {how}.{seen}{' Worst first:' if total != 1 else ''}"
-    header = ["severity", "since", "type", "value", "expected", *(_MORE if full else ()), "server", "tool"]
-    rows = [_line(one, full=full) for one in data["anomalies"]]
-    body = table(header, rows, FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS)
-    tail = cut_note(data["cut"], "anomaly", "narrow by mcpServer, or raise limit", "anomalies")
-    explained = _explained(data["anomalies"]) if full else ""
-    return f"{head}\n{body}{_incidents(data['summary'])}{explained}{tail}"
-
-
-def _auto_finds(data: Data) -> str:
-    """A named method that finds nothing is no clean bill of health."""
-    found = _whole(data["summary"].get("autoFinds"))
-    return f" The method auto finds {counted(found, 'anomaly', 'anomalies')} in it." if found else ""
-
-
-def _incidents(summary: Data) -> str:
-    """What belongs together, and the likely cause: those of several anomalies, or of which a cause is likely."""
-    lines = []
-    for one in summary.get("incidents") or []:
-        members, cause = _whole(one.get("members")), one.get("cause")
-        if members < 2 and not cause:
-            continue
-        servers = ", ".join(str(server) for server in one.get("servers") or [])
-        told = f"; likely cause ({printed(one.get('confidence'))}): {cause}" if cause else "; no cause stands out"
-        since = str(one.get("since"))[:16]
-        lines.append(f"{one.get('id')}: {counted(members, 'anomaly', 'anomalies')} of {servers} since {since}Z{told}")
-    return f"\nWhat belongs together:\n{fenced(chr(10).join(lines))}" if lines else ""
-
-
-_MORE: Final = ("until", "off by", "sure", "method")
-
-
-def _line(one: Data, *, full: bool) -> list[str]:
-    details: dict[str, Any] = one.get("details") or {}
-    unit = str(details.get("unit") or "")
-    more = [
-        "going on" if one.get("endTs") is None else str(one["endTs"])[:16],
-        str(details.get("deviation") or "–"),
-        printed(details.get("confidence")),
-        str(details.get("method") or "–"),
-    ]
-    return [
-        str(one.get("severity")),
-        str(one.get("timestamp"))[:16],
-        str(one.get("anomalyType")),
-        printed(details.get("currentValue"), unit),
-        str(details.get("expectedRange", "–")),
-        *(more if full else ()),
-        str(one.get("mcpServer")),
-        str(one.get("toolName")),
-    ]
-
-
-def _explained(anomalies: list[Data]) -> str:
-    """What to do about the worst, and why we think so: the detector's words and evidence."""
-    lines: list[str] = []
-    for place, one in enumerate(anomalies[:EXPLAINED], 1):
-        evidence = {**(one.get("evidence") or {}), **((one.get("details") or {}).get("evidence") or {})}
-        said = f" - {one['summary']}" if one.get("summary") else ""
-        lines.append(f"{place}. {one.get('mcpServer')} / {one.get('toolName')}: {one.get('anomalyType')}{said}")
-        lines += [f"   do: {advice}" for advice in (one.get("recommendations") or [])[:ADVICE_EACH]]
-        if evidence:
-            lines.append(f"   evidence: {shown(json.dumps(evidence, ensure_ascii=False), EVIDENCE_CHARS)}")
-    return f"\nWhat to do, and why:\n{fenced(chr(10).join(lines))}"

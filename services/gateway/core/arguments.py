@@ -70,13 +70,15 @@ Notes = Annotated[str, Field(max_length=2_000), _fits(8_000)]
 ShortText = Annotated[str, Field(min_length=1, max_length=200), _fits(800)]
 TimeText = Annotated[str, Field(min_length=1, max_length=40), _fits(160)]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_whole)]
+Cursor = Annotated[str, _fits(40)]
 MinCalls = Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(_whole)]
 RefreshSeconds = Annotated[int, Field(ge=1, le=3_600), BeforeValidator(_whole)]
 Detail = Literal["compact", "full"]
 
-_SERVER = "Only this MCP server, by its exact name."
-_TOOL = "Only this tool, by its exact name."
-_LIMIT = f"Rows to answer, worst first (default {DEFAULT_LIMIT}; {FULL_LIMIT} with detail=full; at most {MAX_LIMIT})."
+_SERVER = "Only this MCP server (exact name)."
+_TOOL = "Only this tool (exact name)."
+_LIMIT = f"Rows, worst first (default {DEFAULT_LIMIT}; {FULL_LIMIT} with detail=full; at most {MAX_LIMIT})."
+_CURSOR = "An answer's nextCursor: the rows that follow."
 _DETAIL = "`full` adds every figure of a row."
 
 
@@ -132,6 +134,7 @@ class GetMetrics(Arguments):
     )
     group_by: Literal["minute", "hour", "day"] | None = Field(None, description="One row for each time slot and tool.")
     limit: Limit | None = Field(None, description=_LIMIT)
+    cursor: Cursor | None = Field(None, description=_CURSOR)
     detail: Detail = Field("compact", description=_DETAIL)
 
 
@@ -147,6 +150,7 @@ class DetectAnomalies(Arguments):
         description="auto combines methods; the others do what their names say, each tool against its own history.",
     )
     limit: Limit | None = Field(None, description=_LIMIT)
+    cursor: Cursor | None = Field(None, description=_CURSOR)
     detail: Detail = Field("compact", description=_DETAIL)
 
 
@@ -181,6 +185,7 @@ class GetActiveAlerts(Arguments):
     mcp_server: Name | None = Field(None, description=_SERVER)
     status: Literal["active", "acknowledged", "escalated"] | None = Field(None, description="Only this status.")
     limit: Limit | None = Field(None, description=_LIMIT)
+    cursor: Cursor | None = Field(None, description=_CURSOR)
     detail: Detail = Field("compact", description=_DETAIL)
 
 

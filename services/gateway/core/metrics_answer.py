@@ -6,6 +6,7 @@ from typing import Final
 
 from services.gateway.core.arguments import DEFAULT_LIMIT, FULL_LIMIT, GetMetrics
 from services.gateway.core.known_names import Known
+from services.gateway.core.paging import Place, page_note, paged
 from services.gateway.core.ranges import Range
 from services.gateway.core.shaping import (
     COMPACT_BUDGET_CHARS,
@@ -15,7 +16,6 @@ from services.gateway.core.shaping import (
     Answer,
     Data,
     counted,
-    cut_note,
     figure,
     fit,
     printed,
@@ -48,13 +48,13 @@ _HEADS: Final = {
 }
 
 
-def rollup_request(arguments: GetMetrics, found: Range, after_seq: int | None) -> Data:
+def rollup_request(arguments: GetMetrics, found: Range, after_seq: int | None, place: Place) -> Data:
     """The parameters of the aggregator's `rollup`."""
     request: Data = {
         "startMs": found.start_ms,
         "endMs": found.end_ms,
         "by": "tool",
-        "limit": limit_of(arguments),
+        "limit": place.offset + limit_of(arguments),
         "sort": "ts" if chronological(arguments) else FIELDS[arguments.aggregation][0],
         "descending": True,
     }
@@ -79,19 +79,18 @@ def chronological(arguments: GetMetrics) -> bool:
     return arguments.group_by is not None and arguments.mcp_server is not None and arguments.tool_name is not None
 
 
-def metrics_answer(arguments: GetMetrics, found: Range, reply: Data) -> Answer:
+def metrics_answer(arguments: GetMetrics, found: Range, reply: Data, place: Place) -> Answer:
     """The answer for a range that holds metrics."""
     field, unit = FIELDS[arguments.aggregation]
     full = arguments.detail == "full"
     received = [row for row in reply.get("rows", []) if isinstance(row, dict)]
-    rows = [_row(row, field, full=full) for row in received]
+    rows = [_row(row, field, full=full) for row in received[place.offset :]]
     # A limit that was asked for is kept even when the answer grows long.
     chosen = full or arguments.limit is not None
     fitted = fit(rows, FULL_BUDGET_CHARS if chosen else COMPACT_BUDGET_CHARS)
     if chronological(arguments):
         fitted.rows.reverse()
-    rows_total = int(reply.get("rowsTotal", len(rows)))
-    cut = max(rows_total - len(fitted.rows), 0)
+    rows_total = int(reply.get("rowsTotal", len(received)))
     data: Data = {
         "aggregation": arguments.aggregation,
         "unit": unit,
@@ -101,9 +100,11 @@ def metrics_answer(arguments: GetMetrics, found: Range, reply: Data) -> Answer:
         "source": str(reply.get("source", "")),
         "freshness": _freshness(reply.get("freshness")),
         "rowsTotal": rows_total,
-        "cut": cut,
+        **paged(place, len(fitted.rows), rows_total),
     }
-    return Answer(_text(arguments, data, chosen=chosen), data)
+    narrower = "narrow by mcpServer or toolName"
+    tail = page_note(place, data, len(fitted.rows), fitted=fitted.cut > 0, narrower=narrower)
+    return Answer(_text(arguments, data, chosen=chosen) + tail, data)
 
 
 def no_metrics_answer(arguments: GetMetrics, found: Range, reply: Data, known: Known) -> Answer:
@@ -186,9 +187,8 @@ def _text(arguments: GetMetrics, data: Data, *, chosen: bool) -> str:
     summary = data["summary"]
     full = arguments.detail == "full"
     order = "in time's order" if chronological(arguments) else "highest first"
-    shown_rows, total = len(data["metrics"]), data["rowsTotal"]
     head = (
-        f"{arguments.aggregation} ({data['unit']}), {order}: {shown_rows} of {counted(total, 'row')}, "
+        f"{arguments.aggregation} ({data['unit']}), {order}: {len(data['metrics'])} of {counted(data['rowsTotal'], 'row')}, "
         f"{data['range']['startTime']} to {data['range']['endTime']}."
     )
     calls = summary["totalCalls"]
@@ -220,5 +220,4 @@ def _text(arguments: GetMetrics, data: Data, *, chosen: bool) -> str:
         for row in data["metrics"]
     ]
     body = table(header, rows, FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS)
-    tail = cut_note(data["cut"], "row", "narrow by mcpServer or toolName, or raise limit")
-    return f"{head}\n{whole}\n{body}{tail}"
+    return f"{head}\n{whole}\n{body}"

@@ -14,12 +14,13 @@ from typing import Any, Final, NamedTuple
 from shared.names import shown
 from shared.timespan import iso
 
-#: Characters of JSON that a default answer's rows may take, and all rows of `detail="full"`.
+#: Characters of JSON that a default answer's rows may take, and all rows where a limit or `detail="full"` was asked for. Claude
+#: Code takes 25,000 tokens of a result, and puts more than 50,000 characters into a file: text and data together stay below.
 COMPACT_BUDGET_CHARS: Final = 3_200
-FULL_BUDGET_CHARS: Final = 40_000
+FULL_BUDGET_CHARS: Final = 30_000
 #: Characters of a fenced table in a default answer and in a full one.
 COMPACT_TABLE_CHARS: Final = 1_700
-FULL_TABLE_CHARS: Final = 16_000
+FULL_TABLE_CHARS: Final = 10_000
 #: Characters of a name in a table and of a message in a row of a default answer.
 TABLE_NAME_CHARS: Final = 40
 COMPACT_TEXT_CHARS: Final = 120
@@ -44,11 +45,6 @@ class Fitted(NamedTuple):
     cut: int
 
 
-def cut_note(cut: int, noun: str, advice: str, plural: str | None = None) -> str:
-    """A line of its own that says what was left out and how to get it; empty for 0."""
-    return f"\n{counted(cut, noun, plural)} {'was' if cut == 1 else 'were'} cut: {advice}." if cut else ""
-
-
 def figure(value: object, digits: int = 3) -> float | int | None:
     """A number rounded for reading; whole numbers stay whole; None, NaN and infinity are None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -59,6 +55,11 @@ def figure(value: object, digits: int = 3) -> float | int | None:
         return None
     rounded = round(value, digits)
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def whole_number(value: object) -> int:
+    """A count that another service gave; 0 for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def printed(value: object, unit: str = "") -> str:
@@ -105,12 +106,29 @@ def fit(rows: Iterable[Any], budget_chars: int) -> Fitted:
     cut = 0
     used = 0
     for row in rows:
-        used += len(json.dumps(row, ensure_ascii=False)) + 1
+        used += _size(row)
         if kept and (cut or used > budget_chars):
             cut += 1
         else:
             kept.append(row)
     return Fitted(kept, cut)
+
+
+def fit_told(whole: Sequence[Any], lean: Sequence[Any], budget_chars: int) -> Fitted:
+    """As many rows as fit when all but the first are lean; then as many of these whole, in order, as there is room for."""
+    rows = [*whole[:1], *lean[1:]]
+    kept, cut = fit(rows, budget_chars)
+    used = sum(_size(row) for row in kept)
+    for place in range(1, len(kept)):
+        used += _size(whole[place]) - _size(lean[place])
+        if used > budget_chars:
+            break
+        kept[place] = whole[place]
+    return Fitted(kept, cut)
+
+
+def _size(row: Any) -> int:
+    return len(json.dumps(row, ensure_ascii=False)) + 1
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], budget_chars: int = COMPACT_TABLE_CHARS) -> str:

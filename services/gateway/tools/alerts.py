@@ -10,9 +10,11 @@ from services.gateway.core.alerts_answer import (
     threshold_request,
 )
 from services.gateway.core.arguments import AcknowledgeAlert, GetActiveAlerts, SetAlertThreshold
+from services.gateway.core.paging import place_of
 from services.gateway.core.ranges import span_ms
 from services.gateway.core.schema import anything, counts, flag, listing, number, record, text, whole
 from services.gateway.core.shaping import Answer
+from services.gateway.tools.get_metrics import NEXT_CURSOR
 from services.gateway.tools.spec import ToolContext, ToolSpec
 
 ALERT = record(
@@ -49,13 +51,14 @@ async def _set_threshold(arguments: SetAlertThreshold, context: ToolContext) -> 
 
 
 async def _active_alerts(arguments: GetActiveAlerts, context: ToolContext) -> Answer:
-    reply = await context.backends.ask("alerter", "alerts.list", alerts_request(arguments))
+    place = place_of(GET_ACTIVE_ALERTS.name, arguments.cursor, context.now_ms(), GET_ACTIVE_ALERTS.example)
+    reply = await context.backends.ask("alerter", "alerts.list", alerts_request(arguments, place))
     if reply.get("alerts"):
-        return alerts_answer(arguments, reply, None)
+        return alerts_answer(arguments, reply, None, place)
     known = await context.look_up_or_none(arguments.mcp_server, None)
     if known is not None and known.problem:
         raise GET_ACTIVE_ALERTS.refuse(known.problem)
-    return alerts_answer(arguments, reply, known)
+    return alerts_answer(arguments, reply, known, place)
 
 
 async def _acknowledge(arguments: AcknowledgeAlert, context: ToolContext) -> Answer:
@@ -109,8 +112,9 @@ GET_ACTIVE_ALERTS = ToolSpec(
                     "suppressed": counts("reason → alerts held back"),
                 }
             ),
-            "cut": whole("Alerts that were left out of this answer."),
+            "cut": whole("Alerts that follow these."),
         },
+        nextCursor=NEXT_CURSOR,
         message=text("Tells quiet from no data."),
         heldBack=listing(anything("With detail=full: a condition that would be an alert, and why it is not.")),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.gateway.core.arguments import GetMetrics
 from services.gateway.core.metrics_answer import FIELDS, metrics_answer, no_metrics_answer, rollup_request
+from services.gateway.core.paging import place_of
 from services.gateway.core.ranges import resolve_range
 from services.gateway.core.schema import listing, number, record, text, whole
 from services.gateway.core.shaping import Answer
@@ -11,11 +12,12 @@ from services.gateway.tools.spec import ToolContext, ToolSpec
 
 
 async def _run(arguments: GetMetrics, context: ToolContext) -> Answer:
-    found = resolve_range(SPEC.name, arguments.start_time, arguments.end_time, context.now_ms(), SPEC.example)
-    request = rollup_request(arguments, found, context.backends.after_seq)
+    place = place_of(SPEC.name, arguments.cursor, context.now_ms(), SPEC.example)
+    found = resolve_range(SPEC.name, arguments.start_time, arguments.end_time, place.now_ms, SPEC.example)
+    request = rollup_request(arguments, found, context.backends.after_seq, place)
     reply = await context.backends.ask("aggregator", "rollup", request)
     if reply.get("rows"):
-        return metrics_answer(arguments, found, reply)
+        return metrics_answer(arguments, found, reply, place)
     known = await context.look_up(arguments.mcp_server, arguments.tool_name)
     if known.problem:
         raise SPEC.refuse(known.problem)
@@ -26,6 +28,7 @@ RANGE = record(
     {"startTime": text(), "endTime": text()},
     answered=record({"startTime": text(), "endTime": text()}),
 )
+NEXT_CURSOR = text("For `cursor`.")
 FRESHNESS = record({"lastMetric": text(null=True)}, lagEntries=whole("Journal entries not yet in this answer."))
 
 SPEC = ToolSpec(
@@ -66,8 +69,9 @@ SPEC = ToolSpec(
             "source": text("Which rollups answered: raw, minute, hourly, daily or a mix."),
             "freshness": FRESHNESS,
             "rowsTotal": whole("Rows there are."),
-            "cut": whole("Rows that were left out of this answer."),
+            "cut": whole("Rows that follow these."),
         },
+        nextCursor=NEXT_CURSOR,
         message=text("Says so when there is no data."),
     ),
     example={"mcpServer": "github", "startTime": "24h", "aggregation": "p95"},

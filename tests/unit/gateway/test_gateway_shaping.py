@@ -7,13 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.core.known_names import look_up
+from services.gateway.core.paging import OLDEST_MS, Place, page_note, paged, place_of
+from services.gateway.core.refusals import ToolRefusal
 from services.gateway.core.shaping import (
     counted,
-    cut_note,
     cut_text,
     fenced,
     figure,
     fit,
+    fit_told,
     harmless,
     printed,
     table,
@@ -138,7 +140,35 @@ def test_one_is_one(number, text):
     assert counted(number, "call") == text
 
 
-def test_what_was_cut_is_counted_with_how_to_get_it():
-    assert cut_note(1, "row", "raise limit") == "\n1 row was cut: raise limit."
-    assert cut_note(2, "anomaly", "raise limit", "anomalies") == "\n2 anomalies were cut: raise limit."
-    assert cut_note(0, "row", "raise limit") == ""
+def test_the_first_row_is_told_whole_the_others_as_far_as_there_is_room():
+    whole, lean = [{"n": n, "said": "x" * 90} for n in range(5)], [{"n": n} for n in range(5)]
+    assert fit_told(whole, lean, 10_000) == (whole, 0)
+    assert fit_told(whole, lean, 150) == ([whole[0], *lean[1:]], 0)
+    assert fit_told(whole, lean, 270) == ([*whole[:2], *lean[2:]], 0)
+    assert fit_told(whole, lean, 125) == ([whole[0], lean[1]], 3)
+    assert fit_told(whole, lean, 1) == ([whole[0]], 4)
+    assert fit_told([], [], 1) == ([], 0)
+
+
+def test_a_note_says_which_rows_are_shown_and_how_to_ask_for_the_rest():
+    first, later = Place(0, 7), Place(20, 7)
+    assert paged(first, 15, 603) == {"cut": 588, "nextCursor": "15-7"}
+    assert paged(later, 20, 40) == {"cut": 0}
+    assert page_note(first, {"cut": 0}, 3, fitted=False, narrower="") == ""
+    note = page_note(first, paged(first, 15, 603), 15, fitted=True, narrower="narrow by mcpServer")
+    assert note == '\nShowing 15 of 603, cut to fit: ask again with cursor="15-7", or narrow by mcpServer.'
+    note = page_note(later, paged(later, 20, 603), 20, fitted=False, narrower="narrow by mcpServer")
+    assert note == '\nShowing 21–40 of 603: ask again with cursor="40-7", or narrow by mcpServer.'
+    assert page_note(later, paged(later, 20, 40), 20, fitted=False, narrower="") == "\nShowing 21–40 of 40."
+    assert page_note(later, paged(later, 0, 12), 0, fitted=False, narrower="") == "\nNo more rows."
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "20", "20-", "-1-5", "20-1_0", "999999-100", "9501-100", "20-101", "20-0", "٢-1"]
+)
+def test_only_cursors_of_a_day_are_taken(cursor):
+    now_ms = OLDEST_MS + 100
+    with pytest.raises(ToolRefusal, match="nextCursor"):
+        place_of("get_metrics", cursor, now_ms if cursor != "20-101" else 100, {})
+    assert place_of("get_metrics", "20-100", now_ms, {}) == (20, 100)
+    assert place_of("get_metrics", None, now_ms, {}) == (0, now_ms)
