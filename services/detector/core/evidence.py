@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from services.detector.core.events import Event
 from services.detector.core.kernels.fold import MEAN, N
+from services.detector.core.levels import Level, is_lasting, measure
 from services.detector.core.messages import Said
 from services.detector.core.messages import as_map as said_map
 from services.detector.core.metrics import METRICS, MINUTE_MS
@@ -84,7 +85,7 @@ class Evidence:
     """Changes by name (`response_time`, `cpu`, `memory`, `disk_io`: means; `error_rate` in %; `calls_per_minute`), and company.
     `first`: no sibling began before. `tools`: how many other tools of the server are watched. `measured`: metrics of which there
     is any measurement, during it or before; one that is not in `changes` as well has nothing to be compared with. `said`: what
-    its failing calls said.
+    its failing calls said. `level`: of a lasting change.
     """
 
     changes: dict[str, Change]
@@ -93,6 +94,7 @@ class Evidence:
     tools: int
     measured: frozenset[str] = frozenset()
     said: tuple[Said, ...] = ()
+    level: Level | None = None
 
     def as_map(self) -> dict[str, Any]:
         """Plain values for answers and the database."""
@@ -108,7 +110,8 @@ class Evidence:
             "otherTools": self.tools,
             "measured": sorted(self.measured),
         }
-        return found | ({"said": [said_map(s) for s in self.said]} if self.said else {})
+        found |= {"said": [said_map(s) for s in self.said]} if self.said else {}
+        return found | ({"level": self.level.as_map()} if self.level else {})
 
 
 def changes_in(evidence: dict[str, Any]) -> dict[str, Change]:
@@ -137,7 +140,8 @@ def gather(
     )
     first = all(s.start_ms >= event.start_ms for s in siblings)
     changes, named = _changes(event, series), tuple(siblings[:MAX_SIBLINGS])
-    return Evidence(changes, named, first, tools - 1, _measured(event, series), tuple(said))
+    level = measure(event, series) if is_lasting(event) else None
+    return Evidence(changes, named, first, tools - 1, _measured(event, series), tuple(said), level)
 
 
 def _is_sibling(event: Event, other: Event) -> bool:

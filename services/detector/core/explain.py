@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from services.detector.core.events import Event
 from services.detector.core.evidence import Change, Evidence
+from services.detector.core.levels import is_step, level_of
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
     NAMED_METHODS,
@@ -59,8 +60,11 @@ def recommendations(event: Event, evidence: Evidence) -> list[str]:
 
 
 def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dict[str, Any]:
-    """The seed's anomaly plus id and times (epoch ms, or ISO text for files). `full` adds the evidence and the baseline."""
+    """The seed's anomaly plus id and times (epoch ms, or ISO text for files). The current value of a lasting change is its level,
+    `usual` the level before. `full` adds the evidence and the baseline.
+    """
     when = _iso_or_none if iso_times else _same
+    level = level_of(event)
     found: dict[str, Any] = {
         "id": event.id,
         "timestamp": iso(event.start_ms),
@@ -69,7 +73,7 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
         "anomalyType": event.type,
         "severity": event.severity,
         "details": {
-            "currentValue": number(event.value),
+            "currentValue": number(event.value if level is None else level.now),
             "expectedRange": f"{plain(event.lower)}-{plain(event.upper)}",
             "deviation": deviation(event),
             "confidence": None if event.method in NAMED_METHODS else event.confidence,
@@ -80,6 +84,7 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
             "sensitivity": SENSITIVITIES[event.level - 1],
         },
         "recommendations": list(event.recommendations),
+        "ended": event.ended or None,
         "summary": summary(event),
         "incident": event.incident,
         "startTs": when(event.start_ms),
@@ -89,17 +94,23 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
         "points": event.points,
         "calls": event.calls,
     }
+    if level is not None:
+        found["details"] |= {"usual": number(level.before), "worstValue": number(event.value)}
+    if is_step(event):
+        found["details"]["kind"] = "resource_step"
     if full:
         found["evidence"] = event.evidence
         found["baseline"] = {"median": number(event.median), "lower": number(event.lower), "upper": number(event.upper)}
         found["typicalValue"] = number(event.typical)
-        found["ended"] = event.ended or None
         found["foundAs"] = event.found_as or None
     return found
 
 
 def deviation(event: Event) -> str:
-    """`10x`: the worst value over the end of the expected range that it passed."""
+    """`10x`: the worst value over the end of the expected range it passed; of a lasting change, its level over that before."""
+    level = level_of(event)
+    if level is not None:
+        return f"{level.times:.0f}x" if level.times >= 10 else f"{level.times:.2g}x"
     if event.type == THROUGHPUT_CHANGE and event.value < event.lower:
         return f"{event.value / event.lower:.2g}x"
     if event.value < event.lower and event.lower > 0:
@@ -172,6 +183,11 @@ def _together(evidence: dict[str, Any]) -> str:
 
 
 def _hungry(event: Event, evidence: Evidence) -> Iterator[str]:
+    level = level_of(event)
+    if level is not None:
+        rose = f"went from {plain(level.before)} to {plain(level.now)} {event.unit} at {iso_seconds(event.start_ms)}"
+        what = begun(WORDS.get(event.metric, event.metric))
+        yield f"{what} {rose} and stayed: compare what was deployed, configured or loaded then."
     yield f"{begun(WORDS.get(event.metric, event.metric))} rose: {_TO_DO[event.metric]}"
     load = _moved(evidence, "calls_per_minute")
     if load:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from services.detector.core.events import Event
 from services.detector.core.firing import MEANINGS
+from services.detector.core.levels import NEW_USUAL, is_step, level_of
 from services.detector.core.metrics import NAMED_METHODS
 from services.detector.core.narrative import summary
 from services.detector.core.words import WORDS, brief, counted, lead, measured, plain_type, quoted
@@ -23,12 +24,20 @@ _ASCII: Final = str.maketrans({"“": '"', "”": '"', "–": "-", "→": ">", "
 def lines(event: Event, found: dict[str, Any], width: int, *, ascii_only: bool = False) -> list[str]:
     """The explanation `found` of an event."""
     width = max(width, FEWEST_COLUMNS)
-    state = "going on" if event.end_ms is None else f"over: {shown(event.ended)}" if event.ended else "over"
-    head = [f"{event.id}  {event.severity}  {plain_type(event.type)}  ({state})", summary(event)]
+    kind = "resource step" if is_step(event) else plain_type(event.type)
+    head = [f"{event.id}  {event.severity}  {kind}  ({_state(event)})", summary(event)]
     body = [line for title, text in _parts(event, found) for line in _wrapped(title, text, width)]
     chart = ["", *found["chart"]] if found["chart"] else []
     told = [*(line for text in head for line in textwrap.wrap(text, width)), "", *body, *chart]
     return [_plain(shown(line, 4 * width), width) if ascii_only else shown(line, 4 * width) for line in told]
+
+
+def _state(event: Event) -> str:
+    if event.end_ms is None:
+        return "going on"
+    if event.ended == NEW_USUAL:
+        return "stayed: the new usual"
+    return f"over: {shown(event.ended)}" if event.ended else "over"
 
 
 def _plain(line: str, width: int) -> str:
@@ -38,7 +47,12 @@ def _plain(line: str, width: int) -> str:
 def _parts(event: Event, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     baseline, unit = found["baseline"], event.unit
     counts = f", in {event.points:,} of {counted(event.calls, 'call')}" if event.method == "auto" else ""
-    yield "value", f"{measured(event.typical, unit)}, worst {measured(event.value, unit)}{counts}"
+    level = level_of(event)
+    if level is not None:
+        told = f"level {brief(level.before)} → {measured(level.now, unit)}, {level.times:.3g}x of before"
+        yield "value", f"{told}; worst {measured(event.value, unit)}{counts}"
+    else:
+        yield "value", f"{measured(event.typical, unit)}, worst {measured(event.value, unit)}{counts}"
     usual = f"median {brief(event.median)}, {brief(event.lower)}–{measured(event.upper, unit)}"
     if baseline["calls"]:
         usual += f"; of {counted(baseline['calls'], 'call')} since {_short(baseline['since'])}"

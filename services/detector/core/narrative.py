@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from services.detector.core.events import Event
 from services.detector.core.evidence import Change, changes_in
+from services.detector.core.levels import NEW_USUAL, is_lasting, is_step, level_of
 from services.detector.core.methods import limit_words
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
@@ -61,6 +62,8 @@ def cause_of(event: Event) -> dict[str, Any] | None:
 
 
 def _when(event: Event) -> str:
+    if event.ended == NEW_USUAL and event.end_ms is not None:
+        return f"at {clock(event.start_ms)}, the new usual since {clock(event.end_ms, event.start_ms)}"
     if event.end_ms is None:
         return f"at {clock(event.start_ms)}, still going on"
     until = clock(event.end_ms, event.start_ms)
@@ -73,6 +76,11 @@ def _compared(event: Event) -> str:
         failed = f"{event.points:,} of {counted(event.calls, 'call')} failed ({measured(event.value, '%')})"
         return f"{failed}, usual are {measured(event.median, '%')}"
     usual = f"{brief(event.lower)}–{measured(event.upper, event.unit)}"
+    level = level_of(event)
+    if level is not None:
+        still = "still " if event.ended == NEW_USUAL else ""
+        times = f"{still}{level.times:.2g}x of before" if level.times < 100 else f"{still}{level.times:,.0f}x of before"
+        return f"level {brief(level.before)} → {measured(level.now, event.unit)}, {times}; usual were {usual}"
     worst = "" if abs(event.value - event.typical) <= 0.1 * abs(event.typical) else f", at worst {brief(event.value)}"
     return f"{measured(event.typical, event.unit)}{worst}, usual are {usual} (median {brief(event.median)})"
 
@@ -80,7 +88,8 @@ def _compared(event: Event) -> str:
 def _sure(event: Event) -> str:
     if event.method in NAMED_METHODS:
         return f"by {event.method}: {limit_words(event.method, SENSITIVITIES[event.level - 1])}"
-    noun = "a drop" if event.direction == "below" and event.type != THROUGHPUT_CHANGE else _NOUNS[event.type]
+    noun = "a lasting step" if is_step(event) else _NOUNS[RESPONSE_TIME_SHIFT if is_lasting(event) else event.type]
+    noun = "a drop" if event.direction == "below" and event.type != THROUGHPUT_CHANGE else noun
     word = "likely" if event.confidence >= 0.9 else "possibly"
     return f"{word} {noun} (confidence {event.confidence:.4g})"
 

@@ -1,0 +1,98 @@
+"""Lasting changes: the level before and the level now, which say more of them than the worst call does.
+
+Owns which events are told by their level, and what that is. Pure reading; an event keeps its level in its evidence, for the calls
+it is read off go.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from services.detector.core.events import Event
+from services.detector.core.metrics import (
+    METRICS,
+    MINUTE_MS,
+    NAMED_METHODS,
+    RESOURCE_SPIKE,
+    RESPONSE_TIME_SHIFT,
+    RESPONSE_TIME_SPIKE,
+)
+from services.detector.core.state.series import SeriesState
+from services.detector.core.view import minutes_of
+
+#: A change that went on for so long is a level of its own, if so large a share of its calls lies outside.
+LASTING_MS: Final = 30 * MINUTE_MS
+MOST_CALLS: Final = 0.5
+#: The level now is that of the latest calls of this span, and of so many at least.
+LATEST_MS: Final = 60 * MINUTE_MS
+FEWEST_CALLS: Final = 3
+#: How an event ends whose level has become the usual one.
+NEW_USUAL: Final = "the new normal"
+#: A level is another one from so many times the one before on.
+LEAST_TIMES: Final = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Medians before and now, in the metric's unit."""
+
+    before: float
+    now: float
+
+    @property
+    def times(self) -> float:
+        """now / before."""
+        return self.now / self.before
+
+    def as_map(self) -> dict[str, float]:
+        """Plain values for the evidence."""
+        return {"before": float(f"{self.before:.6g}"), "now": float(f"{self.now:.6g}")}
+
+
+def is_lasting(event: Event) -> bool:
+    """Whether an event is a change of level: a shift, a step of a resource, or slow calls that became the usual ones."""
+    if event.method in NAMED_METHODS or event.direction == "below":
+        return False
+    if event.type == RESPONSE_TIME_SHIFT:
+        return True
+    if event.type == RESPONSE_TIME_SPIKE:
+        return event.ended == NEW_USUAL
+    mostly = event.points >= MOST_CALLS * event.calls
+    lasted = event.last_ms - event.start_ms >= LASTING_MS
+    return event.type == RESOURCE_SPIKE and mostly and (lasted or event.ended == NEW_USUAL)
+
+
+def is_step(event: Event) -> bool:
+    """Whether it is a resource that rose and stayed."""
+    return event.type == RESOURCE_SPIKE and is_lasting(event)
+
+
+def measure(event: Event, series: SeriesState) -> Level | None:
+    """The level of a lasting event as the series shows it; None when it shows none."""
+    metric = next((j for j, known in enumerate(METRICS) if known.name == event.metric), None)
+    if metric is None or metric >= series.metrics or not event.median > 0:
+        return None
+    since = max(event.start_ms, event.last_ms - LATEST_MS)
+    _, x, _ = series.calls.between(since, event.last_ms)
+    values = x[metric][np.isfinite(x[metric])]
+    if len(values) < FEWEST_CALLS or not series.calls.covers(since):
+        values = minutes_of(series, metric, since // MINUTE_MS, event.last_ms // MINUTE_MS).mean
+    if len(values) < FEWEST_CALLS:
+        return None
+    found = Level(event.median, float(np.median(values)))
+    return found if found.times >= LEAST_TIMES and math.isfinite(found.now) else None
+
+
+def level_of(event: Event) -> Level | None:
+    """The level that a lasting event's evidence holds."""
+    kept: Any = event.evidence.get("level")
+    if not isinstance(kept, dict) or not is_lasting(event):
+        return None
+    before, now = kept.get("before"), kept.get("now")
+    if isinstance(before, int | float) and isinstance(now, int | float) and before > 0:
+        return Level(before, now)
+    return None
