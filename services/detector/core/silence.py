@@ -56,6 +56,9 @@ TAIL_MOST: Final = 50
 TAIL_LEAST: Final = 5
 #: The mean of what exceeds the others is no less: minutes are whole.
 LEAST_EXCESS: Final = 1.0
+#: Past pauses that may have been silences, in hours with this share of the busiest one's calls.
+BUSY: Final = 0.5
+SILENCES: Final = 2
 #: Hours to either side that tell what is usual in one; share of the mean below which an hour is night; where there are no nights,
 #: the least share of its weekdays that a weekend has.
 SMOOTH_HOURS: Final = 2
@@ -106,7 +109,8 @@ def find_silence(series: SeriesState, now_ms: int) -> Finding | None:
     length = clock.between(last_ms, now_ms)
     if length < LEAST_MISSED:
         return None
-    pauses = pauses_of(np.diff(clock.at(called * MINUTE_MS)))
+    lengths = np.diff(clock.at(called * MINUTE_MS))
+    pauses = pauses_of(lengths, lengths >= BUSY * float(by_hour.max()) * np.diff(called))
     a_day = len(called) * DAY_MS / max(int(called[-1] - called[0]) * MINUTE_MS, HOUR_MS)
     chance = pauses.chance(length)
     level = level_of(lambda i: chance * a_day <= A_DAY[i] and length >= BEYOND[i] * pauses.longest)
@@ -142,9 +146,21 @@ def usual_hours(series: SeriesState, called: Int64, *, young: bool) -> Float64:
     return np.minimum(_smooth(counts) / (60.0 * days), 1.0)
 
 
-def pauses_of(lengths: Float64) -> Pauses:
-    """The tail of past pauses (peaks over a threshold; Pickands 1975 with an exponential tail)."""
-    ordered = np.sort(lengths)[::-1]
+def pauses_of(lengths: Float64, busy: NDArray[np.bool_]) -> Pauses:
+    """The tail of past pauses (peaks over a threshold; Pickands 1975 with an exponential tail), without such as were silences
+    themselves: what happened yesterday would hide it today. `busy`: those in busy hours, for a night is none.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    ordered = lengths[order]
+    for silences in range(min(SILENCES, len(ordered) - TAIL_LEAST)):
+        rest = _tail(ordered[silences + 1 :])
+        if not busy[order[silences]] or rest.chance(float(ordered[silences])) * rest.count > A_DAY[1]:
+            return _tail(ordered[silences:])
+    return _tail(ordered[min(SILENCES, max(0, len(ordered) - TAIL_LEAST)) :])
+
+
+def _tail(ordered: Float64) -> Pauses:
+    """Of pauses, the longest first."""
     tail = max(TAIL_LEAST, min(TAIL_MOST, int(TAIL_SHARE * len(ordered))))
     edge = float(ordered[min(tail, len(ordered) - 1)])
     excess = max(float((ordered[:tail] - edge).sum()), tail * LEAST_EXCESS)

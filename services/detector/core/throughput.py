@@ -14,6 +14,7 @@ from services.detector.core import severity
 from services.detector.core.findings import Finding, level_of
 from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, THROUGHPUT_CHANGE
 from services.detector.core.signal.course import CALLS_SIGNAL
+from services.detector.core.silence import is_weekend
 from services.detector.core.state.series import HOUR_MS, SeriesState
 from services.detector.core.view import Minutes, minutes_of
 
@@ -29,6 +30,8 @@ HOUR_TIMES: Final = (3.0, 4.0, 8.0)
 HOUR_Z: Final = (2.5, 3.0, 3.4)
 #: Days differ, and a weekend is calmer: fewer calls are fewer than the hours before had, measured by what was usual in those.
 LATELY_HOURS: Final = 6
+#: Where these were of a working day, and it is weekend now, or the other way round, they must be fewer by this.
+WEEKEND_TIMES: Final = (5.0, 8.0, 12.0)
 #: Fewer calls are so in each part of the half hour, by this at least: what stopped in its midst is a silence.
 PART_MS: Final = 10 * MINUTE_MS
 PART_TIMES: Final = 2.0
@@ -61,6 +64,8 @@ def find_pace(series: SeriesState, end_ms: int) -> Finding | None:
     z = abs(now - usual) / spread
     times = now / usual if now > usual else usual / max(now, 1.0)
     least_times, least_z = (HOUR_TIMES, HOUR_Z) if by_hour else (PACE_TIMES, PACE_Z)
+    if by_hour and now < usual and _is_other_day(end_ms):
+        least_times = WEEKEND_TIMES
     level = level_of(lambda i: times >= least_times[i] and z >= least_z[i])
     if not level:
         return None
@@ -83,6 +88,13 @@ def find_pace(series: SeriesState, end_ms: int) -> Finding | None:
         "warning" if now >= 10 * usual else "info",
         "pace",
     )
+
+
+def _is_other_day(end_ms: int) -> bool:
+    """Whether the hours before are of a working day and it is weekend now, or the other way round."""
+    hours = end_ms // HOUR_MS
+    before, now = is_weekend(np.array([hours - LATELY_HOURS, hours])).tolist()
+    return bool(before != now)
 
 
 def _lately(series: SeriesState, minutes: Minutes, end_ms: int) -> float:

@@ -112,12 +112,18 @@ def test_steady_tools_of_all_paces_are_hardly_ever_called_silent() -> None:
 
 
 def test_longer_pauses_are_seldom_and_few_pauses_leave_more_doubt() -> None:
-    many = pauses_of(np.random.default_rng(1).exponential(1.0, 1_000))
-    few = pauses_of(np.random.default_rng(2).exponential(1.0, 30))
+    usual, busy = np.random.default_rng(1).exponential(1.0, 1_000), np.ones(1_001, np.bool_)
+    many, few = pauses_of(usual, busy), pauses_of(np.random.default_rng(2).exponential(1.0, 30), busy)
     assert many.chance(many.edge) == 1.0
     assert many.chance(8.0) < many.chance(4.0) < 0.1
     assert 3 * many.chance(12.0) < few.chance(12.0) < 1e-3
     assert Pauses(1, 0.0, 1.0, 1, 0.0).chance(1.0) == pytest.approx(0.5)
+
+
+def test_what_was_a_silence_yesterday_hides_none_today_and_nights_stay_what_they_are() -> None:
+    lengths = np.append(np.random.default_rng(1).exponential(1.0, 1_000), 120.0)
+    assert pauses_of(lengths, np.ones(1_001, np.bool_)).longest < 20
+    assert pauses_of(lengths, np.arange(1_001) < 1_000).longest == 120.0
 
 
 def test_the_clock_stands_still_where_nothing_is_usual() -> None:
