@@ -27,6 +27,7 @@ from services.detector.core.metrics import (
     is_below,
 )
 from services.detector.core.past import Known, united
+from services.detector.core.phrases import concerns_tool
 from services.detector.core.remarks import remark
 from services.detector.core.state.series import SeriesState
 from services.detector.core.watch import Watch
@@ -172,7 +173,8 @@ def _asked_for(events: Iterable[Event], query: Query) -> list[Event]:
         if not is_below(event.level, query.sensitivity)
         and event.start_ms <= query.end_ms
         and (event.end_ms is None or event.last_ms >= query.start_ms)
-        and query.concerns(event.server, event.tool)
+        and query.server in (None, event.server)
+        and concerns_tool(event, query.tool)
     ]
 
 

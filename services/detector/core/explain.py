@@ -23,7 +23,7 @@ from services.detector.core.metrics import (
     THROUGHPUT_CHANGE,
 )
 from services.detector.core.narrative import cause_of, summary
-from services.detector.core.phrases import is_of_server
+from services.detector.core.phrases import is_of_server, tool_name
 from services.detector.core.words import (
     RESOURCES,
     UNITS,
@@ -69,7 +69,7 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
         "id": event.id,
         "timestamp": iso(event.start_ms),
         "mcpServer": event.server,
-        "toolName": event.tool,
+        "toolName": tool_name(event),
         "anomalyType": event.type,
         "severity": event.severity,
         "details": {
@@ -94,12 +94,15 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
         "points": event.points,
         "calls": event.calls,
     }
+    if is_of_server(event):
+        found["scope"] = "server"
     if level is not None:
         found["details"] |= {"usual": number(level.before), "worstValue": number(event.value)}
     if is_step(event):
         found["details"]["kind"] = "resource_step"
     if full:
         found["evidence"] = event.evidence
+        found["foundIn"] = event.tool
         found["baseline"] = {"median": number(event.median), "lower": number(event.lower), "upper": number(event.upper)}
         found["typicalValue"] = number(event.typical)
         found["foundAs"] = event.found_as or None

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from services.detector.core.events import Event
 from services.detector.core.metrics import ERROR_RATE_SPIKE, RESOURCE_LEAK, RESOURCE_SPIKE, THROUGHPUT_CHANGE
 from services.detector.core.words import WORDS, counted, quoted
+
+#: In the place of a tool's name where all tools of a server are meant.
+ALL_TOOLS: Final = "(all tools)"
 
 
 def is_of_server(event: Event) -> bool:
@@ -18,6 +23,19 @@ def who(event: Event) -> str:
         return f"{quoted(event.tool)} of {quoted(event.server)}"
     tools = event.evidence.get("toolsAffected")
     return f"{counted(tools, 'tool') if type(tools) is int else 'tools'} of {quoted(event.server)}"
+
+
+def tool_name(event: Event) -> str:
+    """The tool that an event is listed under."""
+    return ALL_TOOLS if is_of_server(event) else event.tool
+
+
+def concerns_tool(event: Event, tool: str | None) -> bool:
+    """Whether an event is about a tool (None: any), be it as one of those that fail together."""
+    if tool is None or not is_of_server(event):
+        return tool in (None, event.tool)
+    together = event.evidence.get("tools")
+    return any(one.get("tool") == tool for one in together or () if isinstance(one, dict))
 
 
 def happened(event: Event, whose: str) -> str:

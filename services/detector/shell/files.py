@@ -157,7 +157,7 @@ def _event_of(record: dict[str, Any]) -> Event | None:
             {
                 "id": record["id"],
                 "server": record["mcpServer"],
-                "tool": record["toolName"],
+                "tool": record.get("foundIn") or record["toolName"],
                 "type": record["anomalyType"],
                 "metric": details["metric"],
                 "unit": details["unit"],

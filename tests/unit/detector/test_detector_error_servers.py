@@ -9,15 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perfmon.paths import DataDirectory
 from services.detector.core.engine import Engine
 from services.detector.core.events import Book, Event
+from services.detector.core.explain import anomaly
 from services.detector.core.kernels import error_mixture as place
 from services.detector.core.kernels import judge, server_errors
 from services.detector.core.kernels.twins_servers import ASKED, Company
 from services.detector.core.narrative import summary
+from services.detector.core.phrases import concerns_tool
 from services.detector.core.state.codec import BadState, decode_server, encode_servers
 from services.detector.core.watch import Watch
 from services.detector.shell.database import Database, Debts
+from services.detector.shell.files import AnomalyFiles, line_of
 from shared.batch import Batch, Series
 from shared.consumer import Position
 from tests.unit.detector.against_twins import against_twin
@@ -278,3 +282,31 @@ def test_an_event_of_a_server_reads_as_one() -> None:
     (event,) = of_server(watch)
     assert "tools of this server fail more than usual together, most of all “tool" in event.recommendations[0]
     assert f"{event.evidence['toolsAffected']} tools of “server”" in summary(event)
+
+
+def test_an_event_of_a_server_is_listed_under_no_tool_and_found_by_each_of_them() -> None:
+    watch, n = make_watch(), 4_000
+    failed = chance(n, 0.002, 7)
+    failed[3_700:] |= chance(300, 0.08, 8)
+    feed(watch, server(n, 30, failed), 100)
+    watch.tick(T0 + n * STEP)
+    (event,) = of_server(watch)
+    told = anomaly(event, full=True, iso_times=True)
+    assert (told["toolName"], told["scope"], told["foundIn"]) == ("(all tools)", "server", event.tool)
+    failing = [tool["tool"] for tool in event.evidence["tools"]]
+    assert [concerns_tool(event, tool) for tool in (None, failing[-1], "another")] == [True, True, False]
+
+
+def test_an_event_of_a_server_is_read_back_from_the_files(tmp_path: Path) -> None:
+    watch, n = make_watch(), 4_000
+    failed = chance(n, 0.002, 7)
+    failed[3_700:] |= chance(300, 0.08, 8)
+    feed(watch, server(n, 30, failed), 100)
+    watch.tick(T0 + n * STEP)
+    (event,) = of_server(watch)
+    data = DataDirectory(tmp_path)
+    data.create()
+    files = AnomalyFiles(data)
+    files.append([line_of(event, "open")], T0)
+    (again,) = files.events(T0)
+    assert (again.id, again.tool, again.found_as) == (event.id, event.tool, event.found_as)
