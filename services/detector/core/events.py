@@ -32,8 +32,8 @@ class Event:
     calls. median, lower, upper: what was usual before, and its band. points: abnormal calls; calls: all calls from the first
     abnormal one to the last. level: 1 + index into metrics.SENSITIVITIES of the least sensitive setting that reports it.
     raised: the worst severity the alerter was, or is being, told of. written: the last line in the anomaly files, `open` or
-    `close`. opened_live: seen as it happened, not in a replay. found_as: the type it had when found, if it has another now (a
-    spike that lasts is a shift). incident: what it is part of (`incidents`).
+    `close`. found_as: the type it had when found, if it has another now (a spike that lasts is a shift). incident: what it is
+    part of (`incidents`).
     """
 
     id: str
@@ -62,7 +62,6 @@ class Event:
     evidence: dict[str, Any] = field(default_factory=dict)
     raised: str = ""
     written: str = ""
-    opened_live: bool = False
     found_as: str = ""
     incident: dict[str, Any] = field(default_factory=dict)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.detector.core.engine import Engine
-from services.detector.core.events import Book
+from services.detector.core.events import Book, from_record, to_record
 from services.detector.core.kernels.bins import BINS
 from services.detector.core.state.budget import Budget
 from services.detector.core.state.calls import MAX_CALLS, Calls
@@ -28,6 +28,7 @@ from tests.unit.detector.detector_kit import (
     MINUTE,
     T0,
     batch,
+    bursts,
     feed,
     make_watch,
     ordinary,
@@ -181,6 +182,14 @@ def test_damaged_bytes_are_refused_or_read_but_never_crash(at: int, value: int) 
             read(bytes(damaged))
         except BadState:
             continue
+
+
+def test_an_event_of_an_older_version_is_read_without_what_is_no_longer_kept() -> None:
+    watch = make_watch()
+    feed(watch, batch(times(600), bursts(600)))
+    for event in watch.book.events.values():
+        assert from_record(to_record(event) | {"opened_live": True}) == event
+    assert watch.book.events
 
 
 def test_a_damaged_database_is_set_aside_and_a_new_one_begun(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""Whether what one layer found is in the book already, found by another: one anomaly stays one.
+
+Owns what counts as the same. Reads the book alone; what follows from it is `watch`'s matter.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.detector.core.events import Book, Event
+from services.detector.core.findings import Finding
+from services.detector.core.metrics import MINUTE_MS, RESPONSE_TIME_SHIFT, RESPONSE_TIME_SPIKE, SIGNAL
+from shared.batch import Series
+
+#: A spike that has gone on for this long, and is seen by the sweep too, is called a shift.
+LASTING_MS: Final = 30 * MINUTE_MS
+#: Slow calls during a shift are an event of their own from this many times its level on.
+BEYOND_SHIFT_TIMES: Final = 5.0
+
+
+def known(book: Book, key: Series, finding: Finding) -> Event | None:
+    """What the book has of a finding: itself, what a signal shows, or slow calls for most of the time."""
+    half_ms = (finding.last_ms - finding.start_ms) // 2
+    brief = finding.last_ms - finding.start_ms < LASTING_MS
+    for event in book.about(key, finding.metric, finding.start_ms, finding.last_ms):
+        if event.origin == finding.type or event.method == SIGNAL or event.type == finding.type:
+            return event
+        slow = finding.type == RESPONSE_TIME_SHIFT and event.type == RESPONSE_TIME_SPIKE
+        if slow and (brief or event.last_ms - max(event.start_ms, finding.start_ms) >= half_ms):
+            return event
+    return None
+
+
+def lasting_spike(book: Book, key: Series, finding: Finding) -> Event | None:
+    """The spike under way that a finding shows to be a shift: same event, better name."""
+    spike = book.open_event(key, RESPONSE_TIME_SPIKE, finding.metric)
+    if finding.type != RESPONSE_TIME_SHIFT or spike is None or spike.type == RESPONSE_TIME_SHIFT:
+        return None
+    lasts = finding.last_ms - spike.start_ms >= LASTING_MS and finding.start_ms <= spike.last_ms
+    return spike if lasts else None
+
+
+def belongs_to_shift(book: Book, event: Event) -> bool:
+    """Slow calls of a tool whose level has risen for good are no news unless they are far beyond that level."""
+    shift = book.open_event(event.series, RESPONSE_TIME_SHIFT, event.metric)
+    return (
+        event.type == RESPONSE_TIME_SPIKE
+        and shift is not None
+        and shift.level >= event.level
+        and event.typical <= BEYOND_SHIFT_TIMES * shift.value
+    )
+
+
+def shown_by_signal(book: Book, event: Event) -> Event | None:
+    """The event under way in which a signal shows the same; none when single calls are far beyond what that says."""
+    shown = book.open_event(event.series, SIGNAL, event.metric)
+    return None if shown is None or event.typical > BEYOND_SHIFT_TIMES * shown.typical else shown
