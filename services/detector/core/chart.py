@@ -17,10 +17,13 @@ MOST_COLUMNS: Final = 60
 FEWEST_COLUMNS: Final = 10
 #: Characters of a figure beside the axis.
 _LABEL: Final = 8
+#: Columns that have room for the day as well, where the window begins on another one than it ends on.
+_DATED: Final = 40
 #: From this ratio of the highest to the usual on, the scale is logarithmic: the band would be no more than a line at the bottom.
 _LOG_FROM: Final = 30.0
 #: Its lowest value is no smaller a part of the highest.
 _MOST_DECADES: Final = 1e6
+_LETTERS: Final = ((1e6, "M"), (1e9, "G"), (1e12, "T"))
 _EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
 
 
@@ -43,8 +46,8 @@ ASCII: Final = Glyphs("     ####", "-", "|", "+", "-", ("[", "=", "]", "^"), "-"
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """What is to be drawn: values by time (ascending epoch ms), the window, the usual band, the event. `low`: the least value of
-    a column counts, not the greatest.
+    """What is to be drawn: values by time (ascending epoch ms), the window, the usual band, the event; `what` in which unit, and
+    `how` much of a minute each value tells. `low`: the least value of a column counts, not the greatest.
     """
 
     points: Sequence[tuple[int, float]]
@@ -55,6 +58,7 @@ class Plot:
     event_ms: tuple[int, int, int]
     unit: str
     what: str
+    how: str = "each minute"
     low: bool = False
 
 
@@ -74,10 +78,29 @@ def draw(plot: Plot, width: int, *, ascii_only: bool = False) -> list[str]:
     lines.append(" " * (_LABEL + 1) + _marks(plot, columns, glyphs))
     lines.append(" " * (_LABEL + 1) + _times(plot, columns))
     band = f"{brief(plot.lower)}{glyphs.dash}{brief(plot.upper)}"
-    log = ", logarithmic" if scale.log else ""
-    lines.append(f"{plot.what}, {plot.unit}{log}")
+    lines.append(_caption(plot, columns, width, log=scale.log))
     lines.append(f"{glyphs.band * 2} usual: {band}; {glyphs.span[3]} worst")
     return [line.rstrip()[:width] for line in lines]
+
+
+def _caption(plot: Plot, columns: int, width: int, *, log: bool) -> str:
+    """What is shown, in which unit, and what a column stands for; as much of it as there is room for."""
+    minutes = round((plot.end_ms - plot.start_ms) / columns / 60_000)
+    end = "lowest" if plot.low else "highest"
+    how = plot.how if minutes < 2 else f"{end} of {minutes} min a column"
+    parts = [f"{plot.what}, {plot.unit}", *(["log scale"] if log else []), how]
+    while len(parts) > 1 and len(", ".join(parts)) > width:
+        parts.pop()
+    return ", ".join(parts)
+
+
+def _label(value: float) -> str:
+    """A figure beside the axis, never cut: what is too long for it gets a letter or an exponent."""
+    text = brief(value)
+    if len(text) <= _LABEL:
+        return text
+    size = next(((unit, letter) for unit, letter in _LETTERS if 0.9995 <= abs(value) / unit < 999.5), None)
+    return f"{value / size[0]:.3g}{size[1]}" if size else f"{value:.1e}"
 
 
 def by_column(plot: Plot, columns: int) -> list[float]:
@@ -127,7 +150,7 @@ def _rows(values: Sequence[float], scale: _Scale, plot: Plot, glyphs: Glyphs) ->
     labels = {0: scale.floor} | limits | {HEIGHT - 1: scale.top}
     lines = []
     for row in range(HEIGHT - 1, -1, -1):
-        label = brief(labels[row])[:_LABEL].rjust(_LABEL) if row in labels else " " * _LABEL
+        label = _label(labels[row]).rjust(_LABEL) if row in labels else " " * _LABEL
         empty = glyphs.band if row in limits else " "
         cells = (glyphs.bars[min(max(h - 8 * row, 0), 8)] for h in heights)
         lines.append(label + glyphs.axis + "".join(empty if cell == " " else cell for cell in cells))
@@ -145,7 +168,8 @@ def _marks(plot: Plot, columns: int, glyphs: Glyphs) -> str:
 
 def _times(plot: Plot, columns: int) -> str:
     """The window's beginning and end, and the event's beginning where there is room for it."""
-    first, last = clock(plot.start_ms, plot.end_ms)[-6:], clock(plot.end_ms, plot.end_ms)
+    first, last = clock(plot.start_ms, plot.end_ms), clock(plot.end_ms, plot.end_ms)
+    first = first if columns >= _DATED else first[-6:]
     at = clock(plot.event_ms[0], plot.event_ms[0])
     start = min(max(_column(plot, plot.event_ms[0], columns), 0), columns - 1)
     cells = [" "] * columns

@@ -50,18 +50,21 @@ class Window:
     end_ms: int
 
 
-def window(event: Event) -> Window:
-    """An hour around a short event; around a long one, half as much before and a quarter after."""
+def window(event: Event, until_ms: int | None = None) -> Window:
+    """An hour around a short event; around a long one, half as much before and a quarter after; nothing after `until_ms`, for
+    nothing is known of it.
+    """
     span = event.last_ms - event.start_ms
     start_ms = (event.start_ms - max(BEFORE_MS, span // 2)) // MINUTE_MS * MINUTE_MS
     end_ms = (event.last_ms + max(AFTER_MS, span // 4)) // MINUTE_MS * MINUTE_MS + MINUTE_MS
+    if until_ms is not None:
+        end_ms = min(end_ms, (max(until_ms, event.last_ms) // MINUTE_MS + 1) * MINUTE_MS)
     missing = MOST_COLUMNS * MINUTE_MS - (end_ms - start_ms)
     return Window(start_ms - max(0, missing), end_ms)
 
 
-def points_of(event: Event, series: SeriesState) -> Points:
-    """The event's figure by minute within its window, as far as the series knows it; silent minutes count for calls."""
-    shown = window(event)
+def points_of(event: Event, series: SeriesState, shown: Window) -> Points:
+    """The event's figure by minute within a window, as far as the series knows it; silent minutes count for calls."""
     first, last = shown.start_ms // MINUTE_MS, shown.end_ms // MINUTE_MS - 1
     if _shows_worst(event):
         metric = next(j for j, known in enumerate(METRICS) if known.name == event.metric)
@@ -96,16 +99,13 @@ def asked_for(event: Event) -> dict[str, Any]:
     }
 
 
-def plot_of(event: Event, points: Points) -> Plot:
+def plot_of(event: Event, points: Points, shown: Window) -> Plot:
     """What the chart of an event shows."""
-    shown = window(event)
     # Changed pace is told by the half hour, and shown by the minute.
     share = 1 / 30 if event.unit == "calls/30 min" else 1.0
     unit = "calls" if event.type == THROUGHPUT_CHANGE else event.unit
     what = "calls" if event.type == THROUGHPUT_CHANGE else WORDS.get(event.metric, event.metric)
     how = "worst call of each minute" if _shows_worst(event) else "each minute"
-    if points and shown.end_ms - shown.start_ms > MOST_COLUMNS * MINUTE_MS:
-        how += " (some share a column)"
     return Plot(
         points,
         shown.start_ms,
@@ -114,7 +114,8 @@ def plot_of(event: Event, points: Points) -> Plot:
         event.upper * share,
         (event.start_ms, event.peak_ms, event.last_ms),
         unit,
-        f"{what}, {how}",
+        what,
+        how,
         low=event.value < event.median,
     )
 
@@ -127,12 +128,16 @@ def explanation(
     causes: Sequence[Cause] = (),
     width: int = 80,
     ascii_only: bool = False,
+    until_ms: int | None = None,
 ) -> dict[str, Any]:
-    """All that is known of why an event is one. `points`: the figure by minute, where the series no longer has it."""
-    held = points_of(event, series) if points is None and series is not None else points or []
+    """All that is known of why an event is one. `points`: the figure by minute, where the series no longer has it. `until_ms`:
+    the latest time of which anything is known.
+    """
+    around = window(event, until_ms)
+    held = points_of(event, series, around) if points is None and series is not None else points or []
     fired = event.evidence.get("fired")
     known = fired if isinstance(fired, dict) else {}
-    chart = draw(plot_of(event, held), width, ascii_only=ascii_only)
+    chart = draw(plot_of(event, held, around), width, ascii_only=ascii_only)
     part = part_of(event)
     return {
         "metric": event.metric,

@@ -14,6 +14,7 @@ from services.detector.core.explanation import Points, asked_for, explanation
 from services.detector.core.explanation_text import lines
 from services.detector.core.metrics import NAMED_METHODS
 from services.detector.core.narrative import summary
+from services.detector.core.phrases import tool_name
 from services.detector.core.watch import Watch
 from shared.names import shown
 
@@ -55,7 +56,15 @@ def why(
 ) -> dict[str, Any]:
     """The explanation of an event, as `core.explanation` says."""
     series = watch.engine.series.get(event.series)
-    return explanation(event, series, points=points, causes=_causes(watch, event), width=width, ascii_only=ascii_only)
+    return explanation(
+        event,
+        series,
+        points=points,
+        causes=_causes(watch, event),
+        width=width,
+        ascii_only=ascii_only,
+        until_ms=watch.engine.newest_ts,
+    )
 
 
 def whole(
@@ -80,7 +89,7 @@ def listed_ids(events: list[Event]) -> list[dict[str, Any]]:
         {
             "id": e.id,
             "mcpServer": shown(e.server),
-            "toolName": shown(e.tool),
+            "toolName": shown(tool_name(e)),
             "anomalyType": e.type,
             "startTs": e.start_ms,
         }

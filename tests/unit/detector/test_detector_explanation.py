@@ -22,6 +22,7 @@ from services.detector.core.remarks import whole
 from services.detector.core.signal import course
 from services.detector.core.signal.scorer import PARTS
 from services.detector.core.watch import Watch
+from services.detector.core.words import clock
 from shared.batch import Series
 from tests.unit.detector.detector_kit import HOUR, MINUTE, T0, batch, feed, make_watch, ordinary, stored, times
 
@@ -218,8 +219,41 @@ def test_the_chart_in_ascii_says_the_same() -> None:
 
 def test_a_value_far_beyond_the_band_is_drawn_on_a_logarithmic_scale() -> None:
     drawn = draw(plot([100.0] * 50 + [90_000.0] * 10), 80)
-    assert "logarithmic" in drawn[-2]
+    assert drawn[-2] == "response time, ms, log scale, each minute"
     assert any("130┤" in line for line in drawn)
+
+
+def test_a_figure_beside_the_axis_is_never_cut() -> None:
+    for value, label in ((1_234_567.0, "1.23M"), (20e12, "20T"), (0.00000012, "1.2e-07"), (999_999_999.0, "1G")):
+        drawn = draw(plot([value / 2] * 40 + [value] * 20, lower=value * 0.8, upper=value * 0.9), 80)
+        assert drawn[0].startswith(label.rjust(8) + "┤")
+
+
+def test_the_caption_says_what_a_column_stands_for_and_is_not_cut() -> None:
+    long = [100.0] * 600
+    drawn = draw(plot(long, how="worst call of each minute"), 80)
+    assert drawn[-2] == "response time, ms, highest of 10 min a column"
+    assert draw(plot(long), 30)[-2] == "response time, ms"
+
+
+def test_a_window_that_begins_the_day_before_says_which_day() -> None:
+    drawn = draw(Plot([(T0 - MINUTE, 1.0)], T0 - 30 * MINUTE, T0 + 30 * MINUTE, 0.5, 2.0, (T0, T0, T0), "ms", "x"), 80)
+    assert (
+        drawn[HEIGHT + 2].split() == ["2025-10-09", "23:30Z", "2025-10-10", "00:00Z", "00:30Z"] or "00:30Z" in drawn[-3]
+    )
+    assert drawn[HEIGHT + 2].strip().startswith("2025-10-09 23:30Z")
+
+
+def test_the_chart_does_not_run_into_the_future() -> None:
+    watch, event = slow_watch()
+    event.end_ms = None
+    until_ms = event.last_ms + 2 * MINUTE
+    shown = window(event, until_ms)
+    assert shown.end_ms - until_ms <= MINUTE
+    assert shown.end_ms - shown.start_ms == HOUR
+    assert window(event, event.last_ms - HOUR).end_ms > event.last_ms
+    chart = whole(watch, event)["explanation"]["chart"]
+    assert chart[HEIGHT + 2].split()[-1] <= clock(watch.engine.newest_ts + MINUTE, T0)
 
 
 def test_minutes_without_calls_stay_empty() -> None:
