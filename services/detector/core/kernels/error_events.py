@@ -10,37 +10,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from services.detector.core.kernels import error_mixture as at
 from services.detector.core.kernels.compiled import compiled
-from services.detector.core.kernels.error_mixture import (
-    ADOPTED,
-    CALLS,
-    CLOCK,
-    CLOSING,
-    DUE,
-    FAILURES,
-    FAILURES_SINCE,
-    FAST,
-    FROM,
-    LAST,
-    LEVEL,
-    MIXTURE,
-    NEWEST,
-    NEXT_FAILED,
-    NEXT_SEEN,
-    NOTED_CALLS,
-    NOTED_FAILURES,
-    PACE,
-    PHASE,
-    QUIET,
-    RATES,
-    SINCE,
-    SLOW,
-    START,
-    STRENGTH,
-    USUAL,
-    Row,
-    strength,
-)
+from services.detector.core.kernels.error_mixture import Row, strength
 from services.detector.core.kernels.judge import CLOSED_QUIET, IDLE, OPEN
 
 #: Level from which an event is stored, and not learned.
@@ -62,41 +34,41 @@ _SILENCE_MS = (1_800_000.0, 86_400_000.0)
 @compiled("float64(float64[:])", part=True)
 def closing_cap(run: Row) -> float:
     """The height of the statistic that says whether an event is still going on."""
-    if run[LEVEL] < STORED:
+    if run[at.LEVEL] < STORED:
         return _FAINT_CAP
-    return float(_CLOSING_CAP + math.log(1.0 + run[CALLS] / _CLOSING_CALLS))
+    return float(_CLOSING_CAP + math.log(1.0 + run[at.CALLS] / _CLOSING_CALLS))
 
 
 @compiled("void(float64, float64[:], float64)", part=True)
 def begin(t: float, run: Row, level: float) -> None:
     """An event begins with the call that was weighed last, at the level reached: since the change that is the likelier one."""
-    enough = run[FAST + FAILURES_SINCE] >= MIN_FAILURES
-    track = FAST if enough and run[FAST] > run[SLOW] else SLOW
-    run[START] = run[track + SINCE]
-    run[CALLS] = run[CLOCK] - run[track + FROM]
-    run[FAILURES] = run[track + FAILURES_SINCE]
-    run[PHASE] = OPEN
-    run[LEVEL] = level
-    run[LAST] = t
-    run[QUIET] = 0.0
-    run[ADOPTED] = 0.0
-    run[NEXT_FAILED] = 0.0
-    run[NEXT_SEEN] = 0.0
-    run[CLOSING] = closing_cap(run)
-    run[STRENGTH] = strength(run)
-    run[NOTED_CALLS] = run[CALLS]
-    run[NOTED_FAILURES] = run[FAILURES]
+    enough = run[at.FAST + at.FAILURES_SINCE] >= MIN_FAILURES
+    track = at.FAST if enough and run[at.FAST] > run[at.SLOW] else at.SLOW
+    run[at.START] = run[track + at.SINCE]
+    run[at.CALLS] = run[at.CLOCK] - run[track + at.FROM]
+    run[at.FAILURES] = run[track + at.FAILURES_SINCE]
+    run[at.PHASE] = OPEN
+    run[at.LEVEL] = level
+    run[at.LAST] = t
+    run[at.QUIET] = 0.0
+    run[at.ADOPTED] = 0.0
+    run[at.NEXT_FAILED] = 0.0
+    run[at.NEXT_SEEN] = 0.0
+    run[at.CLOSING] = closing_cap(run)
+    run[at.STRENGTH] = strength(run)
+    run[at.NOTED_CALLS] = run[at.CALLS]
+    run[at.NOTED_FAILURES] = run[at.FAILURES]
 
 
 @compiled("void(float64[:])", part=True)
 def end(run: Row) -> None:
     """The event is over: the mixture starts anew. The counts stay for the report."""
-    run[PHASE] = IDLE
-    for k in range(RATES):
-        run[MIXTURE + k] = 0.0
-    run[SLOW] = 0.0
-    run[FAST] = 0.0
-    run[DUE] = 0.0
+    run[at.PHASE] = IDLE
+    for k in range(at.RATES):
+        run[at.MIXTURE + k] = 0.0
+    run[at.SLOW] = 0.0
+    run[at.FAST] = 0.0
+    run[at.DUE] = 0.0
 
 
 @compiled("float64(float64[:], float64)")
@@ -104,9 +76,9 @@ def end_if_silent(run: Row, t: float) -> float:
     """Close an event whose last call is long ago, by the tool's own pace: so long that many should have come. The happening's
     kind, or 0.
     """
-    pace = _SILENT_CALLS * 60_000.0 / max(run[PACE], 1e-9)
+    pace = _SILENT_CALLS * 60_000.0 / max(run[at.PACE], 1e-9)
     silence = min(max(pace, _SILENCE_MS[0]), _SILENCE_MS[1])
-    if run[PHASE] == OPEN and t - run[NEWEST] >= silence:
+    if run[at.PHASE] == OPEN and t - run[at.NEWEST] >= silence:
         end(run)
         return CLOSED_QUIET
     return 0.0
@@ -124,20 +96,20 @@ def watch_end(t: float, failed: bool, run: Row) -> None:
     """Move the statistic that says whether an event is still going on: at no less than the lowest rate that it may well have, for
     an event is found by the luck of its first calls.
     """
-    usual = run[USUAL]
-    rate = min(max(lower_rate(run[FAILURES], run[CALLS]), 2.0 * usual), max(0.9, 0.5 + 0.5 * usual))
+    usual = run[at.USUAL]
+    rate = min(max(lower_rate(run[at.FAILURES], run[at.CALLS]), 2.0 * usual), max(0.9, 0.5 + 0.5 * usual))
     ratio = rate / usual if failed else (1.0 - rate) / (1.0 - usual)
     cap = closing_cap(run)
-    run[CLOSING] = min(max(run[CLOSING] + math.log(ratio), 0.0), cap)
-    run[QUIET] += 1.0
-    if run[CLOSING] == cap:
-        run[LAST] = max(run[LAST], t)
-        run[QUIET] = 0.0
-        run[NOTED_CALLS] = run[CALLS]
-        run[NOTED_FAILURES] = run[FAILURES]
+    run[at.CLOSING] = min(max(run[at.CLOSING] + math.log(ratio), 0.0), cap)
+    run[at.QUIET] += 1.0
+    if run[at.CLOSING] == cap:
+        run[at.LAST] = max(run[at.LAST], t)
+        run[at.QUIET] = 0.0
+        run[at.NOTED_CALLS] = run[at.CALLS]
+        run[at.NOTED_FAILURES] = run[at.FAILURES]
 
 
 @compiled("boolean(float64, float64[:])", part=True)
 def is_over(t: float, run: Row) -> bool:
     """Whether the calls since say that the event has ended with its last failure but strays."""
-    return bool(run[CLOSING] == 0.0 and run[QUIET] >= _GAP_CALLS and t - run[LAST] >= _GAP_MS)
+    return bool(run[at.CLOSING] == 0.0 and run[at.QUIET] >= _GAP_CALLS and t - run[at.LAST] >= _GAP_MS)

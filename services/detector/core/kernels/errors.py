@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.core.kernels import error_mixture
+from services.detector.core.kernels import error_mixture as at
 from services.detector.core.kernels.burn import AGE_EVERY_MS, age_windows
 from services.detector.core.kernels.compiled import compiled
 from services.detector.core.kernels.error_events import (
@@ -30,33 +30,6 @@ from services.detector.core.kernels.error_events import (
     watch_end,
 )
 from services.detector.core.kernels.error_mixture import (
-    AGED_AT,
-    CALLS,
-    CLOCK,
-    CLOSING,
-    DUE,
-    FAILED,
-    FAILURES,
-    FAILURES_SINCE,
-    FAST,
-    FROM,
-    HUGE,
-    LEVEL,
-    MIXTURE,
-    NEW_FAILED,
-    NEW_SEEN,
-    NEWEST,
-    NEXT_FAILED,
-    NEXT_SEEN,
-    PACE,
-    PHASE,
-    RATES,
-    SEEN,
-    SINCE,
-    SLOW,
-    START,
-    STRENGTH,
-    USUAL,
     Row,
     adopt,
     level_reached,
@@ -68,7 +41,7 @@ from services.detector.core.kernels.error_mixture import (
 from services.detector.core.kernels.judge import CLOSED_ADOPTED, CLOSED_INSIDE, IDLE, OPEN, OPENED
 
 #: Length of a row.
-SIZE: Final = error_mixture.SIZE
+SIZE: Final = at.SIZE
 #: A happening is its kind and the row at that moment.
 HAPPENING: Final = SIZE + 1
 #: Places in the mixture of the rates that the CUSUMs listen for.
@@ -82,21 +55,21 @@ _ADOPT_CALLS = 200.0
 @compiled("void(float64, float64[:])", part=True)
 def fail(t: float, run: Row) -> None:
     """Weigh and learn a failure while nothing is under way; the call is in CLOCK already."""
-    usual = run[USUAL]
-    for k in range(RATES):
-        run[MIXTURE + k] = min((1.0 + run[MIXTURE + k]) * (suspected(usual, k) / usual), HUGE)
-    for track, place in ((SLOW, _SLOW_PLACE), (FAST, _FAST_PLACE)):
+    usual = run[at.USUAL]
+    for k in range(at.RATES):
+        run[at.MIXTURE + k] = min((1.0 + run[at.MIXTURE + k]) * (suspected(usual, k) / usual), at.HUGE)
+    for track, place in ((at.SLOW, _SLOW_PLACE), (at.FAST, _FAST_PLACE)):
         if run[track] == 0.0:
             run[track] = 1.0
-            run[track + SINCE] = t
-            run[track + FROM] = run[CLOCK] - 1.0
-            run[track + FAILURES_SINCE] = 0.0
-        run[track] = min(run[track] * (suspected(usual, place) / usual), HUGE)
-        run[track + FAILURES_SINCE] += 1.0
-    run[FAILED] += 1.0
-    run[SEEN] += 1.0
-    run[NEW_FAILED] += 1.0
-    run[DUE] = 0.0
+            run[track + at.SINCE] = t
+            run[track + at.FROM] = run[at.CLOCK] - 1.0
+            run[track + at.FAILURES_SINCE] = 0.0
+        run[track] = min(run[track] * (suspected(usual, place) / usual), at.HUGE)
+        run[track + at.FAILURES_SINCE] += 1.0
+    run[at.FAILED] += 1.0
+    run[at.SEEN] += 1.0
+    run[at.NEW_FAILED] += 1.0
+    run[at.DUE] = 0.0
 
 
 @compiled("int64(int64[::1], uint8[::1], float64[::1], float64, int64)")
@@ -106,23 +79,23 @@ def judge_idle(  # noqa: C901, PLR0912 - one loop in registers; `twins_failures`
     """Judge calls from row `start` on until an event opens; the row after the call that opened it. The ratios are the same for as
     long as the usual rate is.
     """
-    fine, r = np.empty(RATES), np.empty(RATES)
+    fine, r = np.empty(at.RATES), np.empty(at.RATES)
     following = start
     while following < len(ts):
         t = float(ts[following])
-        if t < run[NEWEST] - _LATE_MS:
+        if t < run[at.NEWEST] - _LATE_MS:
             following += 1
             continue
-        if run[SEEN] >= run[DUE]:
-            take_usual(max(t, run[NEWEST]), run)
-        usual = run[USUAL]
+        if run[at.SEEN] >= run[at.DUE]:
+            take_usual(max(t, run[at.NEWEST]), run)
+        usual = run[at.USUAL]
         good = 1.0 / (1.0 - usual)
-        for k in range(RATES):
+        for k in range(at.RATES):
             fine[k] = (1.0 - suspected(usual, k)) * good
-            r[k] = run[MIXTURE + k]
+            r[k] = run[at.MIXTURE + k]
         slow_fine, fast_fine = fine[_SLOW_PLACE], fine[_FAST_PLACE]
-        slow, fast, seen, clock, newest = run[SLOW], run[FAST], run[SEEN], run[CLOCK], run[NEWEST]
-        due, aged, before = run[DUE], run[AGED_AT] + AGE_EVERY_MS, run[CLOCK]
+        slow, fast, seen, clock, newest = run[at.SLOW], run[at.FAST], run[at.SEEN], run[at.CLOCK], run[at.NEWEST]
+        due, aged, before = run[at.DUE], run[at.AGED_AT] + AGE_EVERY_MS, run[at.CLOCK]
         failed = False
         while following < len(ts):
             t = float(ts[following])
@@ -130,7 +103,7 @@ def judge_idle(  # noqa: C901, PLR0912 - one loop in registers; `twins_failures`
                 following += 1
                 continue
             if t >= aged:
-                run[NEW_SEEN] += clock - before
+                run[at.NEW_SEEN] += clock - before
                 before = clock
                 age_windows(t, run)
                 aged = t + AGE_EVERY_MS
@@ -140,7 +113,7 @@ def judge_idle(  # noqa: C901, PLR0912 - one loop in registers; `twins_failures`
             if ok[following - 1] == 0:
                 failed = True
                 break
-            for k in range(RATES):
+            for k in range(at.RATES):
                 r[k] = (1.0 + r[k]) * fine[k]
             slow *= slow_fine
             fast *= fast_fine
@@ -151,18 +124,18 @@ def judge_idle(  # noqa: C901, PLR0912 - one loop in registers; `twins_failures`
             seen += 1.0
             if seen >= due:
                 break
-        for k in range(RATES):
-            run[MIXTURE + k] = r[k]
-        run[SLOW], run[FAST], run[SEEN], run[CLOCK], run[NEWEST] = slow, fast, seen, clock, newest
-        run[NEW_SEEN] += clock - before
+        for k in range(at.RATES):
+            run[at.MIXTURE + k] = r[k]
+        run[at.SLOW], run[at.FAST], run[at.SEEN], run[at.CLOCK], run[at.NEWEST] = slow, fast, seen, clock, newest
+        run[at.NEW_SEEN] += clock - before
         if failed:
             fail(t, run)
-            if run[SLOW + FAILURES_SINCE] >= MIN_FAILURES:
+            if run[at.SLOW + at.FAILURES_SINCE] >= MIN_FAILURES:
                 level = level_reached(run, rate)
                 if level > 0.0:
                     begin(t, run, level)
                     if level >= STORED:
-                        unlearn(run[NEWEST], run)
+                        unlearn(run[at.NEWEST], run)
                     break
     return following
 
@@ -170,39 +143,39 @@ def judge_idle(  # noqa: C901, PLR0912 - one loop in registers; `twins_failures`
 @compiled("float64(float64, boolean, float64[:], float64)", part=True)
 def judge_open(t: float, failed: bool, run: Row, rate: float) -> float:
     """One call of an event under way: OPENED when it rose a level, how it closed, or 0."""
-    usual = run[USUAL]
+    usual = run[at.USUAL]
     good = 1.0 / (1.0 - usual)
-    for k in range(RATES):
+    for k in range(at.RATES):
         suspect = suspected(usual, k)
         ratio = suspect / usual if failed else (1.0 - suspect) * good
-        run[MIXTURE + k] = min((1.0 + run[MIXTURE + k]) * ratio, HUGE)
-    run[CLOCK] += 1.0
-    run[CALLS] += 1.0
-    run[NEW_SEEN] += 1.0
+        run[at.MIXTURE + k] = min((1.0 + run[at.MIXTURE + k]) * ratio, at.HUGE)
+    run[at.CLOCK] += 1.0
+    run[at.CALLS] += 1.0
+    run[at.NEW_SEEN] += 1.0
     if failed:
-        run[FAILURES] += 1.0
-        run[NEW_FAILED] += 1.0
-    run[STRENGTH] = max(run[STRENGTH], strength(run))
-    if run[LEVEL] < STORED:
-        run[SEEN] += 1.0
-        run[FAILED] += 1.0 if failed else 0.0
-        take_usual(run[NEWEST], run)
-    elif t - run[START] >= _ADOPT_MS:
-        run[NEXT_SEEN] += 1.0
-        run[NEXT_FAILED] += 1.0 if failed else 0.0
+        run[at.FAILURES] += 1.0
+        run[at.NEW_FAILED] += 1.0
+    run[at.STRENGTH] = max(run[at.STRENGTH], strength(run))
+    if run[at.LEVEL] < STORED:
+        run[at.SEEN] += 1.0
+        run[at.FAILED] += 1.0 if failed else 0.0
+        take_usual(run[at.NEWEST], run)
+    elif t - run[at.START] >= _ADOPT_MS:
+        run[at.NEXT_SEEN] += 1.0
+        run[at.NEXT_FAILED] += 1.0 if failed else 0.0
     watch_end(t, failed, run)
     level = level_reached(run, rate) if failed else 0.0
-    if level > run[LEVEL]:
-        if run[LEVEL] < STORED <= level:
-            unlearn(run[NEWEST], run)
-        run[LEVEL] = level
-        run[CLOSING] = closing_cap(run)
+    if level > run[at.LEVEL]:
+        if run[at.LEVEL] < STORED <= level:
+            unlearn(run[at.NEWEST], run)
+        run[at.LEVEL] = level
+        run[at.CLOSING] = closing_cap(run)
         return OPENED
     if is_over(t, run):
         end(run)
         return CLOSED_INSIDE
-    if run[NEXT_SEEN] >= _ADOPT_CALLS:
-        adopt(run[NEWEST], run)
+    if run[at.NEXT_SEEN] >= _ADOPT_CALLS:
+        adopt(run[at.NEWEST], run)
         end(run)
         return CLOSED_ADOPTED
     return 0.0
@@ -215,23 +188,23 @@ def judge_failures(
     """Judge the calls from row `start` on, as `judge.judge` does: (happenings in `out` f64[>= 2, >= HAPPENING], next row)."""
     found = 0
     following = start
-    run[PACE] = rate
+    run[at.PACE] = rate
     while following < len(ts):
         if found + 2 > out.shape[0]:
             break
         kind = 0.0
-        if run[PHASE] == IDLE:
+        if run[at.PHASE] == IDLE:
             following = judge_idle(ts, ok, run, rate, following)
-            kind = OPENED if run[PHASE] == OPEN else 0.0
+            kind = OPENED if run[at.PHASE] == OPEN else 0.0
         else:
             t = float(ts[following])
-            if t < run[NEWEST] - _LATE_MS:
+            if t < run[at.NEWEST] - _LATE_MS:
                 following += 1
                 continue
             kind = end_if_silent(run, t)
             if kind == 0.0:
-                run[NEWEST] = max(run[NEWEST], t)
-                if t >= run[AGED_AT] + AGE_EVERY_MS:
+                run[at.NEWEST] = max(run[at.NEWEST], t)
+                if t >= run[at.AGED_AT] + AGE_EVERY_MS:
                     age_windows(t, run)
                 kind = judge_open(t, ok[following] == 0, run, rate)
                 following += 1
