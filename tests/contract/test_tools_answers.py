@@ -332,6 +332,22 @@ def test_the_last_anomaly_of_a_lasting_change_tells_both_levels_and_certainty_is
     assert ">0.99" in text
 
 
+def test_what_became_the_usual_is_told_from_what_is_over():
+    over = {**anomaly(tool="over"), "endTs": NOW_MS - HOUR_MS // 2, "ended": "back inside"}
+    stayed = {**over, "toolName": "stayed", "ended": "the new normal"}
+    found = {"anomalies": [over, stayed], "summary": {"total": 2, "bySeverity": {}, "byType": {}}}
+    lines = call(FakeBackends(detector__anomalies=found), "detect_anomalies").content[0].text.splitlines()
+    assert any("12:30      response_time_spike" in line and line.endswith("over") for line in lines)
+    assert any("new usual  response_time_spike" in line and line.endswith("stayed") for line in lines)
+
+
+def test_advice_that_was_given_is_not_repeated():
+    found = {"anomalies": [anomaly(), anomaly(tool="b")], "summary": {"total": 2, "bySeverity": {}, "byType": {}}}
+    text = call(FakeBackends(detector__anomalies=found), "detect_anomalies", {"detail": "full"}).content[0].text
+    assert text.count("look at the last deployment first") == 1
+    assert "do: as for 1: Errors rose at the same time" in text
+
+
 def test_an_anomaly_keeps_the_seeds_shape():
     result = call(FakeBackends(), "detect_anomalies")
     found = result.structured_content["anomalies"][0]

@@ -123,7 +123,9 @@ def _course(raw: Data) -> Data:
     if "events" in raw:
         found: Data = harmless({name: raw.get(name) for name in ("events", "expectedByChance")})
         return found | {"lastEventTs": when(raw.get("lastEventTs"))}
-    return {"endTs": when(raw.get("endTs"))} if "endTs" in raw else {}
+    if "endTs" not in raw:
+        return {}
+    return {"endTs": when(raw.get("endTs"))} | ({"ended": shown(str(raw["ended"]))} if raw.get("ended") else {})
 
 
 def _remarks(raw: Data) -> Data:

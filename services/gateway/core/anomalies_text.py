@@ -22,10 +22,14 @@ from shared.names import shown
 #: Anomalies that a full answer's text explains, pieces of advice each, and characters of evidence and of all of it.
 EXPLAINED: Final = 20
 ADVICE_EACH: Final = 3
+#: Of advice that was given before.
+ADVICE_CHARS: Final = 40
 EVIDENCE_CHARS: Final = 400
 EXPLAINED_CHARS: Final = 7_000
 #: From here on a confidence is not rounded to certainty.
 NEARLY_SURE: Final = 0.995
+#: How an anomaly ended whose level stayed.
+NEW_USUAL: Final = "the new normal"
 #: Evidence that the anomaly's sentence and explanation tell in words.
 _TOLD: Final = frozenset({"changes", "siblings", "first", "otherTools", "measured", "said", "burn", "tools", "level"})
 
@@ -154,6 +158,8 @@ def _figures(one: Data) -> tuple[str, str]:
 def _until(one: Data) -> str:
     if "endTs" not in one:
         return "–"
+    if one.get("ended") == NEW_USUAL:
+        return "new usual"
     end, start = str(one["endTs"] or ""), str(one.get("timestamp"))
     return "going on" if not end else end[11:16] if end[:10] == start[:10] else end[:16]
 
@@ -167,12 +173,17 @@ def _sure(confidence: object) -> str:
 def _explained(anomalies: list[Data]) -> str:
     """What to do about the worst, and why we think so: the detector's words and evidence."""
     lines: list[str] = []
+    told: dict[str, int] = {}
     for place, one in enumerate(anomalies[:EXPLAINED], 1):
         evidence = {**(one.get("evidence") or {}), **((one.get("details") or {}).get("evidence") or {})}
         untold = {name: value for name, value in evidence.items() if name not in _TOLD}
         said = one.get("summary") or f"{one.get('mcpServer')} / {one.get('toolName')}: {one.get('anomalyType')}"
         lines.append(f"{place}. {said}")
-        lines += [f"   do: {advice}" for advice in (one.get("recommendations") or [])[:ADVICE_EACH]]
+        for advice in (one.get("recommendations") or [])[:ADVICE_EACH]:
+            first = told.setdefault(advice, place)
+            lines.append(
+                f"   do: {advice}" if first == place else f"   do: as for {first}: {str(advice)[:ADVICE_CHARS]}…"
+            )
         if untold:
             lines.append(f"   evidence: {shown(json.dumps(untold, ensure_ascii=False), EVIDENCE_CHARS)}")
     rest = "the rest is in the structured content, or narrow the question"
