@@ -18,8 +18,9 @@ from services.reporter.core.gaps import find_missing, servers_left_out
 from services.reporter.core.health import Health, of_system, unknown
 from services.reporter.core.model import Range, ServerRow
 from services.reporter.core.next_step import next_step
-from services.reporter.core.ranking import SlowTool, by_health, by_slowdown, by_tool, judged_servers
+from services.reporter.core.ranking import SlowTool, by_health, by_slowdown, by_tool, in_order, judged_servers
 from services.reporter.core.render_json import alert_object, anomaly_object, health_object, summary_object
+from services.reporter.core.silent_servers import of_silence, silent_word, with_silence
 from services.reporter.core.text import plain, visible
 from shared.timespan import DAY_MS, HOUR_MS, iso, span_text
 
@@ -30,6 +31,8 @@ SERVERS: Final = 12
 MAX_LISTED: Final = 200
 #: Rows of the other lists.
 TOOLS, SLOW_TOOLS, ALERTS, ANOMALIES = 5, 3, 5, 5
+#: Reasons of the system's health that are told.
+SAID: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ def build(
     """The dashboard as a JSON-able object. `answered` holds the window's answers and the day's before it."""
     listed = answered.alerts("alerts")
     active = () if listed is None else tuple(sorted((a for a in listed.rows if a.is_open), key=_alert_order))
-    rows = judged_servers(answered, active, silent=True, only=server)
+    judged = judged_servers(answered, active, silent=True, only=server)
+    rows = in_order([with_silence(row, window.span) for row in judged])
     health = _health(answered, rows, window, server)
     servers = answered.rollup("servers")
     return {
@@ -74,7 +78,7 @@ def build(
         "window": _window(window),
         "systemHealth": {**health_object(health), "message": _message(health, window)},
         "summary": None if servers is None else summary_object(servers.total),
-        "mcpServers": [_server(row) for row in rows[:limit]],
+        "mcpServers": [_server(row, window) for row in rows[:limit]],
         "mcpServersTotal": len(rows),
         "worstTools": _worst_tools(answered),
         "slowestTools": _slowest_tools(answered),
@@ -101,12 +105,14 @@ def _health(answered: Answered, rows: Sequence[ServerRow], window: Window, serve
         return of_system([], last_call_ms(answered, server))
     if server is not None and len(rows) == 1:
         return rows[0].health
-    return of_system([(row.stats.server, row.health) for row in rows], last_call_ms(answered, server))
+    health = of_system([(row.stats.server, row.health) for row in rows], last_call_ms(answered, server))
+    return of_silence(health, rows, window.span, answered.anomalies)
 
 
 def _message(health: Health, window: Window) -> str:
-    first = plain(health.reasons[0]) if health.reasons else ""
-    return "; ".join(text for text in (window.why, first) if text) if window.name != "last data seen" else window.why
+    if window.name == "last data seen":
+        return window.why
+    return "; ".join(text for text in (window.why, *map(plain, health.reasons[:SAID])) if text)
 
 
 def _window(window: Window) -> dict[str, Any]:
@@ -118,7 +124,7 @@ def _window(window: Window) -> dict[str, Any]:
     }
 
 
-def _server(row: ServerRow) -> dict[str, Any]:
+def _server(row: ServerRow, window: Window) -> dict[str, Any]:
     stats, health = row.stats, row.health
     known = {
         "name": visible(stats.server),
@@ -130,8 +136,16 @@ def _server(row: ServerRow) -> dict[str, Any]:
         "calls": stats.count,
         "activeAlerts": row.open_alerts,
     }
-    said = health.reasons and (health.status != "healthy" or health.few_calls)
-    return {**known, "note": plain(health.reasons[0 if health.status != "healthy" else -1]) if said else None}
+    return {**known, "note": _note(row, window) or None}
+
+
+def _note(row: ServerRow, window: Window) -> str:
+    """Since when it is not called, and what holds it back most."""
+    health, silent = row.health, silent_word(row, window.span)
+    chosen = health.reasons[:1] if health.status not in ("healthy", "no_data") else ()
+    if not chosen and (health.few_calls or (health.status == "no_data" and not silent)):
+        chosen = health.reasons[-1:]
+    return "; ".join(text for text in (silent, *map(plain, chosen)) if text)
 
 
 def _worst_tools(answered: Answered) -> list[dict[str, Any]] | None:

@@ -77,6 +77,12 @@ def minute_text(ts_ms: int | None) -> str:
     return DASH if ts_ms is None else f"{iso(ts_ms)[:16].replace('T', ' ')} UTC"
 
 
+def clock_text(ts_ms: int, near_ms: int) -> str:
+    """`13:05Z`, with the day before it when `near_ms` is of another day."""
+    text = iso(ts_ms)
+    return f"{'' if text[:10] == iso(near_ms)[:10] else text[:10] + ' '}{text[11:16]}Z"
+
+
 def rounded(value: float | None, digits: int = 4) -> float | int | None:
     """A figure for JSON: `digits` significant digits, whole when it is; None when not finite."""
     if value is None or not math.isfinite(value):

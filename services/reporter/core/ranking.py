@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from services.reporter.core.answered import Answered
 from services.reporter.core.answers import Alert, Rollup, Series, Stats
 from services.reporter.core.health import (
+    HEALTHY_FROM,
     LATENCY_MARGIN_MS,
     SLOWER_RATIO,
     Health,
@@ -79,7 +80,7 @@ def judged_servers(
         rows.append(ServerRow(stats, earlier.get(stats.server), health, len(open_alerts)))
     if silent:
         rows += _silent(answered.series, {row.stats.server for row in rows}, alerts, only)
-    return tuple(sorted(rows, key=_worst_first))
+    return in_order(rows)
 
 
 def by_error_rate(tools: Iterable[Stats], before: Mapping[Key, Stats]) -> Ranked:
@@ -151,8 +152,15 @@ def _silent(series: Series, seen: set[str], alerts: Sequence[Alert], only: str |
     return rows
 
 
+def in_order(rows: Iterable[ServerRow]) -> tuple[ServerRow, ...]:
+    """Servers worst first; one that had calls in the window and has no score stands before the healthy ones."""
+    return tuple(sorted(rows, key=_worst_first))
+
+
 def _worst_first(row: ServerRow) -> tuple[bool, int, int, str]:
-    return row.health.score is None, row.health.score or 0, -row.stats.count, row.stats.server
+    stopped = row.health.score is None and row.stats.count > 0
+    score = HEALTHY_FROM - 1 if stopped else row.health.score or 0
+    return row.health.score is None and not stopped, score, -row.stats.count, row.stats.server
 
 
 def _ranked(tools: Sequence[Stats], before: Mapping[Key, Stats]) -> Ranked:

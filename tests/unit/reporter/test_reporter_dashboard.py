@@ -194,3 +194,58 @@ def test_what_got_slow_comes_first_among_the_slow_with_its_p95_before() -> None:
 def test_without_anything_slow_the_slowest_is_given_without_a_reason() -> None:
     found = dashboard(with_tools([a_tool("a", 100, 0, 80)], []))["slowestTools"]
     assert [(row["toolName"], row["why"], row["p95Before"]) for row in found] == [("a", None, None)]
+
+
+def silent_from(raw: dict[str, Any], server: str, last_ms: int, **more: Any) -> dict[str, Any]:
+    """The answers with a server that was last called then."""
+    rows = [row | {"lastTs": last_ms} if row["mcpServer"] == server else row for row in raw["servers"]["rows"]]
+    return raw | {"servers": raw["servers"] | {"rows": rows}} | more
+
+
+def row_of(found: dict[str, Any], server: str) -> dict[str, Any]:
+    return next(row for row in found["mcpServers"] if row["name"] == server)
+
+
+def test_a_server_that_is_called_no_more_has_no_health_and_says_since_when() -> None:
+    raw = samples.raw_answers() | {"alerts": {"alerts": [], "total": 0}}
+    healthy = next(r for r in dashboard(raw)["mcpServers"] if r["status"] == "healthy" and r["calls"] > 100)
+    found = dashboard(silent_from(raw, healthy["name"], NOW - 20 * 60_000))
+    row = row_of(found, healthy["name"])
+    assert (row["healthScore"], row["status"]) == (None, "no_data")
+    assert row["note"].startswith("no calls since ")
+    assert f'"{healthy["name"]}" has had no calls since' in found["systemHealth"]["message"]
+    assert row["calls"] == healthy["calls"]
+
+
+def test_a_server_that_fails_and_is_called_no_more_says_both() -> None:
+    raw = silent_from(samples.raw_answers(), "deployment-release-mcp", NOW - 20 * 60_000)
+    row = row_of(dashboard(raw), "deployment-release-mcp")
+    assert row["status"] == "critical"
+    assert "no calls since" in row["note"]
+
+
+def test_a_few_minutes_without_calls_are_nothing_to_speak_of() -> None:
+    raw = samples.raw_answers()
+    name = dashboard(raw)["mcpServers"][-1]["name"]
+    assert row_of(dashboard(silent_from(raw, name, NOW - 5 * 60_000)), name) == row_of(dashboard(raw), name)
+
+
+def test_a_silence_that_the_detector_finds_unusual_is_no_healthy_system() -> None:
+    raw = samples.raw_answers() | {"alerts": {"alerts": [], "total": 0}}
+    kept = [r for r in raw["servers"]["rows"] if r["mcpServer"] in ("git", "time", "project-management-mcp")]
+    names = {r["mcpServer"] for r in kept}
+    tools = [r for r in raw["tools"]["rows"] if r["mcpServer"] in names]
+    raw |= {"servers": raw["servers"] | {"rows": kept}, "tools": raw["tools"] | {"rows": tools}}
+    silent = "git"
+    raw = silent_from(raw, silent, NOW - 30 * 60_000)
+    stopped = raw["anomalies"]["anomalies"][0] | {
+        "mcpServer": silent,
+        "anomalyType": "throughput_change",
+        "endTs": None,
+    }
+    stopped["details"] = stopped["details"] | {"currentValue": 0}
+    before = dashboard(raw | {"anomalies": {"anomalies": [], "total": 0}})["systemHealth"]
+    after = dashboard(raw | {"anomalies": {"anomalies": [stopped], "total": 1}})["systemHealth"]
+    assert before["status"] == "healthy"
+    assert after["status"] == "degraded"
+    assert after["message"].startswith(f'"{silent}" has had no calls since')
