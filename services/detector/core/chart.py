@@ -88,7 +88,7 @@ def _caption(plot: Plot, columns: int, width: int, *, log: bool) -> str:
     minutes = round((plot.end_ms - plot.start_ms) / columns / 60_000)
     end = "lowest" if plot.low else "highest"
     how = plot.how if minutes < 2 else f"{end} of {minutes} min a column"
-    parts = [f"{plot.what}, {plot.unit}", *(["log scale"] if log else []), how]
+    parts = [", ".join(filter(None, (plot.what, plot.unit))), *(["log scale"] if log else []), how]
     while len(parts) > 1 and len(", ".join(parts)) > width:
         parts.pop()
     return ", ".join(parts)

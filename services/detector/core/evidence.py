@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from services.detector.core.events import Event
 from services.detector.core.kernels.fold import MEAN, N
-from services.detector.core.levels import Level, is_lasting, measure
+from services.detector.core.levels import Level, may_last, measure
 from services.detector.core.messages import Said
 from services.detector.core.messages import as_map as said_map
 from services.detector.core.metrics import METRICS, MINUTE_MS
@@ -140,7 +140,7 @@ def gather(
     )
     first = all(s.start_ms >= event.start_ms for s in siblings)
     changes, named = _changes(event, series), tuple(siblings[:MAX_SIBLINGS])
-    level = measure(event, series) if is_lasting(event) else None
+    level = measure(event, series) if may_last(event) else None
     return Evidence(changes, named, first, tools - 1, _measured(event, series), tuple(said), level)
 
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from services.detector.core.events import Event
 from services.detector.core.evidence import Change, Evidence
-from services.detector.core.levels import is_step, level_of
+from services.detector.core.levels import NEW_USUAL, is_new_usual, is_step, level_of
+from services.detector.core.messages import said_in
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
     NAMED_METHODS,
@@ -84,7 +85,7 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
             "sensitivity": SENSITIVITIES[event.level - 1],
         },
         "recommendations": list(event.recommendations),
-        "ended": event.ended or None,
+        "ended": ended(event),
         "summary": summary(event),
         "incident": event.incident,
         "startTs": when(event.start_ms),
@@ -107,6 +108,13 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
         found["typicalValue"] = number(event.typical)
         found["foundAs"] = event.found_as or None
     return found
+
+
+def ended(event: Event) -> str | None:
+    """How it ended; what went back soon after its level was taken for the usual one did not stay."""
+    if event.ended == NEW_USUAL and level_of(event) is not None and not is_new_usual(event):
+        return "back inside"
+    return event.ended or None
 
 
 def deviation(event: Event) -> str:
@@ -159,7 +167,9 @@ def _failing(event: Event, evidence: Evidence) -> Iterator[str]:
     if event.evidence.get("scope") == "server":
         yield _together(event.evidence)
     share = 100.0 * event.points / max(event.calls, 1)
-    said = evidence.said[0] if evidence.said else None
+    said = next(
+        iter(evidence.said or said_in(event.evidence)), None
+    )  # after a restart what was said is in the event alone
     if said is not None and 2 * said.count > said.of:
         new = "all new since it began" if said.new else "seen before too"
         yield f"{said.count} of the latest {said.of} failures say {quoted(said.message)}, {new}: look there first."

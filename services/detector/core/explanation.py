@@ -15,6 +15,7 @@ from services.detector.core.causes import Cause
 from services.detector.core.chart import MOST_COLUMNS, Plot, draw
 from services.detector.core.events import Event
 from services.detector.core.evidence import course
+from services.detector.core.explain import ended
 from services.detector.core.firing import MEANINGS, part_of
 from services.detector.core.kernels.fold import HIGH, N
 from services.detector.core.metrics import (
@@ -38,6 +39,9 @@ AFTER_MS: Final = 10 * MINUTE_MS
 MAX_POINTS: Final = 3_000
 #: No model of chance is trusted beyond.
 LEAST_P: Final = 1e-12
+
+#: A pace as calls a minute.
+_A_MINUTE: Final = {"calls/30 min": 1 / 30, "calls/h": 1 / 60}
 
 Points = Sequence[tuple[int, float]]
 
@@ -101,10 +105,10 @@ def asked_for(event: Event) -> dict[str, Any]:
 
 def plot_of(event: Event, points: Points, shown: Window) -> Plot:
     """What the chart of an event shows."""
-    # Changed pace is told by the half hour, and shown by the minute.
-    share = 1 / 30 if event.unit == "calls/30 min" else 1.0
-    unit = "calls" if event.type == THROUGHPUT_CHANGE else event.unit
-    what = "calls" if event.type == THROUGHPUT_CHANGE else WORDS.get(event.metric, event.metric)
+    # Changed pace is told by the half hour or hour, and shown by the minute.
+    share = _A_MINUTE.get(event.unit, 1.0)
+    pace = event.type == THROUGHPUT_CHANGE
+    unit, what = ("", "calls") if pace else (event.unit, WORDS.get(event.metric, event.metric))
     how = "worst call of each minute" if _shows_worst(event) else "each minute"
     return Plot(
         points,
@@ -164,7 +168,7 @@ def explanation(
             "peak": iso(event.peak_ms),
             "lastSeen": iso(event.last_ms),
             "end": _iso(event.end_ms),
-            "ended": event.ended or None,
+            "ended": ended(event),
         },
         "moved": _moved(event),
         "unmoved": [name for name, change in others(event) if not change.moved(name)],

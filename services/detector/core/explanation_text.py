@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 from typing import Any, Final
 
 from services.detector.core.events import Event
+from services.detector.core.explain import ended
 from services.detector.core.firing import MEANINGS
-from services.detector.core.levels import NEW_USUAL, is_step, level_of
+from services.detector.core.levels import is_new_usual, is_step, level_of
 from services.detector.core.metrics import NAMED_METHODS
 from services.detector.core.narrative import summary
 from services.detector.core.words import WORDS, brief, counted, lead, measured, plain_type, quoted
 from shared.names import shown
 
 _TITLE: Final = 10
+_FIGURE: Final = re.compile(r"(\d) (%|ms|MB|KB|calls/)")
 #: Narrower text is not wrapped, only cut.
 FEWEST_COLUMNS: Final = 20
 #: What a terminal without Unicode shows instead.
@@ -28,16 +31,17 @@ def lines(event: Event, found: dict[str, Any], width: int, *, ascii_only: bool =
     head = [f"{event.id}  {event.severity}  {kind}  ({_state(event)})", summary(event)]
     body = [line for title, text in _parts(event, found) for line in _wrapped(title, text, width)]
     chart = ["", *found["chart"]] if found["chart"] else []
-    told = [*(line for text in head for line in textwrap.wrap(text, width)), "", *body, *chart]
+    told = [*(line for text in head for line in _filled(text, width)), "", *body, *chart]
     return [_plain(shown(line, 4 * width), width) if ascii_only else shown(line, 4 * width) for line in told]
 
 
 def _state(event: Event) -> str:
     if event.end_ms is None:
         return "going on"
-    if event.ended == NEW_USUAL:
+    if is_new_usual(event):
         return "stayed: the new usual"
-    return f"over: {shown(event.ended)}" if event.ended else "over"
+    how = ended(event)
+    return f"over: {shown(how)}" if how else "over"
 
 
 def _plain(line: str, width: int) -> str:
@@ -52,7 +56,8 @@ def _parts(event: Event, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         told = f"level {brief(level.before)} → {measured(level.now, unit)}, {level.times:.3g}x of before"
         yield "value", f"{told}; worst {measured(event.value, unit)}{counts}"
     else:
-        yield "value", f"{measured(event.typical, unit)}, worst {measured(event.value, unit)}{counts}"
+        worst = "" if brief(event.value) == brief(event.typical) else f", worst {measured(event.value, unit)}"
+        yield "value", f"{measured(event.typical, unit)}{worst}{counts}"
     usual = f"median {brief(event.median)}, {brief(event.lower)}–{measured(event.upper, unit)}"
     if baseline["calls"]:
         usual += f"; of {counted(baseline['calls'], 'call')} since {_short(baseline['since'])}"
@@ -65,18 +70,20 @@ def _parts(event: Event, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "fired", f"{found['part']}: {found['partMeaning']}"
     if event.method not in NAMED_METHODS:
         yield "how sure", _how_sure(found)
-    times = found["timeline"]
-    end = f", ended {_short(times['end'])}" if times["end"] else ", still going on"
-    yield (
-        "when",
-        f"began {_short(times['start'])}, worst {_short(times['peak'])}, last seen {_short(times['lastSeen'])}{end}",
-    )
+    yield "when", _when(found["timeline"])
     yield from _moved(found)
     yield from _incident(found)
     for place, advice in enumerate(event.recommendations, 1):
         yield f"do {place}", advice
     if found["unknown"]:
         yield "unknown", "; ".join(found["unknown"])
+
+
+def _when(times: dict[str, Any]) -> str:
+    start = times["start"]
+    peak, seen, end = (_short(times[name], start) for name in ("peak", "lastSeen", "end"))
+    last = f", last seen {seen}" if seen != end else ""
+    return f"began {_short(start)}, worst {peak}{last}, {f'ended {end}' if times['end'] else 'still going on'}"
 
 
 def _how_sure(found: dict[str, Any]) -> str:
@@ -128,13 +135,20 @@ def _incident(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield ("cause", f"likely {sentence}") if likely else ("", f"or {sentence}")
 
 
-def _short(text: object) -> str:
-    """`2025-10-31 13:00:05Z` of an ISO time."""
-    return f"{text[:10]} {text[11:19]}Z" if isinstance(text, str) and len(text) >= 20 else "?"
+def _short(text: object, near: object = None) -> str:
+    """`2025-10-31 13:00:05Z` of an ISO time; without the day when it is that of another."""
+    if not isinstance(text, str) or len(text) < 20:
+        return "?"
+    day = "" if isinstance(near, str) and near[:10] == text[:10] else f"{text[:10]} "
+    return f"{day}{text[11:19]}Z"
 
 
 def _wrapped(title: str, text: str, width: int) -> list[str]:
-    indent = " " * _TITLE
-    return textwrap.wrap(
-        text, width, initial_indent=title.ljust(_TITLE), subsequent_indent=indent, break_on_hyphens=False
-    )
+    return _filled(text, width, title.ljust(_TITLE), " " * _TITLE)
+
+
+def _filled(text: str, width: int, first: str = "", later: str = "") -> list[str]:
+    """Lines of a text; a figure and its unit stay together."""
+    joined = _FIGURE.sub("\\1\N{NO-BREAK SPACE}\\2", text)
+    found = textwrap.wrap(joined, width, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in found]

@@ -31,6 +31,7 @@ MEANINGS: Final = {
     "median-shift": "the recent calls' median against that of the calls before (sign test)",
     "theil-sen": "robust slope of memory (Theil–Sen, Mann–Kendall)",
     "pace": "calls of half an hour against the half hours before",
+    "gap": "so long without a call, by the tool's own pauses and the hour of the day",
     "z-score": "further from the mean of the lookback than so many deviations",
     "moving-avg": "so many times the mean of the calls before",
     "percentile": "above a percentile of the lookback",

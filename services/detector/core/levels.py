@@ -38,19 +38,26 @@ LEAST_TIMES: Final = 1.05
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Medians before and now, in the metric's unit."""
+    """Medians before, now (or at its end), and of the calls after it, as far as there were any; in the metric's unit."""
 
     before: float
     now: float
+    after: float | None = None
 
     @property
     def times(self) -> float:
         """now / before."""
         return self.now / self.before
 
+    @property
+    def stays(self) -> bool:
+        """Whether what came after it was on the new level still."""
+        return self.after is not None and self.after >= math.sqrt(self.before * self.now)
+
     def as_map(self) -> dict[str, float]:
         """Plain values for the evidence."""
-        return {"before": float(f"{self.before:.6g}"), "now": float(f"{self.now:.6g}")}
+        found = {"before": self.before, "now": self.now} | ({} if self.after is None else {"after": self.after})
+        return {name: float(f"{value:.6g}") for name, value in found.items()}
 
 
 def is_lasting(event: Event) -> bool:
@@ -66,6 +73,17 @@ def is_lasting(event: Event) -> bool:
     return event.type == RESOURCE_SPIKE and mostly and (lasted or event.ended == NEW_USUAL)
 
 
+def may_last(event: Event) -> bool:
+    """Whether an event's level is worth a look: how it ends is not known while it is looked at."""
+    return event.method not in NAMED_METHODS and event.last_ms - event.start_ms >= LASTING_MS // 2
+
+
+def is_new_usual(event: Event) -> bool:
+    """Whether an event is over because its level stayed."""
+    level = level_of(event)
+    return event.end_ms is not None and event.ended == NEW_USUAL and level is not None and level.stays
+
+
 def is_step(event: Event) -> bool:
     """Whether it is a resource that rose and stayed."""
     return event.type == RESOURCE_SPIKE and is_lasting(event)
@@ -77,14 +95,19 @@ def measure(event: Event, series: SeriesState) -> Level | None:
     if metric is None or metric >= series.metrics or not event.median > 0:
         return None
     since = max(event.start_ms, event.last_ms - LATEST_MS)
-    _, x, _ = series.calls.between(since, event.last_ms)
-    values = x[metric][np.isfinite(x[metric])]
-    if len(values) < FEWEST_CALLS or not series.calls.covers(since):
-        values = minutes_of(series, metric, since // MINUTE_MS, event.last_ms // MINUTE_MS).mean
-    if len(values) < FEWEST_CALLS:
+    now = _median(series, metric, since, event.last_ms)
+    if now is None or now < LEAST_TIMES * event.median or not math.isfinite(now):
         return None
-    found = Level(event.median, float(np.median(values)))
-    return found if found.times >= LEAST_TIMES and math.isfinite(found.now) else None
+    return Level(event.median, now, _median(series, metric, event.last_ms + 1, event.last_ms + LATEST_MS))
+
+
+def _median(series: SeriesState, metric: int, start_ms: int, end_ms: int) -> float | None:
+    """Of the calls in a span, or of its minutes' means where not all of the calls are held."""
+    _, x, _ = series.calls.between(start_ms, end_ms)
+    values = x[metric][np.isfinite(x[metric])]
+    if len(values) < FEWEST_CALLS or not series.calls.covers(start_ms):
+        values = minutes_of(series, metric, -(-start_ms // MINUTE_MS), end_ms // MINUTE_MS).mean
+    return float(np.median(values)) if len(values) >= FEWEST_CALLS else None
 
 
 def level_of(event: Event) -> Level | None:
@@ -94,5 +117,6 @@ def level_of(event: Event) -> Level | None:
         return None
     before, now = kept.get("before"), kept.get("now")
     if isinstance(before, int | float) and isinstance(now, int | float) and before > 0:
-        return Level(before, now)
+        after = kept.get("after")
+        return Level(before, now, after if isinstance(after, int | float) else None)
     return None

@@ -97,3 +97,14 @@ class Messages:
 def as_map(said: Said) -> dict[str, Any]:
     """Plain values for answers and the database."""
     return {"message": said.message, "count": said.count, "of": said.of, "new": said.new}
+
+
+def said_in(evidence: dict[str, Any]) -> list[Said]:
+    """What an event's evidence holds of it; what cannot be read is passed over."""
+    kept = evidence.get("said")
+    rows = [one for one in kept if isinstance(one, dict)] if isinstance(kept, list) else []
+    return [
+        Said(one["message"], one["count"], one["of"], one.get("new") is True)
+        for one in rows
+        if isinstance(one.get("message"), str) and type(one.get("count")) is int and type(one.get("of")) is int
+    ]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from services.detector.core.events import Event
 from services.detector.core.evidence import Change, changes_in
-from services.detector.core.levels import NEW_USUAL, is_lasting, is_step, level_of
+from services.detector.core.levels import is_lasting, is_new_usual, is_step, level_of
 from services.detector.core.methods import limit_words
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
@@ -62,7 +62,7 @@ def cause_of(event: Event) -> dict[str, Any] | None:
 
 
 def _when(event: Event) -> str:
-    if event.ended == NEW_USUAL and event.end_ms is not None:
+    if event.end_ms is not None and is_new_usual(event):
         return f"at {clock(event.start_ms)}, the new usual since {clock(event.end_ms, event.start_ms)}"
     if event.end_ms is None:
         return f"at {clock(event.start_ms)}, still going on"
@@ -78,7 +78,7 @@ def _compared(event: Event) -> str:
     usual = f"{brief(event.lower)}–{measured(event.upper, event.unit)}"
     level = level_of(event)
     if level is not None:
-        still = "still " if event.ended == NEW_USUAL else ""
+        still = "still " if is_new_usual(event) else ""
         times = f"{still}{level.times:.2g}x of before" if level.times < 100 else f"{still}{level.times:,.0f}x of before"
         return f"level {brief(level.before)} → {measured(level.now, event.unit)}, {times}; usual were {usual}"
     worst = "" if abs(event.value - event.typical) <= 0.1 * abs(event.typical) else f", at worst {brief(event.value)}"

@@ -164,6 +164,24 @@ def test_an_event_of_a_server_is_told_as_one() -> None:
     assert "\x1b" not in text
 
 
+def test_a_figure_and_its_unit_stay_on_one_line_and_days_are_said_once() -> None:
+    watch, event = slow_watch()
+    found = whole(watch, event)["explanation"]
+    for width in range(30, 90):
+        told = lines(event, found, width)
+        assert not [line for line in told[: -HEIGHT - 5] if line.startswith(("ms", "          ms", "%"))]
+    (when,) = [line for line in lines(event, found, 120) if line.startswith("when ")]
+    assert when.count("2025-10-10") == 1
+
+
+def test_a_pace_by_the_hour_is_drawn_by_the_minute() -> None:
+    watch, event = slow_watch()
+    event.type, event.metric, event.unit = "throughput_change", "calls", "calls/h"
+    event.lower, event.upper = 120.0, 300.0
+    chart = explanation(event, watch.engine.series[event.series])["chart"]
+    assert chart[-2:] == ["calls, each minute", "╌╌ usual: 2–5; ▲ worst"]
+
+
 def test_points_that_are_handed_in_are_drawn() -> None:
     _, event = slow_watch()
     points = [(ts, 100.0 if ts < event.start_ms else 900.0) for ts in range(T0, T0 + 2 * HOUR, MINUTE)]
@@ -180,7 +198,7 @@ def test_points_are_numbers_with_times_and_not_too_many() -> None:
 
 
 def test_every_part_of_the_detector_has_a_meaning() -> None:
-    for part in (*PARTS, *METHODS[1:], "calls", "errors", "rank-shift", "median-shift", "theil-sen", "pace"):
+    for part in (*PARTS, *METHODS[1:], "calls", "errors", "rank-shift", "median-shift", "theil-sen", "pace", "gap"):
         assert MEANINGS[part]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.detector.core.events import Event
+from services.detector.core.events import from_record, to_record
 from services.detector.core.explain import anomaly
 from services.detector.core.explanation_text import lines
-from services.detector.core.levels import NEW_USUAL, Level, is_lasting, is_step, level_of, measure
+from services.detector.core.levels import NEW_USUAL, Level, is_lasting, is_new_usual, is_step, level_of, measure
 from services.detector.core.narrative import summary
 from services.detector.core.readings import NEW_LEVEL
 from services.detector.core.remarks import whole
@@ -64,15 +64,29 @@ def test_a_shift_is_told_by_its_level_and_not_by_its_worst_call(shifted: Watch) 
     assert f"level {level.before:.3g} → {level.now:.3g} ms" in text
 
 
-def test_a_shift_that_became_the_usual_says_so_and_how_far_it_is_from_before(shifted: Watch) -> None:
-    (event,) = [e for e in stored(shifted) if e.type == "response_time_shift"]
-    copy = Event(**{name: getattr(event, name) for name in Event.__slots__})
-    copy.end_ms, copy.ended = copy.last_ms, NEW_USUAL
-    said = summary(copy)
+def test_a_level_that_became_the_usual_says_so_and_how_far_it_is_from_before() -> None:
+    watch = swept(of_memory(N))
+    (event,) = [e for e in stored(watch) if e.metric == "memory"]
+    assert event.ended == NEW_USUAL == NEW_LEVEL
+    assert is_new_usual(event)
+    said = summary(event)
     assert ", the new usual since " in said
-    assert f"still {anomaly(copy)['details']['deviation']} of before" in said
-    assert "(stayed: the new usual)" in lines(copy, whole(shifted, copy)["explanation"], 100)[0]
-    assert NEW_USUAL == NEW_LEVEL
+    assert "still 2.1x of before" in said
+    assert "(stayed: the new usual)" in lines(event, whole(watch, event)["explanation"], 100)[0]
+    assert anomaly(event)["ended"] == NEW_USUAL
+
+
+def test_what_went_back_as_soon_as_it_was_taken_for_the_usual_did_not_stay(stepped: Watch) -> None:
+    (event,) = [e for e in stored(stepped) if e.metric == "memory"]
+    event = from_record(to_record(event))
+    event.ended = NEW_USUAL
+    level = level_of(event)
+    assert level is not None
+    assert level.after == pytest.approx(200, rel=0.05)
+    assert not is_new_usual(event)
+    assert anomaly(event)["ended"] == "back inside"
+    assert "the new usual" not in summary(event)
+    assert "(over: back inside)" in lines(event, whole(stepped, event)["explanation"], 100)[0]
 
 
 def test_memory_that_rose_for_an_hour_is_a_step_and_no_spike(stepped: Watch) -> None:
@@ -100,7 +114,7 @@ def test_memory_that_rose_for_minutes_is_a_spike() -> None:
 def test_no_level_is_told_where_none_is_known(shifted: Watch) -> None:
     (event,) = [e for e in stored(shifted) if e.type == "response_time_shift"]
     series = shifted.engine.series[KEY]
-    other = Event(**{name: getattr(event, name) for name in Event.__slots__})
+    other = from_record(to_record(event))
     other.evidence = {}
     assert level_of(other) is None
     assert "usual are" in summary(other)
