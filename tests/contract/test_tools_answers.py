@@ -675,6 +675,14 @@ def test_the_dashboards_text_names_three_alerts_whatever_the_structured_content_
     assert "acknowledgedBy" not in result.structured_content["activeAlerts"][0]
 
 
+def test_the_dashboards_text_says_since_when_a_server_is_not_called():
+    backends = FakeBackends()
+    servers = backends.replies["reporter", "dashboard"]["mcpServers"]
+    assert "Not called now" not in call(backends, "get_dashboard").content[0].text
+    servers[0] |= {"note": "no calls since 12:31Z", "healthScore": None, "status": "no_data"}
+    assert f"no calls since 12:31Z  {servers[0]['name']}" in call(backends, "get_dashboard").content[0].text
+
+
 # untrusted text
 
 

@@ -45,6 +45,8 @@ _LISTED_BY: Final = {
 #: Lists whose entries go without what is not known, to be short.
 _WITHOUT_NULLS: Final = ("activeAlerts", "recentAnomalies")
 _LISTS: Final = tuple(_TITLES)
+#: How the reporter begins to say since when a server is not called.
+_NOT_CALLED: Final = ("no calls since", "no data since")
 
 
 def dashboard_request(arguments: GetDashboard) -> Data:
@@ -91,6 +93,7 @@ def _text(data: Data, named: dict[str, list[Any]]) -> str:
     if data["mcpServers"]:
         cells = [_server(one) for one in data["mcpServers"] if isinstance(one, dict)]
         parts.append(table(["status", "health", "calls", "p95 ms", "err %", "alerts", "server"], cells, TABLE_CHARS))
+        parts.extend(_silent(data["mcpServers"]))
     for name in _LISTS:
         rows = [one for one in named.get(name) or [] if isinstance(one, dict)]
         if rows:
@@ -102,6 +105,14 @@ def _text(data: Data, named: dict[str, list[Any]]) -> str:
         parts.append("Missing: " + "; ".join(_inline(str(one)) for one in data["missing"]))
     parts.extend(_next_step(data.get("nextStep")))
     return "\n".join(parts)
+
+
+def _silent(servers: list[Any]) -> list[str]:
+    """The servers that are not called now, and since when."""
+    rows = [one for one in servers if isinstance(one, dict) and str(one.get("note") or "").startswith(_NOT_CALLED)]
+    lines = [shown(f"{one['note']}  {shown(str(one.get('name')), TABLE_NAME_CHARS)}", 160) for one in rows[:NAMED]]
+    more = f", {len(rows) - len(lines)} more" if len(rows) > len(lines) else ""
+    return [f"Not called now{more}:\n{fenced(chr(10).join(lines))}"] if lines else []
 
 
 def _next_step(step: object) -> list[str]:
