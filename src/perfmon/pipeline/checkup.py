@@ -11,6 +11,7 @@ from perfmon.paths import DataDirectory
 from perfmon.pipeline import check_files as files
 from perfmon.pipeline import check_processes as processes
 from perfmon.pipeline.ask import ping_all
+from perfmon.pipeline.check_damage import check_damage
 from perfmon.pipeline.check_remote import check_remote
 from perfmon.pipeline.report import Check
 
@@ -33,4 +34,5 @@ def examine(data: DataDirectory) -> Iterator[Check]:
     yield files.check_kernel_cache()
     yield files.check_lines(data)
     yield files.check_set_aside(data)
+    yield from check_damage(data)
     yield from processes.check_counters(data, answers)

@@ -10,6 +10,7 @@ import pytest
 
 from perfmon.paths import DataDirectory
 from perfmon.pipeline import locks
+from perfmon.pipeline.check_damage import check_damage
 from perfmon.pipeline.check_files import check_set_aside
 from perfmon.pipeline.errors import Busy
 from perfmon.pipeline.logs import tail
@@ -133,3 +134,30 @@ def test_doctor_tells_what_was_set_aside_among_the_metric_files(data: DataDirect
     found = check_set_aside(data)
     assert found.verdict == "warning"
     assert found.found == "2 in metrics/: 2025-10-30.set-aside-1, 2025-10-31/files/read.jsonl.set-aside-1"
+
+
+def test_doctor_tells_of_each_file_that_could_not_be_read_what_was_lost_and_what_to_do(data: DataDirectory) -> None:
+    assert [check.verdict for check in check_damage(data)] == ["ok"]
+    for number, name in enumerate(("alerter.db.unusable-1", "alerter.db.unusable-1-wal", "detector.db.unusable-2")):
+        path = data.state / name
+        path.write_bytes(b"x")
+        os.utime(path, (1_700_000_000 - number, 1_700_000_000 - number))
+    data.config.mkdir()
+    data.journal.mkdir()
+    (data.config / "thresholds.json.unusable-1").write_bytes(b"{")
+    (data.journal / "segment-0000000000000001.db.unusable-1").symlink_to("/nowhere")
+    found = list(check_damage(data))
+    assert {check.verdict for check in found} == {"warning"}
+    assert len(found) == 4
+    of = {check.found.split(" ")[0]: check for check in found}
+    alerter = of["state/alerter.db.unusable-1"]
+    assert "(last written 2023-11-14 22:13Z): alerts began anew" in alerter.found
+    assert f"rm {data.state / 'alerter.db.unusable-1'}*" in alerter.advice
+    assert "learned the last day anew" in of["state/detector.db.unusable-2"].found
+    assert "mend it" in of["config/thresholds.json.unusable-1"].advice
+    assert "journal" in of["journal/segment-0000000000000001.db.unusable-1"].found
+    for number in range(9):
+        (data.state / f"aggregator.db.unusable-{number + 1}").write_bytes(b"x")
+    told = list(check_damage(data))
+    assert len(told) == 6
+    assert told[-1].found == "8 more such files"
