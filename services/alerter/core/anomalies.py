@@ -1,6 +1,7 @@
 """An anomaly that the detector found, as a candidate for an alert. Strict: it comes over a socket.
 
-The condition is `<anomalyType> detected`, its threshold the upper end of the expected range, as in the seed.
+The condition is `<anomalyType> detected`, its threshold the end of the expected range that was passed, in the seed the
+upper one.
 """
 
 from __future__ import annotations
@@ -55,12 +56,13 @@ def parse_anomaly(raw: object) -> Anomaly:
     details = raw.get("details")
     if not isinstance(details, Mapping):
         raise BadAnomaly("details: a map")
+    value = _number(details.get("currentValue"), "details.currentValue")
     candidate = Candidate(
         Fingerprint(signal_of_anomaly(kind), server, tool),
         Severity(severity),
         f"{kind} detected",
-        _number(details.get("currentValue"), "details.currentValue"),
-        upper_end(details.get("expectedRange")),
+        value,
+        _limit(value, details.get("expectedRange")),
         _unit(details.get("unit")),
         _last_true(raw),
         f"anomaly found by {_method(details.get('method'))}",
@@ -70,20 +72,26 @@ def parse_anomaly(raw: object) -> Anomaly:
     return Anomaly(anomaly_id, candidate)
 
 
-def upper_end(expected: object) -> float:
-    """The upper end of `lo-hi`, where either may be negative or written with an exponent.
+def ends(expected: object) -> tuple[float, float]:
+    """The ends of `lo-hi`, where either may be negative or written with an exponent.
 
     Raises: BadAnomaly.
     """
     match = _RANGE.fullmatch(expected) if isinstance(expected, str) else None
     if match:
         try:
-            value = float(match.group(2))
+            low, high = float(match.group(1)), float(match.group(2))
         except ValueError:
-            value = math.nan
-        if math.isfinite(value):
-            return value
+            low = high = math.nan
+        if math.isfinite(low) and math.isfinite(high):
+            return low, high
     raise BadAnomaly("details.expectedRange: `lo-hi`")
+
+
+def _limit(value: float, expected: object) -> float:
+    """The end of the usual range that a value passed."""
+    low, high = ends(expected)
+    return low if value < low else high
 
 
 def _last_true(raw: Mapping[str, Any]) -> int:
@@ -119,7 +127,7 @@ def _number(value: object, field: str) -> float:
 
 
 def _unit(value: object) -> str:
-    return value if isinstance(value, str) and re.fullmatch(r"[A-Za-z%/ ]{0,16}", value) else ""
+    return value if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9%/ ]{0,16}", value) else ""
 
 
 def _method(value: object) -> str:

@@ -41,22 +41,24 @@ def true_again(alert: Alert, candidate: Candidate) -> Alert:
     alert = replace(alert, peak_value=_peak(alert, candidate), anomaly_ids=_anomaly_ids(alert, candidate))
     if candidate.ts_ms < alert.last_true_ms:
         return alert
-    shown = candidate
+    shown, worse_by = candidate, ""
     if alert.severity.worse_than(candidate.severity):
-        kept = alert.candidate
+        kept, worse_by = alert.candidate, alert.worse_by
         shown = replace(candidate, severity=kept.severity, text=kept.text, threshold=kept.threshold)
-    return replace(alert, candidate=shown, last_true_ms=candidate.ts_ms)
+    return replace(alert, candidate=shown, worse_by=worse_by, last_true_ms=candidate.ts_ms)
 
 
 def joined(alert: Alert, candidate: Candidate) -> Alert:
     """Still open, and an anomaly or a threshold says the same of its signal. A threshold words it, being the more concrete."""
     _must_be_open(alert)
-    shown = alert.candidate
+    shown, worse_by = alert.candidate, alert.worse_by
     if candidate.anomaly_id is None:
-        shown = replace(candidate, severity=alert.severity)
+        worse = alert.severity.worse_than(candidate.severity)
+        shown, worse_by = replace(candidate, severity=alert.severity), shown.judged if worse else ""
     return replace(
         alert,
         candidate=shown,
+        worse_by=worse_by,
         last_true_ms=max(alert.last_true_ms, candidate.ts_ms),
         peak_value=_peak(alert, candidate),
         anomaly_ids=_anomaly_ids(alert, candidate),
@@ -68,13 +70,13 @@ def upgraded(alert: Alert, candidate: Candidate, now_ms: int) -> Alert:
     _must_be_open(alert)
     if not candidate.severity.worse_than(alert.severity):
         raise ValueError("an upgrade is to a worse severity")
-    shown = candidate
+    shown, worse_by = candidate, ""
     if candidate.anomaly_id is not None and alert.candidate.anomaly_id is None:
-        judged = f"{alert.candidate.judged}; critical by an {candidate.judged}"
-        shown = replace(alert.candidate, severity=candidate.severity, judged=judged)
+        shown, worse_by = replace(alert.candidate, severity=candidate.severity), candidate.judged
     return replace(
         alert,
         candidate=shown,
+        worse_by=worse_by,
         severity=candidate.severity,
         status=Status.ACTIVE,
         active_since_ms=now_ms,
@@ -124,7 +126,7 @@ def restated(alert: Alert, severity: Severity, text: str, threshold: float, sour
     if severity.worse_than(alert.severity):
         raise ValueError("a change of thresholds makes no alert worse")
     shown = replace(alert.candidate, severity=severity, text=text, threshold=threshold, source_id=source_id)
-    return replace(alert, candidate=shown, severity=severity)
+    return replace(alert, candidate=shown, severity=severity, worse_by="")
 
 
 def _peak(alert: Alert, candidate: Candidate) -> float:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from services.alerter.core.model import Alert, Told
+from services.alerter.core.statement import amount, value_words
 from shared.names import shown
 from shared.timespan import iso_seconds, span_text
 
@@ -79,12 +80,12 @@ def _facts(alert: Alert, told: Told, now_ms: int) -> list[tuple[str, _Fact]]:
             ("Resolved", _Fact("its threshold was changed"))
             if alert.resolved_by_change
             else ("Clear for", _Fact(clear)),
-            ("Worst value", _Fact(_amount(alert.peak_value, unit))),
+            ("Worst value", _Fact(amount(alert.peak_value, unit))),
         ]
     else:
         facts += [
-            ("Value", _Fact(f"{_amount(candidate.value, unit)}, threshold {_amount(candidate.threshold, unit)}")),
-            ("Judged by", _Fact(candidate.judged)),
+            ("Value", _Fact(value_words(alert))),
+            ("Judged by", _Fact("; ".join(part for part in (candidate.judged, _worse_by(alert)) if part))),
             ("Since", _Fact(f"{iso_seconds(alert.ts_ms)}, last seen {iso_seconds(alert.last_true_ms)}")),
         ]
     facts.append(("Alert", _Fact(alert.alert_id)))
@@ -96,9 +97,8 @@ def _facts(alert: Alert, told: Told, now_ms: int) -> list[tuple[str, _Fact]]:
     return facts
 
 
-def _amount(value: float, unit: str) -> str:
-    number = f"{value:,.6g}" if abs(value) < 1e15 else f"{value:.6g}"
-    return f"{number}%" if unit == "%" else f"{number} {unit}".rstrip()
+def _worse_by(alert: Alert) -> str:
+    return f"{alert.severity} by an {alert.worse_by}" if alert.worse_by else ""
 
 
 def _short(name: str) -> str:

@@ -105,7 +105,8 @@ class Alert:
 
     candidate: the condition when it was last true. peak_value: the worst value seen. active_since_ms: since when people have
     been asked to look (raised, or upgraded). previous_acknowledgement: the one an upgrade ended. anomaly_ids: the anomalies that
-    it covers, the latest last. resolved_by_change: a changed threshold ended it, not a quiet day.
+    it covers, the latest last. worse_by: what made it worse than the threshold that words it says, if anything did.
+    resolved_by_change: a changed threshold ended it, not a quiet day.
     """
 
     alert_id: str
@@ -124,6 +125,7 @@ class Alert:
     resolved_ms: int | None = None
     resolved_by_change: bool = False
     anomaly_ids: tuple[str, ...] = ()
+    worse_by: str = ""
 
     @property
     def fingerprint(self) -> Fingerprint:

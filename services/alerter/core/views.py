@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from services.alerter.core.metrics import KINDS, Aggregation
 from services.alerter.core.model import Alert, Reason, Status
+from services.alerter.core.statement import judged_words
 from services.alerter.core.suppression import Held, Suppression
 from services.alerter.core.thresholds import Scope, Threshold
 from shared.names import shown
@@ -40,7 +41,7 @@ def alert_view(alert: Alert) -> dict[str, Any]:
         "ts": alert.ts_ms,
         "metric": candidate.fingerprint.condition,
         "unit": candidate.unit,
-        "judgedBy": candidate.judged,
+        "judgedBy": judged_words(alert),
         "windowMs": candidate.window_ms,
         "calls": candidate.calls,
         "failures": candidate.failures,

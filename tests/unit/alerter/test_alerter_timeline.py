@@ -6,8 +6,10 @@ import pytest
 from alerter_timeline import T0, told
 
 from services.alerter.core.engine import CannotDo
+from services.alerter.core.evaluate import lower_rate
 from services.alerter.core.events import ThresholdsReplaced
 from services.alerter.core.model import Severity, Status, Told
+from services.alerter.core.statement import judged_words, value_words
 from services.alerter.core.threshold_input import parse_threshold
 from services.alerter.core.views import alert_view
 
@@ -125,6 +127,53 @@ def test_a_critical_alert_stays_critical_while_the_condition_is_a_warning(timeli
     assert (alert.severity, alert.candidate.text) == (Severity.CRITICAL, "response_time > 1000ms")
     assert (alert.candidate.value, alert.peak_value) == (600, 2000)
     assert alert.last_true_ms == T0 + 600_000
+
+
+def test_an_error_rate_is_critical_from_three_failures_or_when_it_is_surely_above(timeline):
+    t = timeline()
+    assert told(t.calls(0, 30, failed=2)) == [Told.RAISED]
+    assert (t.only().severity, t.only().candidate.text) == (Severity.WARNING, "error_rate > 1%")
+    assert told(t.calls(1, 1, failed=1)) == [Told.UPGRADED]
+    assert t.only().severity is Severity.CRITICAL
+    t.set(metric="error_rate", threshold=20, severity="critical", windowMs=300_000, minCalls=2, toolName="u")
+    assert told(t.calls(2, 2, failed=2, tool="u")) == [Told.RAISED]
+    assert t.opened()[1].severity is Severity.CRITICAL
+    assert lower_rate(1, 37) < 0.01 < lower_rate(3, 37) < 3 / 37
+    assert lower_rate(0, 0) == 0
+
+
+def test_a_value_that_has_come_down_is_told_beside_what_it_was(timeline):
+    t = timeline()
+    t.calls(0, 41, failed=3)
+    assert judged_words(t.only()) == "3 of 41 calls failed over 5 min"
+    assert value_words(t.only()) == "7.31707%, threshold 5%"
+    t.calls(20, 70)
+    alert = t.only()
+    assert (alert.severity, alert.candidate.text) == (Severity.CRITICAL, "error_rate > 5%")
+    assert value_words(alert) == "was 7.32%, now 2.7%, limit 5%"
+    assert judged_words(alert) == "was 7.32%, now 2.7%, limit 5%; 3 of 111 calls failed over 5 min"
+
+
+def test_what_made_an_alert_worse_than_its_threshold_says_stays_told(timeline):
+    t = timeline()
+    t.anomaly(0, id="errors", **FAILURES)
+    t.calls(1, 37, failed=1)
+    for second in (2, 3):
+        t.calls(second, 1)
+        alert = t.only()
+        assert (alert.severity, alert.candidate.text) == (Severity.CRITICAL, "error_rate > 1%")
+        assert judged_words(alert).endswith("calls failed over 5 min; critical by an anomaly found by auto")
+    t.calls(4, 10, failed=10)
+    assert t.only().worse_by == ""
+
+
+def test_the_limit_of_an_anomaly_is_the_end_that_it_passed(timeline):
+    t = timeline()
+    silence = {"currentValue": 0, "expectedRange": "90-120", "method": "gap", "metric": "calls", "unit": "calls/30 min"}
+    t.anomaly(0, anomalyType="throughput_change", details=silence)
+    alert = t.only()
+    assert (alert.candidate.threshold, alert.candidate.unit) == (90, "calls/30 min")
+    assert value_words(alert) == "0 calls/30 min, usual from 90 calls/30 min"
 
 
 def test_a_condition_that_stays_true_is_one_alert(timeline):
@@ -467,7 +516,7 @@ def test_the_worse_of_an_anomaly_and_a_threshold_upgrades_the_alert_they_share(t
     assert told(t.anomaly(1, severity="critical", anomalyType="response_time_shift")) == [Told.UPGRADED]
     alert = t.only()
     assert (alert.severity, alert.candidate.text) == (Severity.CRITICAL, "response_time > 500ms")
-    assert alert.candidate.judged.endswith("critical by an anomaly found by z-score")
+    assert judged_words(alert) == "p95 of 10 calls over 5 min; critical by an anomaly found by z-score"
     assert (alert.anomaly_ids, alert.peak_value) == (("anomaly-1",), 5000)
     t.anomaly(2, id="anomaly-2", toolName="u")
     assert told(t.calls(3, 10, ms=2000, tool="u")) == [Told.UPGRADED]

@@ -1,0 +1,42 @@
+"""How an alert's value stands to its limit, in words: over it still, or come down since. Pure spelling; decides nothing."""
+
+from __future__ import annotations
+
+from services.alerter.core.model import Alert
+
+
+def amount(value: float, unit: str) -> str:
+    """`7.5%`, `1,200 ms`."""
+    number = f"{value:,.6g}" if abs(value) < 1e15 else f"{value:.6g}"
+    return f"{number}%" if unit == "%" else f"{number} {unit}".rstrip()
+
+
+def has_come_down(alert: Alert) -> bool:
+    """Whether the latest value is within the limit that the alert was raised for."""
+    candidate = alert.candidate
+    return candidate.anomaly_id is None and candidate.value <= candidate.threshold < alert.peak_value
+
+
+def value_words(alert: Alert) -> str:
+    """`7.5%, threshold 5%`; `was 7.3%, now 2.7%, limit 5%`; of an anomaly `860 ms, usual up to 120 ms`."""
+    candidate = alert.candidate
+    value, limit = amount(candidate.value, candidate.unit), amount(candidate.threshold, candidate.unit)
+    if has_come_down(alert):
+        was, now = (amount(_brief(each), candidate.unit) for each in (alert.peak_value, candidate.value))
+        return f"was {was}, now {now}, limit {limit}"
+    if candidate.anomaly_id is not None:
+        return f"{value}, usual {'up to' if candidate.value > candidate.threshold else 'from'} {limit}"
+    return f"{value}, threshold {limit}"
+
+
+def judged_words(alert: Alert) -> str:
+    """What it is judged by now, and what made it worse than that says."""
+    parts = [value_words(alert)] if has_come_down(alert) else []
+    parts += [alert.candidate.judged]
+    parts += [f"{alert.severity} by an {alert.worse_by}"] if alert.worse_by else []
+    return "; ".join(parts)
+
+
+def _brief(value: float) -> float:
+    """Three digits; whole ones from a thousand on."""
+    return float(f"{value:.3g}") if abs(value) < 1000 else float(round(value))
