@@ -32,6 +32,8 @@ TOGETHER_MS: Final = 10 * MINUTE_MS
 MAX_LOOKED_AT: Final = 500
 #: Siblings that are named.
 MAX_SIBLINGS: Final = 5
+#: Minutes before an event that tell how often a tool is called.
+KNOWN_MINUTES: Final = 5
 #: How long before an event something may have begun to move that explains it, and the share of its rise that says it has, if
 #: its minutes are not as restless anyway.
 LEAD_MS: Final = 60 * MINUTE_MS
@@ -154,7 +156,7 @@ def _is_sibling(event: Event, other: Event) -> bool:
 
 
 def _changes(event: Event, series: SeriesState) -> dict[str, Change]:
-    first, last = event.start_ms // MINUTE_MS, event.last_ms // MINUTE_MS
+    first = event.start_ms // MINUTE_MS
     # The minute in which it began is part of both and therefore of neither, unless there is no other.
     since = (event.start_ms - BEFORE_MS) // MINUTE_MS
     changes: dict[str, Change] = {}
@@ -167,16 +169,23 @@ def _changes(event: Event, series: SeriesState) -> dict[str, Change]:
     if calls_before:
         failed = 100.0 * float(series.failures[rows_before].sum()) / calls_before
         changes["error_rate"] = _dated("error_rate", Change(failed, _failed_during(event, series)), event, series)
-        rows = series.minutes.between(first, last)
-        begun = max(series.first_ts, since * MINUTE_MS)
-        minutes_before = max(1.0, (event.start_ms - begun) / MINUTE_MS)
-        during_calls = float(series.moments[rows, 0, 0].sum())
-        a_minute, minutes = calls_before / minutes_before, last - first + 1
-        # Minutes with a slow call are rather those with many calls: so they must be more by far.
-        few = during_calls <= a_minute * minutes + LUCK * math.sqrt(a_minute * minutes + 1.0)
-        load = Change(a_minute, during_calls / minutes, chance=few)
-        changes["calls_per_minute"] = _dated("calls_per_minute", load, event, series)
+        load = _load(event, series, calls_before, max(series.first_ts, since * MINUTE_MS))
+        if load is not None:
+            changes["calls_per_minute"] = _dated("calls_per_minute", load, event, series)
     return changes
+
+
+def _load(event: Event, series: SeriesState, calls_before: float, since_ms: int) -> Change | None:
+    """Calls a minute in the whole minutes before an event, and during it; None when it is not known what is usual."""
+    first, last = event.start_ms // MINUTE_MS, event.last_ms // MINUTE_MS
+    known = first - since_ms / MINUTE_MS
+    if known < KNOWN_MINUTES:
+        return None
+    a_minute, minutes = calls_before / known, last - first + 1
+    during = float(series.moments[series.minutes.between(first, last), 0, N].sum())
+    # Minutes with a slow call are rather those with many calls, so they must be more by far.
+    few = during <= a_minute * minutes + LUCK * math.sqrt(a_minute * minutes + 1.0)
+    return Change(a_minute, during / minutes, chance=few)
 
 
 def _dated(name: str, change: Change, event: Event, series: SeriesState) -> Change:

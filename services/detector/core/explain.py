@@ -266,14 +266,18 @@ def _unexplained(evidence: Evidence) -> str:
     missing = [WORDS[name] for name in RESOURCES if name not in evidence.measured]
     unknown = [WORDS[name] for name in RESOURCES if name in evidence.measured and name not in evidence.changes]
     still = [WORDS[name] for name in RESOURCES if name in evidence.changes]
-    if not missing and not unknown:
+    if not missing and not unknown and "calls_per_minute" in evidence.changes:
         return (
             "Neither failures, resources nor load moved with it: the time is spent waiting, most likely for a network, a "
             "database or a lock outside this process."
         )
-    said = f"Neither {', '.join(['failures', *still])} nor load moved with it"
+    load = ["load"] if "calls_per_minute" in evidence.changes else []
+    *others, last = ["failures", *still, *load]
+    said = f"Neither {', '.join(others)} nor {last} moved with it" if others else "Failures did not rise with it"
+    if not load:
+        said += "; whether load did is not known yet"
     if not missing:
-        return f"{said}; {listed(unknown)} cannot be compared with before."
+        return f"{said}; {listed(unknown)} cannot be compared with before." if unknown else f"{said}."
     if len(missing) == len(RESOURCES):
         return f"{said}; resources were not measured here: record them to tell waiting from work."
     was, them = ("was", "it") if len(missing) == 1 else ("were", "them")

@@ -57,6 +57,27 @@ def test_the_short_sentence_leaves_out_what_is_told_beside_it() -> None:
     assert "did not rise" not in short
 
 
+def test_how_often_a_young_tool_is_called_is_not_known_and_minutes_with_a_slow_call_have_more_calls() -> None:
+    young, x = make_watch(), ordinary(400)
+    x[150:] *= 12
+    feed(young, batch(times(400, 500), x))  # two calls a second, for one minute and a quarter before it
+    (event,) = stored(young)
+    assert "calls_per_minute" not in event.evidence["changes"]
+    assert "whether load did is not known yet" in " ".join(event.recommendations)
+    assert "failures did not rise with it" in summary(event)
+
+    uneven, ts = make_watch(), times(400)
+    ts[300:306] = ts[300] + np.arange(6) * 1_000  # six calls in a minute that has four
+    slow = ordinary(400)
+    slow[300:306] *= 40
+    feed(uneven, batch(ts, slow))
+    found = next(e for e in stored(uneven) if e.start_ms == ts[300])
+    load = found.evidence["changes"]["calls_per_minute"]
+    assert load["during"] > 1.4 * load["before"]
+    assert load["chance"] is True
+    assert "calls rose" not in summary(found)
+
+
 def test_little_confidence_is_not_called_likely() -> None:
     _, event = slow_watch()
     event.confidence = 0.7
