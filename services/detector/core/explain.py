@@ -25,6 +25,7 @@ from services.detector.core.metrics import (
 )
 from services.detector.core.narrative import cause_of, summary
 from services.detector.core.phrases import is_of_server, tool_name
+from services.detector.core.surety import confidence_of
 from services.detector.core.words import (
     RESOURCES,
     UNITS,
@@ -77,7 +78,7 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
             "currentValue": number(event.value if level is None else level.now),
             "expectedRange": f"{plain(event.lower)}-{plain(event.upper)}",
             "deviation": deviation(event),
-            "confidence": None if event.method in NAMED_METHODS else event.confidence,
+            "confidence": confidence_of(event),
             "method": event.method,
             "metric": event.metric,
             "unit": event.unit,

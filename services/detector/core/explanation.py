@@ -22,13 +22,13 @@ from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
     METRICS,
     MINUTE_MS,
-    NAMED_METHODS,
     RESPONSE_TIME_SPIKE,
     SENSITIVITIES,
     THROUGHPUT_CHANGE,
 )
 from services.detector.core.narrative import others
 from services.detector.core.state.series import SeriesState
+from services.detector.core.surety import confidence_of
 from services.detector.core.words import RESOURCES, UNITS, WORDS, number
 from shared.timespan import iso
 
@@ -162,7 +162,7 @@ def explanation(
         "tailPer": known.get("per"),
         "chance": _chance(known),
         "surer": known.get("surer") if known.get("surer") in MEANINGS else None,
-        "confidence": None if event.method in NAMED_METHODS else event.confidence,
+        "confidence": confidence_of(event),
         "timeline": {
             "start": iso(event.start_ms),
             "peak": iso(event.peak_ms),

@@ -24,8 +24,10 @@ from services.detector.core.metrics import (
     THROUGHPUT_CHANGE,
 )
 from services.detector.core.phrases import effect_words, happened, who
+from services.detector.core.surety import confidence_of, little_history
 from services.detector.core.words import UNITS, WORDS, begun, brief, clock, counted, lead, listed, measured
 from shared.names import shown
+from shared.timespan import span_text
 
 #: What else moved that is named, and characters of a cause.
 MAX_MOVED: Final = 2
@@ -75,6 +77,9 @@ def _compared(event: Event) -> str:
     if event.type == ERROR_RATE_SPIKE:
         failed = f"{event.points:,} of {counted(event.calls, 'call')} failed ({measured(event.value, '%')})"
         return f"{failed}, usual are {measured(event.median, '%')}"
+    if event.type == THROUGHPUT_CHANGE and event.value == 0:
+        silent_ms = max(MINUTE_MS, ((event.end_ms or event.last_ms) - event.start_ms) // MINUTE_MS * MINUTE_MS)
+        return f"no call for {span_text(silent_ms)}, usual are {measured(event.median, event.unit)}"
     usual = f"{brief(event.lower)}–{measured(event.upper, event.unit)}"
     level = level_of(event)
     if level is not None:
@@ -90,8 +95,9 @@ def _sure(event: Event) -> str:
         return f"by {event.method}: {limit_words(event.method, SENSITIVITIES[event.level - 1])}"
     noun = "a lasting step" if is_step(event) else _NOUNS[RESPONSE_TIME_SHIFT if is_lasting(event) else event.type]
     noun = "a drop" if event.direction == "below" and event.type != THROUGHPUT_CHANGE else noun
-    word = "likely" if event.confidence >= 0.9 else "possibly"
-    return f"{word} {noun} (confidence {event.confidence:.4g})"
+    confidence, little = confidence_of(event) or 0.0, little_history(event)
+    word = "likely" if confidence >= 0.9 else "possibly"
+    return f"{word} {noun} (confidence {confidence:.4g}{f', {little}' if little else ''})"
 
 
 def _moved(event: Event) -> Iterator[str]:

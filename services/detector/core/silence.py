@@ -244,7 +244,7 @@ def _finding(series: SeriesState, now_ms: int, level: int, chance: float, called
         THROUGHPUT_CHANGE,
         "calls",
         unit,
-        series.newest_ts,
+        series.newest_ts + 1,
         now_ms,
         now_ms,
         0.0,
