@@ -38,6 +38,8 @@ KNOWN_MINUTES: Final = 5
 #: its minutes are not as restless anyway.
 LEAD_MS: Final = 60 * MINUTE_MS
 RISEN: Final = 0.15
+#: Minutes of which most have to have risen, so that it is no chance.
+LASTING_MINUTES: Final = 3
 #: Deviations that more calls than usual must be more by: three are exceeded in one minute of seven hundred.
 LUCK: Final = 4.0
 #: A figure moved when it is this many times what it was, and differs by this much in its unit.
@@ -218,11 +220,15 @@ def course(series: SeriesState, name: str, first: int, last: int) -> tuple[Int64
 
 
 def _onset(start: Int64, risen: NDArray[np.bool_], event_ms: int) -> int | None:
-    """The first of the minutes around the event's start, without a break of two, in which the figure had risen."""
-    later = np.flatnonzero(risen & (start > event_ms - 2 * MINUTE_MS))
-    if not len(later):
+    """The first of the minutes around the event's start, without a break of two, in which the figure had risen and not just for
+    that minute.
+    """
+    later = np.flatnonzero(risen & (start > event_ms - 2 * MINUTE_MS)).tolist()
+    at = next(
+        (i for i in later if 2 * risen[i : i + LASTING_MINUTES].sum() > len(risen[i : i + LASTING_MINUTES])), None
+    )
+    if at is None:
         return None
-    at = int(later[0])
     while at > 0 and risen[max(0, at - 2) : at].any():
         at -= 1 if risen[at - 1] else 2
     return int(start[at])

@@ -130,9 +130,11 @@ def _incident(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if not cause and ranked:
         yield "cause", "none stands out; the candidates:"
     for place, one in enumerate(ranked):
-        likely = bool(cause) and place == 0
         sentence = f"({one.get('confidence')}) {shown(str(one.get('sentence')), 300)}"
-        yield ("cause", f"likely {sentence}") if likely else ("", f"or {sentence}")
+        if cause and place == 0:
+            yield "cause", f"likely {'this one ' if incident.get('role') == 'cause' else ''}{sentence}"
+        else:
+            yield "", f"or {sentence}" if place else sentence
 
 
 def _short(text: object, near: object = None) -> str:

@@ -39,7 +39,8 @@ MAX_MEMBERS: Final = 100
 
 _SLOT_MS = 10 * MINUTE_MS
 _DAY_SLOTS = HISTORY_MS // _SLOT_MS
-ALONE, CAUSE, EFFECT = "alone", "cause", "effect"
+#: A member's part: EFFECT of what is named as the likely cause, be it another member or not; MEMBER where none is named.
+ALONE, CAUSE, EFFECT, MEMBER = "alone", "cause", "effect", "member"
 
 
 def belong_together(one: Event, other: Event, together_ms: int = TOGETHER_MS) -> bool:
@@ -215,7 +216,8 @@ def summary(events: Iterable[Event], incidents: Incidents, limit: int = 10) -> l
 
 def _as_map(name: str, members: list[Event], event: Event, ranked: list[causes.Cause]) -> dict[str, Any]:
     cause = causes.likely(ranked)
-    role = ALONE if len(members) < 2 else CAUSE if cause and cause.anomaly == event.id else EFFECT
+    part = MEMBER if cause is None else CAUSE if cause.anomaly == event.id else EFFECT
+    role = ALONE if len(members) < 2 else part
     return {
         "id": name,
         "role": role,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from services.detector.core.causes import Cause, rank
+from services.detector.core.causes import Cause, likely, rank
 from services.detector.core.events import Event
 from services.detector.core.explain import anomaly
 from services.detector.core.explanation import Points, asked_for, explanation
@@ -98,8 +98,14 @@ def listed_ids(events: list[Event]) -> list[dict[str, Any]]:
 
 
 def _causes(watch: Watch, event: Event) -> list[Cause]:
-    """The candidates, likeliest first; none when the incident's members are no longer in the book."""
+    """The candidates, likeliest first, the event itself only as the likely cause; none when the incident's members are no longer
+    in the book.
+    """
     members = watch.incidents.members(str(event.incident.get("id") or ""))
     if all(member.id != event.id for member in members):
         members = [*members, event]
-    return rank(members) if len(members) >= int(event.incident.get("members") or 1) else []
+    if len(members) < int(event.incident.get("members") or 1):
+        return []
+    ranked = rank(members)
+    named = likely(ranked)
+    return [cause for cause in ranked if cause is named or cause.anomaly != event.id]

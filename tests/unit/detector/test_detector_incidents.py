@@ -7,6 +7,7 @@ from itertools import permutations
 
 import numpy as np
 
+from services.detector.core import narrative, remarks
 from services.detector.core.answer import answer, parse_query
 from services.detector.core.causes import likely, rank
 from services.detector.core.events import Book, Event, event_id
@@ -221,6 +222,70 @@ def test_many_tools_at_once_point_to_the_server_and_not_to_one_of_them() -> None
     assert cause is not None
     assert (cause.kind, cause.anomaly) == ("server", "")
     assert cause.sentence.startswith("5 of 5 tools of “server” went wrong within")
+
+
+def test_one_that_went_wrong_long_before_does_not_hide_that_the_others_began_together() -> None:
+    stray = event(T0 - 50 * MINUTE, "t0", kind=RESOURCE_SPIKE, minutes=60)
+    cause = likely(rank([stray, *(event(T0 + i * 5_000, f"t{i}") for i in range(5))]))
+    assert cause is not None
+    assert (cause.kind, cause.since_ms) == ("server", T0)
+
+
+def saying(message: str, *, new: bool = True) -> list[dict[str, object]]:
+    return [{"message": message, "count": 8, "of": 9, "new": new}]
+
+
+def test_tools_that_fail_with_the_same_new_message_have_what_they_call_as_their_cause() -> None:
+    gone = saying("connection to # refused")
+    two = [event(T0 + i * 4 * MINUTE, f"t{i}", kind=ERROR_RATE_SPIKE, said=gone) for i in range(2)]
+    joined(*two)
+    cause = two[0].incident["likelyCause"]
+    assert (cause["kind"], cause["anomaly"]) == ("message", None)
+    assert cause["sentence"] == (
+        "2 tools of “server” fail with “connection to # refused” since 00:00Z, which none of them said before: what they all call"
+    )
+    assert {one.incident["role"] for one in two} == {"effect"}
+    assert "likely cause" in narrative.summary(two[1])
+
+
+def test_messages_that_differ_or_were_known_name_no_cause_and_no_effect() -> None:
+    for said in ((saying("refused"), saying("no such file")), (saying("refused", new=False),) * 2):
+        two = [event(T0 + i * MINUTE, f"t{i}", kind=ERROR_RATE_SPIKE, said=one) for i, one in enumerate(said)]
+        joined(*two)
+        assert [one.incident["likelyCause"] for one in two] == [None, None]
+        assert {one.incident["role"] for one in two} == {"member"}
+
+
+def test_servers_that_fail_with_the_same_new_message_share_a_cause_whenever_they_began() -> None:
+    gone = saying("upstream timeout")
+    found = [event(T0 + i * 3 * MINUTE, server=f"s{i}", kind=ERROR_RATE_SPIKE, said=gone) for i in range(4)]
+    cause = likely(rank(found))
+    assert cause is not None
+    assert cause.kind == "shared"
+    assert "4 tools fail with “upstream timeout”, which none of them said before" in cause.sentence
+
+
+def test_a_change_found_by_half_hours_is_ranked_by_the_minute_in_which_it_began() -> None:
+    load = {"calls_per_minute": {"before": 5.0, "during": 60.0, "sinceMs": T0}}
+    surge = event(T0 - 20 * MINUTE, "a", kind=THROUGHPUT_CHANGE, minutes=60, changes=load)
+    cause = likely(rank([surge, *(event(T0 + (5 + 4 * i) * MINUTE, tool) for i, tool in enumerate("abc"))]))
+    assert cause is not None
+    assert (cause.kind, cause.since_ms) == (THROUGHPUT_CHANGE, T0)
+
+
+def test_an_explanation_lists_candidates_other_than_the_anomaly_itself_and_begins_with_none_as_an_alternative() -> None:
+    watch = make_watch()
+    for at, tool in enumerate("ab"):
+        ok = np.ones(400, np.uint8)
+        ok[300 + 8 * at : 340] = 0
+        feed(watch, batch(times(400), ordinary(400), ok, key=Series("server", tool)))
+    first, second = stored(watch, ERROR_RATE_SPIKE)
+    assert first.incident["role"] == second.incident["role"] == "member"
+    for one, other in ((first, second), (second, first)):
+        told = remarks.whole(watch, one)
+        assert [cause["anomaly"] for cause in told["explanation"]["causes"]] == [other.id]
+        at = next(i for i, line in enumerate(told["text"]) if "none stands out; the candidates:" in line)
+        assert told["text"][at + 1].strip().startswith("(0.")
 
 
 def test_fewer_calls_cause_nothing() -> None:
