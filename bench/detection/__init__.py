@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bench.options import Options
 
 #: Parts by the word that `--only` names them by.
-PARTS: Final = ("simulated", "nab", "null", "error_rates", "speed", "answers")
+PARTS: Final = ("simulated", "nab", "null", "error_rates", "causes", "speed", "answers")
 
 
 def run(options: Options) -> list[Result]:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 from bench.detection import PARTS, run
+from bench.detection.causes import KINDS
 from bench.detection.faults import BURST, CLASSES, LEAK, SERVER_WIDE, SHIFT, SPIKE
 from bench.detection.nab import run as run_nab
 from bench.detection.nab_score import PROFILES
@@ -18,6 +19,7 @@ from bench.thresholds import load
 from services.detector.core.metrics import SENSITIVITIES
 
 ROWS = {
+    "causes": {"all", *KINDS},
     "recall": {REQUIRED, *(kind.name for kind in CLASSES)},
     "precision": set(SENSITIVITIES),
     "nab": set(PROFILES),
