@@ -18,7 +18,8 @@ from bench.detection.minutes import HOUR, START_MS, Minutes, healthy
 from bench.detection.tools import Component, Tool, fleet
 from bench.figures import Result
 from bench.options import Options
-from services.detector.core.causes import Cause, likely, rank
+from services.detector.core.candidates import Cause
+from services.detector.core.causes import likely, rank
 from services.detector.core.events import Event
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,

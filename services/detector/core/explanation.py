@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from services.detector.core.causes import Cause
+from services.detector.core.candidates import Cause
 from services.detector.core.chart import MOST_COLUMNS, Plot, draw
 from services.detector.core.events import Event
 from services.detector.core.evidence import course

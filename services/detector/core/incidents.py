@@ -15,6 +15,8 @@ from itertools import islice
 from typing import Any, Final
 
 from services.detector.core import causes
+from services.detector.core.candidates import Cause
+from services.detector.core.candidates_shared import MANY_SERVERS
 from services.detector.core.events import Book, Event
 from services.detector.core.evidence import MAX_LOOKED_AT, TOGETHER_MS
 from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, RESOURCE_LEAK, RESOURCE_SPIKE, THROUGHPUT_CHANGE
@@ -134,7 +136,7 @@ class Incidents:
         near = [e for e in self._in_slots(range(slot - 1, slot + 2)) if abs(e.start_ms - event.start_ms) <= MOMENT_MS]
         others = [e for e in near if e.server != event.server]
         servers = {e.server for e in others}
-        if len(servers) + 1 < causes.MANY_SERVERS:
+        if len(servers) + 1 < MANY_SERVERS:
             return
         usual = sum(len(self._slots.get(at, ())) for at in range(slot - _DAY_SLOTS, slot - 1))
         expected = usual * 2 * MOMENT_MS / HISTORY_MS
@@ -214,7 +216,7 @@ def summary(events: Iterable[Event], incidents: Incidents, limit: int = 10) -> l
     return rows[:limit]
 
 
-def _as_map(name: str, members: list[Event], event: Event, ranked: list[causes.Cause]) -> dict[str, Any]:
+def _as_map(name: str, members: list[Event], event: Event, ranked: list[Cause]) -> dict[str, Any]:
     cause = causes.likely(ranked)
     part = MEMBER if cause is None else CAUSE if cause.anomaly == event.id else EFFECT
     role = ALONE if len(members) < 2 else part

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from services.detector.core.causes import Cause, likely, rank
+from services.detector.core.candidates import Cause
+from services.detector.core.causes import likely, rank
 from services.detector.core.events import Event
 from services.detector.core.explain import anomaly
 from services.detector.core.explanation import Points, asked_for, explanation

@@ -1,0 +1,132 @@
+"""What members of an incident have in common as a candidate for its cause: a server, a moment, or a message.
+
+Members that began together, or fail with a message that is new to all of them, were struck by what they share.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from services.detector.core.candidates import FAILING, SAME_MS, SOON_MS, Cause, kind_of, since_of
+from services.detector.core.events import Event
+from services.detector.core.metrics import ERROR_RATE_SPIKE
+from services.detector.core.words import clock, counted, lead, quoted
+
+#: Tools of a server, and servers, that are no coincidence.
+MANY_TOOLS: Final = 3
+MANY_SERVERS: Final = 3
+#: Score of what two tools say alike, and of each more up to two; what is left of what members share when one of them failed, or a
+#: resource or load moved, shortly before.
+_ALIKE: Final = 0.6
+_ALIKE_MORE: Final = 0.05
+_RIVALLED: Final = 0.7
+
+
+def among_shared(members: Sequence[Event]) -> Iterator[Cause]:
+    """What members stand on, not one of them: a moment at which many servers, a server of which many tools went wrong, or what
+    several tools say has failed them.
+    """
+    servers = Counter(server for server, _ in {(e.server, e.tool) for e in members})
+    if len(servers) >= MANY_SERVERS:
+        yield _of_servers(members, len(servers))
+        return
+    server, _ = servers.most_common(1)[0]
+    own = [e for e in members if e.server == server]
+    whole, alike = _of_server(server, own), _alike(server, own)
+    if whole is not None and alike is not None:
+        # What all tools say is what the whole server has in common: one candidate, the more telling one.
+        yield replace(alike, score=max(whole.score, alike.score), since_ms=min(whole.since_ms, alike.since_ms))
+    else:
+        yield from (cause for cause in (whole, alike) if cause is not None)
+
+
+def _of_servers(members: Sequence[Event], servers: int) -> Cause:
+    since_ms, until_ms, together = _together([(since_of(e), e.server) for e in members])
+    score = (0.55 + 0.1 * min(together - MANY_SERVERS, 3)) * together / servers
+    what = f"{counted(len(members), 'anomaly')} on {servers} servers began within {lead(until_ms - since_ms)}"
+    if together < servers:
+        what = f"anomalies on {together} of {servers} servers began within {lead(until_ms - since_ms)}"
+    said, saying = said_alike(members), ""
+    if said is not None:
+        alike = {e.server for e in said[1]}
+        score = max(score, _alike_score(len(alike)) * (0.6 + 0.4 * len(alike) / servers) if len(alike) > 1 else 0.0)
+        saying = f", and {counted(len(said[1]), 'tool')} fail with {quoted(said[0])}, which none of them said before"
+    sentence = f"{what}{saying}: something they share (machine, network, an upstream service)"
+    return Cause("", "shared", since_ms, max(score, 0.0), 0.0, sentence)
+
+
+def _of_server(server: str, own: Sequence[Event]) -> Cause | None:
+    tools = {e.tool for e in own}
+    total = max([int(e.evidence.get("otherTools") or 0) + 1 for e in own] + [len(tools)])
+    since_ms, until_ms, together = _together([(since_of(e), e.tool) for e in own])
+    if together < MANY_TOOLS:
+        return None
+    score = 0.5 + 0.35 * together / total if together > total / 2 else 0.3
+    score *= _RIVALLED if _led_to(since_ms, until_ms, own) else 1.0
+    what = f"{together} of {counted(total, 'tool')} of {quoted(server)} went wrong within {lead(until_ms - since_ms)}"
+    return Cause("", "server", since_ms, score, 0.0, f"{what}: the server itself or what all of them depend on")
+
+
+def _alike(server: str, own: Sequence[Event]) -> Cause | None:
+    """Tools that fail and say the same, which none of them said before."""
+    said = said_alike(own)
+    if said is None:
+        return None
+    message, saying = said
+    tools = {e.tool for e in own}
+    score = _alike_score(len(saying)) * (0.6 + 0.4 * len(saying) / len(tools))
+    since_ms = min(since_of(e) for e in saying)
+    score *= _RIVALLED if _led_to(since_ms, since_ms, own) else 1.0
+    who_say = f"{counted(len({e.tool for e in saying}), 'tool')} of {quoted(server)}"
+    sentence = f"{who_say} fail with {quoted(message)} since {clock(since_ms, own[-1].last_ms)}, which none of them said before"
+    return Cause("", "message", since_ms, score, 0.0, f"{sentence}: what they all call")
+
+
+def _alike_score(saying: int) -> float:
+    return _ALIKE + _ALIKE_MORE * min(saying - 2, 2)
+
+
+def said_alike(members: Sequence[Event]) -> tuple[str, list[Event]] | None:
+    """The message that most failures of several tools have, new to each of them, and their events; None without any."""
+    saying: dict[str, dict[Any, Event]] = {}
+    for event in members:
+        message = _new_message(event)
+        if message:
+            saying.setdefault(message, {}).setdefault(event.series, event)
+    most = max(saying.items(), key=lambda one: len(one[1]), default=None)
+    return None if most is None or len(most[1]) < 2 else (most[0], list(most[1].values()))
+
+
+def _new_message(event: Event) -> str:
+    for said in event.evidence.get("said") or ():
+        if isinstance(said, dict) and said.get("new") and 2 * int(said.get("count") or 0) > int(said.get("of") or 0):
+            return str(said.get("message") or "") if event.type == ERROR_RATE_SPIKE else ""
+        break
+    return ""
+
+
+def _led_to(since_ms: int, until_ms: int, members: Sequence[Event]) -> bool:
+    """Whether one that may have caused others began shortly before: a resource, load, or failures of a tool that was not struck
+    itself at the moment of the others.
+    """
+    struck = {e.tool for e in members if since_ms <= since_of(e) <= until_ms}
+    return any(
+        SAME_MS < since_ms - since_of(e) <= SAME_MS + SOON_MS
+        and (kind_of(e) > FAILING or (e.type == ERROR_RATE_SPIKE and e.tool not in struck))
+        for e in members
+    )
+
+
+def _together(begun: Sequence[tuple[int, str]]) -> tuple[int, int, int]:
+    """The moment at which most began: (from, to, how many names), of (start, name)."""
+    ordered = sorted(begun)
+    best = (ordered[0][0], ordered[0][0], 1)
+    for place, (since_ms, _) in enumerate(ordered):
+        near = [one for one in ordered[place:] if one[0] - since_ms <= SAME_MS]
+        names = len({name for _, name in near})
+        if names > best[2]:
+            best = (since_ms, near[-1][0], names)
+    return best
