@@ -315,7 +315,7 @@ def test_a_named_method_tells_what_chance_explains_and_a_line_a_tool():
     result = call(backends, "detect_anomalies", {"method": "percentile"})
     text = result.content[0].text
     assert (
-        "Of tools as they always are percentile (above P99) finds about 12; it judges single calls, not failures"
+        "In tools as they always are percentile (above P99) finds about 12; it judges single calls, not failures"
         in text
     )
     assert "warning   17      12.3" in text
@@ -576,7 +576,7 @@ def test_an_alerts_line_has_units_and_what_it_is_judged_by():
     backends.replies["alerter", "alerts.list"] = {**listed, "alerts": [slow], "total": 1}
     result = call(backends, "get_active_alerts")
     text = result.content[0].text
-    assert text.startswith("1 alert. Held back: 2 in 24 h (2 the server has had its alerts of the hour).")
+    assert text.startswith("1 alert. Held back: 2 in 24 h (2 of servers that have had their alerts of the hour).")
     assert "2,400 ms" in text
     assert "p95 of 42 calls over 5 min" in text
     assert result.structured_content["alerts"][0]["judgedBy"] == "p95 of 42 calls over 5 min"
@@ -673,6 +673,23 @@ def test_the_dashboards_text_names_three_alerts_whatever_the_structured_content_
     assert [n for n in range(1, 6) if f"alert-20251031-{n:03d}" in text] == [1, 2, 3]
     assert "Open alerts, 2 more with get_active_alerts:" in text
     assert "acknowledgedBy" not in result.structured_content["activeAlerts"][0]
+
+
+def test_the_dashboards_text_calls_no_tool_slow_or_worst_that_is_neither():
+    backends = FakeBackends()
+    reply = backends.replies["reporter", "dashboard"]
+    well = {"mcpServer": "time", "toolName": "now", "calls": 275, "errorRate": 0, "p95": 11.5}
+    slow = {**well, "toolName": "slow", "p95": 1_269, "limit": 1_000, "why": "over its limit"}
+    reply["slowestTools"] = [slow, well]
+    reply["worstTools"] = [{**well, "toolName": "fails", "errorRate": 35.1}, {**well, "toolName": "slow"}, well]
+    reply["recentAnomalies"] = [anomaly() | {"currentValue": 100, "unit": "%"}]
+    text = call(backends, "get_dashboard").content[0].text
+    assert "1,269 ms, over its limit (1,000 ms), 275 calls  time / slow" in text
+    assert "time / fails" in text
+    assert "time / now" not in text
+    assert "response_time_spike 100 %" in text
+    reply["worstTools"] = [well]
+    assert "Worst tools" not in call(backends, "get_dashboard").content[0].text
 
 
 def test_the_dashboards_text_says_since_when_a_server_is_not_called():

@@ -12,22 +12,11 @@ from services.gateway.core.shaping import (
     printed,
     table,
 )
+from shared.held_back import held_back
 
 UNITS: Final = {"response_time": "ms", "error_rate": "%", "cpu": "%", "memory": "MB", "disk_io": "KB"}
 #: Characters that the table of held-back conditions may take.
 HELD_TABLE_CHARS: Final = 4_000
-
-#: The alerter's reasons in words; another one is named as it is.
-_REASONS: Final = {
-    "deduplicated": "its alert is open already",
-    "recently_resolved": "its alert was resolved less than an hour ago",
-    "rate_limited": "the server has had its alerts of the hour",
-    "not_enough_calls": "too few calls to judge",
-    "stale": "seen too late to be current",
-    "disabled": "its threshold is switched off",
-    "below_warning": "an anomaly below warning",
-    "already_seen": "an anomaly decided before",
-}
 
 
 def unit_of(alert: Data) -> str:
@@ -86,13 +75,7 @@ def _held(suppressed: dict[str, Any]) -> str:
     numbers = {reason: n for reason, n in suppressed.items() if isinstance(n, int) and n > 0}
     if not numbers:
         return ""
-    ranked = sorted(numbers.items(), key=lambda item: -item[1])
-    said = "; ".join(f"{n:,} {_REASONS.get(reason, _plain(reason))}" for reason, n in ranked[: len(_REASONS)])
-    return f" Held back: {sum(numbers.values()):,} in 24 h ({said})."
-
-
-def _plain(reason: str) -> str:
-    return "".join(c if c.isascii() and c.isalnum() else " " for c in reason)[:40].strip() or "other"
+    return f" Held back: {sum(numbers.values()):,} in 24 h ({held_back(numbers.items())})."
 
 
 def _held_table(data: Data, *, full: bool) -> str:

@@ -84,7 +84,7 @@ def _by_chance(arguments: DetectAnomalies, data: Data) -> str:
         return ""
     limit = f" ({summary['limit']})" if summary.get("limit") else ""
     return (
-        f" Of tools as they always are {arguments.method}{limit} finds about {summary['expectedByChance']:,}; it judges single "
+        f" In tools as they always are {arguments.method}{limit} finds about {summary['expectedByChance']:,}; it judges single "
         "calls, not failures; auto judges both."
     )
 
@@ -103,7 +103,7 @@ def _incidents(summary: Data) -> str:
         if members < 2 and not cause:
             continue
         servers = ", ".join(str(server) for server in one.get("servers") or [])
-        told = f"; likely cause ({printed(one.get('confidence'))}): {cause}" if cause else "; no cause stands out"
+        told = f"; likely cause ({_sure(one.get('confidence'))}): {cause}" if cause else "; no cause stands out"
         since = str(one.get("since"))[:16]
         lines.append(f"{one.get('id')}: {counted(members, 'anomaly', 'anomalies')} of {servers} since {since}Z{told}")
     return f"\nWhat belongs together:\n{fenced(chr(10).join(lines))}" if lines else ""

@@ -94,10 +94,12 @@ def _text(data: Data, named: dict[str, list[Any]]) -> str:
         cells = [_server(one) for one in data["mcpServers"] if isinstance(one, dict)]
         parts.append(table(["status", "health", "calls", "p95 ms", "err %", "alerts", "server"], cells, TABLE_CHARS))
         parts.extend(_silent(data["mcpServers"]))
+    slow = [one for one in _maps(named.get("slowestTools")) if one.get("why")]
     for name in _LISTS:
-        rows = [one for one in named.get(name) or [] if isinstance(one, dict)]
+        listed = _maps(named.get(name))
+        rows = _worth_telling(name, listed, slow)
         if rows:
-            more = len(data[name]) + data["cut"].get(name, 0) - len(rows)
+            more = len(data[name]) + data["cut"].get(name, 0) - len(listed)
             rest = f", {more} more with {_LISTED_BY[name]}" if more > 0 else ""
             lines = [(_slow_line if name == "slowestTools" else _line)(one) for one in rows]
             parts.append(f"{_title(name, rows)}{rest}:\n{fenced(chr(10).join(lines))}")
@@ -105,6 +107,20 @@ def _text(data: Data, named: dict[str, list[Any]]) -> str:
         parts.append("Missing: " + "; ".join(_inline(str(one)) for one in data["missing"]))
     parts.extend(_next_step(data.get("nextStep")))
     return "\n".join(parts)
+
+
+def _maps(rows: list[Any] | None) -> list[Data]:
+    return [one for one in rows or [] if isinstance(one, dict)]
+
+
+def _worth_telling(name: str, rows: list[Data], slow: list[Data]) -> list[Data]:
+    """Without the tools that are not slow where some are, and those that neither fail nor are slow."""
+    if name == "slowestTools":
+        return slow or rows
+    if name == "worstTools":
+        known = {_names(one) for one in slow}
+        return [one for one in rows if one.get("errorRate") or _names(one) in known]
+    return rows
 
 
 def _silent(servers: list[Any]) -> list[str]:
@@ -161,7 +177,8 @@ def _inline(sentence: str) -> str:
 def _line(one: Data) -> str:
     what = [str(one[key]) for key in ("alertId", "severity", "condition", "anomalyType", "reason") if one.get(key)]
     if what:
-        what += [f"now {printed(one['currentValue'], str(one.get('unit') or ''))}"] if one.get("currentValue") else []
+        now = "" if one.get("anomalyType") else "now "
+        what += [f"{now}{printed(one['currentValue'], str(one.get('unit') or ''))}"] if one.get("currentValue") else []
     else:
         calls = f" of {counted(one['calls'], 'call')}" if isinstance(one.get("calls"), int) else ""
         what = [f"errors {printed(one.get('errorRate'), '%')}{calls}, p95 {printed(one.get('p95'), 'ms')}"]

@@ -76,7 +76,9 @@ class Rollup:
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """One event that the detector stored; `end_ms` None = still going on."""
+    """One event that the detector stored; `end_ms` None = still going on. `usual`: the level before a lasting change; `shape`:
+    what it is called where its kind says less; `ended`: how it ended.
+    """
 
     anomaly_id: str
     server: str
@@ -93,6 +95,9 @@ class Anomaly:
     method: str
     confidence: float | None
     advice: tuple[str, ...]
+    usual: float | None = None
+    shape: str = ""
+    ended: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +266,9 @@ def _anomaly(body: Mapping[Any, Any]) -> Anomaly:
         _str(details.get("method")),
         _float(details.get("confidence")),
         tuple(text for text in _list(body.get("recommendations")) if isinstance(text, str)),
+        _float(details.get("usual")),
+        _str(details.get("kind")),
+        _str(body.get("ended")),
     )
 
 

@@ -83,6 +83,11 @@ def clock_text(ts_ms: int, near_ms: int) -> str:
     return f"{'' if text[:10] == iso(near_ms)[:10] else text[:10] + ' '}{text[11:16]}Z"
 
 
+def with_unit(value: float | None, unit: str) -> str:
+    """`1.39 s` of milliseconds, `421 MB`."""
+    return duration_text(value) if unit == "ms" else f"{short_count(value)} {unit}".strip()
+
+
 def rounded(value: float | None, digits: int = 4) -> float | int | None:
     """A figure for JSON: `digits` significant digits, whole when it is; None when not finite."""
     if value is None or not math.isfinite(value):

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from services.reporter.core.anomaly_words import anomaly_expected, anomaly_kind, anomaly_value, anomaly_when
 from services.reporter.core.answers import Alert, Anomaly, Stats
 from services.reporter.core.elements import Child, Markup, el, fragment, name
-from services.reporter.core.figures import count_text, counted, duration_text, minute_text, percent_text, rounded
+from services.reporter.core.figures import count_text, counted, duration_text, minute_text, percent_text
 from services.reporter.core.model import Limits, Ranked, Report, ServerRow, ToolRow
 from services.reporter.core.sampling import MIN_CALLS
 from services.reporter.core.svg import share_bar, sparkline
 from services.reporter.core.text import visible
-from services.reporter.core.wording import STATUS_WORDS, alert_value, anomaly_when, cut_note
+from services.reporter.core.wording import (
+    STATUS_WORDS,
+    alert_value,
+    cut_note,
+)
 
 
 def tools_table(ranked: Ranked, limits: Limits, title: str, figure: str) -> Markup:
@@ -133,13 +138,11 @@ def _judged(alert: Alert) -> Markup | None:
 
 
 def _anomaly(anomaly: Anomaly) -> list[tuple[Child, str]]:
-    unit = f" {visible(anomaly.unit)}" if anomaly.unit else ""
-    value = rounded(anomaly.value)
     return [
         (_pill(anomaly.severity), ""),
-        (fragment(name(anomaly.kind.replace("_", " ")), _on(anomaly.server, anomaly.tool)), ""),
-        ("–" if value is None else f"{value}{unit}", "n opt"),
-        (visible(anomaly.expected) if anomaly.expected else "–", "n opt"),
+        (fragment(name(anomaly_kind(anomaly).replace("_", " ")), _on(anomaly.server, anomaly.tool)), ""),
+        (visible(anomaly_value(anomaly)), "n opt"),
+        (visible(anomaly_expected(anomaly)), "n opt"),
         (anomaly_when(anomaly), "opt when"),
     ]
 

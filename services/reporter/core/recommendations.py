@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from services.reporter.core.anomaly_words import UNITS, anomaly_expected, anomaly_kind, anomaly_value
 from services.reporter.core.answers import SEVERITIES, Anomaly, Stats
 from services.reporter.core.evidence import (
     Evidence,
@@ -281,19 +282,20 @@ def _from_anomalies(evidence: Evidence, spoken_of: set[tuple[str, str, str]]) ->
     return list(found.values())
 
 
+def _figure(anomaly: Anomaly, text: str) -> str | Untrusted:
+    """A figure with its unit, as ours when the unit is."""
+    return text if anomaly.unit in UNITS and not text[:1].isalpha() else Untrusted(text)
+
+
 def _of_anomaly(anomaly: Anomaly, metric: str) -> Recommendation:
     actions = {
         "resource_leak": "It keeps growing: restart the server to win time, then look for what it never lets go of.",
         "resource_spike": "Compare what was asked of it then; set a threshold if this is to be told at once.",
         "throughput_change": "Check whether its callers changed or stopped.",
     }
-    title: Text = (*tool_of(anomaly.server, anomaly.tool), ": ", term(anomaly.kind))
-    said: Text = (
-        Untrusted(anomaly.metric or "value"),
-        f" {short_count(anomaly.value)} ",
-        Untrusted(anomaly.unit or "-"),
-    )
-    expected: Text = (", expected ", Untrusted(anomaly.expected)) if anomaly.expected else ()
+    title: Text = (*tool_of(anomaly.server, anomaly.tool), ": ", term(anomaly_kind(anomaly)))
+    said: Text = (term(anomaly.metric or "value"), " ", _figure(anomaly, anomaly_value(anomaly)))
+    expected: Text = (", expected ", _figure(anomaly, anomaly_expected(anomaly))) if anomaly.expected else ()
     action = actions.get(anomaly.kind, "Look at this tool around that time with get_metrics, groupBy minute.")
     return Recommendation(
         anomaly.severity,

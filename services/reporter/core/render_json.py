@@ -117,6 +117,7 @@ def anomaly_object(anomaly: Anomaly) -> dict[str, Any]:
         "anomalyType": visible(anomaly.kind),
         "severity": anomaly.severity,
         "currentValue": rounded(anomaly.value),
+        **({} if anomaly.usual is None else {"usual": rounded(anomaly.usual)}),
         "expectedRange": visible(anomaly.expected) if anomaly.expected else None,
         "deviation": visible(anomaly.deviation) if anomaly.deviation else None,
         "unit": visible(anomaly.unit) if anomaly.unit else None,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from services.reporter.core.anomaly_words import anomaly_expected, anomaly_kind, anomaly_value, anomaly_when
 from services.reporter.core.answers import Alert, Anomaly, Stats
 from services.reporter.core.figures import (
     count_text,
     duration_text,
     minute_text,
     percent_text,
-    rounded,
 )
 from services.reporter.core.markdown import escaped, fenced, sentence, table
 from services.reporter.core.model import Limits, Ranked, Report, ServerRow, ToolRow
@@ -22,7 +22,6 @@ from services.reporter.core.recommendations import Recommendation
 from services.reporter.core.wording import (
     NOTHING_STANDS_OUT,
     alert_value,
-    anomaly_when,
     cut_note,
     health_words,
     held_back_words,
@@ -184,9 +183,8 @@ def _anomalies(report: Report, limits: Limits) -> Iterator[str]:
 
 
 def _anomaly(anomaly: Anomaly) -> list[str]:
-    texts = (anomaly.severity, anomaly.kind, anomaly.server, anomaly.tool)
-    value = f"{rounded(anomaly.value)} {escaped(anomaly.unit) if anomaly.unit else ''}".strip()
-    return [*(escaped(text) for text in texts), value, escaped(anomaly.expected or "–"), anomaly_when(anomaly)]
+    texts = (anomaly.severity, anomaly_kind(anomaly), anomaly.server, anomaly.tool, anomaly_value(anomaly))
+    return [*(escaped(text) for text in texts), escaped(anomaly_expected(anomaly)), anomaly_when(anomaly)]
 
 
 def _errors(report: Report, limits: Limits) -> Iterator[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from services.reporter.core.answers import Alert, Anomaly
-from services.reporter.core.figures import DASH, count_text, duration_text, minute_text, short_count
+from services.reporter.core.answers import Alert
+from services.reporter.core.figures import DASH, count_text, minute_text, with_unit
 from services.reporter.core.health import Health
 from services.reporter.core.model import Range
+from shared.held_back import held_back
 from shared.timespan import iso_seconds, span_text
 
 NOTHING_STANDS_OUT: Final = (
@@ -59,8 +60,7 @@ def cut_note(total: int, shown: int, what: str) -> str:
 
 def held_back_words(suppressed: Sequence[tuple[str, int]]) -> str:
     """How many alerts were held back, by reason; the reasons are names of the alerter's."""
-    reasons = ", ".join(f"{count_text(n)} {_named(reason)}" for reason, n in suppressed)
-    return f"Held back: {reasons}."
+    return f"Held back: {held_back(suppressed)}."
 
 
 def alert_value(alert: Alert) -> str:
@@ -68,8 +68,8 @@ def alert_value(alert: Alert) -> str:
     if alert.value is None:
         return DASH
     unit = alert_unit(alert)
-    limit = f" (limit {_with_unit(alert.threshold, unit)})" if alert.threshold is not None else ""
-    return _with_unit(alert.value, unit) + limit
+    limit = f" (limit {with_unit(alert.threshold, unit)})" if alert.threshold is not None else ""
+    return with_unit(alert.value, unit) + limit
 
 
 def alert_unit(alert: Alert) -> str:
@@ -79,28 +79,9 @@ def alert_unit(alert: Alert) -> str:
     return next((unit for metric, unit in ALERT_UNITS.items() if alert.condition.startswith(metric)), "")
 
 
-def _with_unit(value: float | None, unit: str) -> str:
-    if unit == "ms":
-        return duration_text(value)
-    return f"{short_count(value)} {unit}".strip()
-
-
 def source_words(source: str) -> str:
     """Which rollups answered, and how exact their percentiles are."""
     if source == "raw":
         return "raw calls (exact)"
     names = " and ".join("raw calls" if one == "raw" else one for one in source.split("+") if one)
     return f"{names} rollups (percentiles within 1 %)" if names else "rollups (percentiles within 1 %)"
-
-
-def anomaly_when(anomaly: Anomaly) -> str:
-    """`2025-10-31 13:05 UTC, going on` or with how long it lasted."""
-    if anomaly.start_ms is None:
-        return DASH
-    if anomaly.end_ms is None:
-        return f"{minute_text(anomaly.start_ms)}, going on"
-    return f"{minute_text(anomaly.start_ms)}, {span_text(max(0, anomaly.end_ms - anomaly.start_ms))}"
-
-
-def _named(reason: str) -> str:
-    return "".join(c if c.isascii() and c.isalnum() else " " for c in reason)[:40].strip() or "other"

@@ -1,0 +1,44 @@
+"""An anomaly's figures and times as all formats of a report tell them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from services.reporter.core.answers import Anomaly
+from services.reporter.core.figures import DASH, minute_text, with_unit
+from shared.timespan import span_text
+
+#: The units of what anomalies are about.
+UNITS: Final = frozenset({"ms", "%", "MB", "KB", "calls/min", "calls/h", "calls/day", "calls/30 min"})
+#: How an anomaly ended whose level stayed.
+NEW_USUAL: Final = "the new normal"
+_RANGE: Final = re.compile(r"([0-9.]+)-([0-9.]+)")
+
+
+def anomaly_value(anomaly: Anomaly) -> str:
+    """`1.39 s`; of a lasting change both levels, `80 ms → 128 ms`."""
+    now = with_unit(anomaly.value, anomaly.unit)
+    return now if anomaly.usual is None else f"{with_unit(anomaly.usual, anomaly.unit)} → {now}"
+
+
+def anomaly_expected(anomaly: Anomaly) -> str:
+    """`43.82–130.7 ms`."""
+    found = _RANGE.fullmatch(anomaly.expected)
+    return f"{found[1]}–{found[2]} {anomaly.unit}".strip() if found else anomaly.expected or DASH
+
+
+def anomaly_kind(anomaly: Anomaly) -> str:
+    """`response_time_shift`; `resource_step` of a resource that rose and stayed."""
+    return anomaly.shape or anomaly.kind
+
+
+def anomaly_when(anomaly: Anomaly) -> str:
+    """`2025-10-31 13:05 UTC, going on` or with how long it lasted."""
+    if anomaly.start_ms is None:
+        return DASH
+    if anomaly.end_ms is None:
+        return f"{minute_text(anomaly.start_ms)}, going on"
+    if anomaly.ended == NEW_USUAL:
+        return f"{minute_text(anomaly.start_ms)}, stays: the new usual"
+    return f"{minute_text(anomaly.start_ms)}, {span_text(max(0, anomaly.end_ms - anomaly.start_ms))}"
