@@ -20,6 +20,9 @@ ALIKE: Final = 0.6
 #: Characters from which a name that is part of another may be meant for it.
 MIN_PART_CHARS: Final = 3
 
+#: In the place of a tool's name where all tools of a server are meant.
+ALL_TOOLS: Final = "(all tools)"
+
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from services.detector.core.events import Event
 from services.detector.core.metrics import ERROR_RATE_SPIKE, RESOURCE_LEAK, RESOURCE_SPIKE, THROUGHPUT_CHANGE
 from services.detector.core.words import WORDS, counted, quoted
-
-#: In the place of a tool's name where all tools of a server are meant.
-ALL_TOOLS: Final = "(all tools)"
+from shared.names import ALL_TOOLS
 
 
 def is_of_server(event: Event) -> bool:

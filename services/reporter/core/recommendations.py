@@ -25,9 +25,11 @@ from services.reporter.core.evidence import (
     too_slow,
 )
 from services.reporter.core.figures import count_text, counted, duration_text, percent_text, short_count
+from services.reporter.core.incident import TIMES, incident_of, incident_text
 from services.reporter.core.sampling import MIN_CALLS, MIN_TREND_CALLS
 from services.reporter.core.text import Text, Untrusted, term, tool_of
 from services.reporter.core.trends import tool_moves
+from shared.names import ALL_TOOLS
 
 #: Recommendations that are given; more is a list nobody reads.
 MAX_RECOMMENDATIONS: Final = 8
@@ -117,14 +119,19 @@ def _failing_tool(evidence: Evidence, tool: Stats) -> Recommendation:
     said: list[Text] = [(f"{count_text(tool.errors)} of {counted(tool.count, 'call')} failed",)]
     if before is not None and before.count >= MIN_TREND_CALLS:
         said.append((f"{percent_text(before.error_rate)} failed in the window before",))
+    incident = incident_of(evidence, tool.server, {tool.tool}, "error_rate")
+    said += incident_text(incident)
     message = main_message(evidence, [tool])
     said += [(moved.words,) for moved in also_moved(evidence, tool, "error_rate")]
+    rate = tool.error_rate or 0.0
+    at_worst = incident is not None and (incident.value or 0.0) >= TIMES * rate
+    title = f" failed {percent_text(incident.value)} of its calls" if incident and at_worst else ""
     return Recommendation(
-        _error_severity(evidence, tool),
+        _worse(_error_severity(evidence, tool), incident),
         "error_rate",
         tool.server,
         tool.tool,
-        (*tool_of(tool.server, tool.tool), f" fails {percent_text(tool.error_rate)} of its calls"),
+        (*tool_of(tool.server, tool.tool), title or f" fails {percent_text(tool.error_rate)} of its calls"),
         _failure_action(evidence, tool, message[1] if message else None),
         (*said, *_message_text(message)),
         since(evidence, tool, "error_rate"),
@@ -136,7 +143,9 @@ def _failing_tool(evidence: Evidence, tool: Stats) -> Recommendation:
 def _failing_server(evidence: Evidence, server: str, tools: Sequence[Stats]) -> Recommendation:
     errors, calls = sum(t.errors for t in tools), sum(t.count for t in tools)
     message = main_message(evidence, tools)
+    incident = incident_of(evidence, server, {ALL_TOOLS, *(tool.tool for tool in tools)}, "error_rate")
     begun = [start for tool in tools if (start := since(evidence, tool, "error_rate"))]
+    begun += [incident.start_ms] if incident is not None and incident.start_ms else []
     title: Text = (
         Untrusted(server),
         f" fails as a whole: {len(tools)} of its tools, {_rate(errors, calls)} of their calls",
@@ -151,13 +160,13 @@ def _failing_server(evidence: Evidence, server: str, tools: Sequence[Stats]) -> 
         Untrusted(_worst_rate(tools).tool),
     )
     return Recommendation(
-        min(severities, key=SEVERITIES.index),
+        _worse(min(severities, key=SEVERITIES.index), incident),
         "error_rate",
         server,
         "",
         title,
         action,
-        (said, *_message_text(message)),
+        (said, *incident_text(incident), *_message_text(message)),
         min(begun, default=None),
         message[0].message if message else None,
         float(errors),
@@ -201,6 +210,7 @@ def _slower_tool(evidence: Evidence, tool: Stats) -> Recommendation:
     spread = "every call is slower" if every else "only some calls are slow, the middle one is not"
     said: list[Text] = [(f"{steps}{duration_text(tool.p50)}: {spread}",)]
     said.append((f"{counted(tool.count, 'call')}, {count_text(before.count)} in the window before",))
+    said += incident_text(incident_of(evidence, tool.server, {tool.tool}, "response_time"))
     said += [(moved.words,) for moved in also_moved(evidence, tool, "response_time")]
     ratio = short_count((tool.p95 or 0.0) / before.p95) if before.p95 else "much"
     return Recommendation(
@@ -316,7 +326,7 @@ def _unattended(evidence: Evidence) -> Iterable[Recommendation]:
     oldest = min(waiting, key=lambda alert: (alert.raised_ms or 0, alert.alert_id))
     title = f"{len(waiting)} critical alerts wait" if len(waiting) > 1 else "1 critical alert waits"
     yield Recommendation(
-        "warning",
+        "critical",
         "alerts",
         "",
         "",
@@ -341,6 +351,10 @@ def _by_server(evidence: Evidence, tools: Sequence[Stats]) -> Iterable[tuple[str
         groups[tool.server].append(tool)
     for server, group in groups.items():
         yield server, group, len(group) >= max(SERVER_WIDE_TOOLS, SERVER_WIDE_SHARE * called[server])
+
+
+def _worse(severity: str, incident: Anomaly | None) -> str:
+    return severity if incident is None else min(severity, incident.severity, key=SEVERITIES.index)
 
 
 def _error_severity(evidence: Evidence, tool: Stats) -> str:

@@ -12,6 +12,7 @@ from services.reporter.core.compose import compose
 from services.reporter.core.evidence import Evidence
 from services.reporter.core.recommendations import MAX_RECOMMENDATIONS, Recommendation, recommend
 from services.reporter.core.text import Untrusted, plain, term
+from shared.names import ALL_TOOLS
 
 GOOD = Stats(server="s", tool="t", count=1000, errors=0, avg=20, p50=18, p95=60, p99=90, cpu=10, memory=100)
 
@@ -114,9 +115,50 @@ def test_an_anomaly_of_what_is_spoken_of_already_is_not_said_twice() -> None:
 def test_a_critical_alert_that_nobody_took_is_last_but_there() -> None:
     waits = Alert("alert-20251031-007", "s", "t", "critical", "escalated", "cpu > 90", 95, 90, 1, None, "")
     (found,) = recommend(evidence(GOOD, alerts=(waits,)))
+    assert found.severity == "critical"
     assert "acknowledge_alert" in plain(found.action)
     assert "alert-20251031-007" in plain(found.action)
     assert recommend(evidence(GOOD, alerts=(replace(waits, status="acknowledged"),))) == ()
+
+
+def test_the_incident_of_a_failing_tool_is_told_and_not_only_the_days_rate() -> None:
+    bad = replace(GOOD, errors=40)
+    spike = Anomaly(
+        "a", "s", "t", "error_rate_spike", "critical", samples.END_MS - 3_600_000, samples.END_MS - 1_800_000, 34, "0-1", "",
+        "error_rate", "%", "auto", 0.9, (),
+    )  # fmt: skip
+    (found,) = recommend(evidence(bad, anomalies=(spike,)))
+    assert found.severity == "critical"
+    assert '"t" of "s" failed 34 % of its calls' in words(found)
+    assert "UTC, 30 min: 34 %, usual 0–1 %" in words(found)
+    assert "40 of 1,000 calls failed" in words(found)
+    (found,) = recommend(evidence(bad))
+    assert (found.severity, "fails 4 % of its calls" in words(found)) == ("warning", True)
+
+
+def test_a_whole_servers_incident_is_told_with_its_recommendation() -> None:
+    tools = tuple(replace(GOOD, tool=f"t{n}", errors=40) for n in range(4))
+    before = {("s", tool.tool): replace(tool, errors=0) for tool in tools}
+    spike = Anomaly(
+        "a",
+        "s",
+        ALL_TOOLS,
+        "error_rate_spike",
+        "critical",
+        5_000,
+        None,
+        34,
+        "0-1",
+        "",
+        "error_rate",
+        "%",
+        "auto",
+        0.9,
+        (),
+    )
+    (found,) = recommend(Evidence(tools, before, anomalies=(spike,)))
+    assert (found.tool, found.since_ms, found.severity) == ("", 5_000, "critical")
+    assert "going on: 34 %, usual 0–1 %" in words(found)
 
 
 def test_recommendations_are_few_and_the_severe_ones_come_first() -> None:

@@ -1,0 +1,38 @@
+"""The anomaly behind a tool's trouble: what it was while it lasted, which a whole day's figures hide. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Final
+
+from services.reporter.core.anomaly_words import UNITS, anomaly_expected, anomaly_value, anomaly_when
+from services.reporter.core.answers import SEVERITIES, Anomaly
+from services.reporter.core.evidence import Evidence
+from services.reporter.core.text import Text, Untrusted
+
+_KINDS: Final = {"error_rate": ("error",), "response_time": ("response_time", "duration")}
+_RANGE: Final = re.compile(r"[0-9.]+–[0-9.]+ ")
+#: A title names the anomaly's rate where it is so many times that of the whole window.
+TIMES: Final = 1.5
+
+
+def incident_of(evidence: Evidence, server: str, tools: Collection[str], about: str) -> Anomaly | None:
+    """The worst anomaly of that kind of some tools of a server, the latest of equals."""
+    found = [
+        anomaly
+        for anomaly in evidence.anomalies
+        if anomaly.server == server and anomaly.tool in tools and anomaly.kind.startswith(_KINDS[about])
+    ]
+    return min(found, key=lambda a: (SEVERITIES.index(a.severity), -(a.start_ms or 0)), default=None)
+
+
+def incident_text(anomaly: Anomaly | None) -> tuple[Text, ...]:
+    """`2025-10-31 13:05 UTC, 40 min: 34 %, usual 0–1 %`."""
+    if anomaly is None or anomaly.value is None:
+        return ()
+    known = anomaly.unit in UNITS
+    value = anomaly_value(anomaly) if known else Untrusted(anomaly_value(anomaly))
+    expected = anomaly_expected(anomaly)
+    usual: Text = (", usual ", expected if known and _RANGE.match(expected) else Untrusted(expected))
+    return ((f"{anomaly_when(anomaly)}: ", value, *(usual if anomaly.expected else ())),)
