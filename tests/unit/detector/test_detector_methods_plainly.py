@@ -20,7 +20,7 @@ from services.detector.core.state.budget import Budget
 from services.detector.core.state.calls import MAX_CALLS
 from services.detector.core.state.series import SeriesState, SortedCalls, Work
 from shared.batch import Series
-from tests.unit.detector.against_twins import against_twin
+from tests.unit.detector.against_twins import against_twin, awkward, some_values
 from tests.unit.detector.detector_kit import HOUR, KEY, MINUTE, T0, batch, feed, make_watch, ordinary, times
 
 LIMITS = {
@@ -212,6 +212,26 @@ def test_values_of_any_size_do_not_break_a_method(values: list[float], method: s
     for _, _, points, many, worst in found(series_of(calls), method, "high", T0, T0 + HOUR):
         assert 1 <= points <= many <= len(values)
         assert worst in values
+
+
+@against_twin(named.look)
+@given(some_values, st.sampled_from([*LIMITS]), st.sampled_from([*SENSITIVITIES]))
+@awkward("z-score", "high")
+@awkward("moving-avg", "medium")
+@awkward("percentile", "high")
+@settings(max_examples=60, deadline=None)
+def test_awkward_values_are_judged_as_the_definition_says_of_those_that_are_finite(
+    values: list[float], method: str, sensitivity: str
+) -> None:
+    usual = [100.0 + i % 7 for i in range(20)]
+    # Beyond, sums of squares overflow in any arithmetic.
+    moderate = [min(max(v, -1e100), 1e100) if math.isfinite(v) else v for v in values]
+    calls = [(T0 + 15_000 * i, v) for i, v in enumerate(usual + moderate)]
+    finite = [call for call in calls if math.isfinite(call[1])]
+    plain = Plainly(finite, -1, T0, calls[-1][0])
+    expected = plain.events(method, LIMITS[method][sensitivity])
+    seen = found(series_of(calls), method, sensitivity, T0, calls[-1][0])
+    assert [event[:4] for event in seen] == [event[:4] for event in expected]
 
 
 @given(st.integers(0, 2**32), st.integers(1, 30))
