@@ -283,6 +283,6 @@ def _ranked(rows: Float64) -> tuple[NDArray[np.int64], Float64]:
             grave[of_metric] = severity.of_deviations(metric, typical[of_metric], median, upper[of_metric])
     # What lies below the range, or is one call alone, is not worth more.
     grave[(value <= upper) | (rows[:, named.POINTS] < 2)] = SEVERITIES.index("info")
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         times = np.where(upper > 0, value / upper, value)
     return grave, times

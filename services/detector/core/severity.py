@@ -50,7 +50,7 @@ def of_deviations(
     metric: Metric, typical: NDArray[np.float64], median: NDArray[np.float64], upper: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     """`of_deviation` of many, as indices into events.SEVERITIES."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         times = np.where(upper > 0, typical / upper, np.inf)
     excess = typical - median
     warning = (times >= WARNING_TIMES) & (excess >= metric.notable_excess)

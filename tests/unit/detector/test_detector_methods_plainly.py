@@ -8,7 +8,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.detector.core import methods
@@ -206,6 +206,9 @@ def test_nearly_every_call_far_outside_is_within_an_event_though_only_minutes_ar
 @given(
     st.lists(st.sampled_from([0.0, 5e-324, 1.0, 1e300, 1.7e308]), min_size=12, max_size=60), st.sampled_from([*LIMITS])
 )
+@example([0.0] * 9 + [1.0, 1.7e308, 1.7e308], "moving-avg")
+@example([0.0] * 10 + [1.0, 1.7e308], "moving-avg")
+@example([5e-324] * 12 + [1e300], "moving-avg")
 @settings(max_examples=60, deadline=None)
 def test_values_of_any_size_do_not_break_a_method(values: list[float], method: str) -> None:
     calls = [(T0 + 15_000 * i, v) for i, v in enumerate(values)]
