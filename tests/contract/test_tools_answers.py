@@ -688,6 +688,8 @@ def test_the_dashboards_text_calls_no_tool_slow_or_worst_that_is_neither():
     assert "time / fails" in text
     assert "time / now" not in text
     assert "response_time_spike 100 %" in text
+    reply["recentAnomalies"][0] |= {"kind": "resource_step", "usual": 200.3, "currentValue": 421, "unit": "MB"}
+    assert "warning resource_step 200 → 421 MB" in call(backends, "get_dashboard").content[0].text
     reply["worstTools"] = [well]
     assert "Worst tools" not in call(backends, "get_dashboard").content[0].text
 

@@ -91,9 +91,9 @@ def threshold_meaning(threshold: Threshold) -> str:
     metric, severity, scope = threshold.key
     where = {
         (True, True): "this tool of this server",
-        (True, False): "every tool of this server",
-        (False, True): "this tool of every server",
-        (False, False): "every tool of every server",
+        (True, False): "any tool of this server",
+        (False, True): "this tool of any server",
+        (False, False): "any tool of any server",
     }[scope.server is not None, scope.tool is not None]
     if not threshold.enabled:
         return f"no {severity} alert about {metric} for {where}"

@@ -9,6 +9,7 @@ from services.detector.core import server_events
 from services.detector.core.engine import Engine
 from services.detector.core.events import Event
 from services.detector.core.kernels import judge
+from services.detector.core.levels import may_last, measure
 from services.detector.core.metrics import SIGNAL
 from services.detector.core.readings import SIGNAL_NUMBER, TRACKED, TRACKED_METRICS, follow_turn, place_of, update
 from services.detector.core.signal import course
@@ -33,7 +34,12 @@ def follow(event: Event, series: SeriesState, engine: Engine) -> bool:
         place = place_of(series, event)
         if place is not None:
             update(event, place)
-    return before != (event.last_ms, event.points, event.severity)
+    if before == (event.last_ms, event.points, event.severity):
+        return False
+    level = measure(event, series) if may_last(event) else None
+    if level is not None:
+        event.evidence["level"] = level.as_map()
+    return True
 
 
 def is_lost(event: Event, engine: Engine) -> bool:

@@ -175,10 +175,14 @@ def _inline(sentence: str) -> str:
 
 
 def _line(one: Data) -> str:
-    what = [str(one[key]) for key in ("alertId", "severity", "condition", "anomalyType", "reason") if one.get(key)]
+    kind = one.get("kind") or one.get("anomalyType")
+    named = (one.get("alertId"), one.get("severity"), one.get("condition"), kind, one.get("reason"))
+    what = [str(part) for part in named if part]
     if what:
-        now = "" if one.get("anomalyType") else "now "
-        what += [f"{now}{printed(one['currentValue'], str(one.get('unit') or ''))}"] if one.get("currentValue") else []
+        now = "" if kind else "now "
+        was = f"{printed(one['usual'])} → " if one.get("usual") is not None else ""
+        value = printed(one.get("currentValue"), str(one.get("unit") or ""))
+        what += [f"{now}{was}{value}"] if one.get("currentValue") else []
     else:
         calls = f" of {counted(one['calls'], 'call')}" if isinstance(one.get("calls"), int) else ""
         what = [f"errors {printed(one.get('errorRate'), '%')}{calls}, p95 {printed(one.get('p95'), 'ms')}"]

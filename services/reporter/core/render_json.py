@@ -115,6 +115,7 @@ def anomaly_object(anomaly: Anomaly) -> dict[str, Any]:
         "mcpServer": visible(anomaly.server),
         "toolName": visible(anomaly.tool) if anomaly.tool else None,
         "anomalyType": visible(anomaly.kind),
+        **({"kind": visible(anomaly.shape)} if anomaly.shape else {}),
         "severity": anomaly.severity,
         "currentValue": rounded(anomaly.value),
         **({} if anomaly.usual is None else {"usual": rounded(anomaly.usual)}),

@@ -18,11 +18,11 @@ from tests.unit.detector.detector_kit import HOUR, KEY, MINUTE, T0, batch, feed,
 N = 2_400  # ten hours, four calls a minute
 
 
-def swept(memory: np.ndarray | None = None, slow: tuple[int, int, float] = (0, 0, 1.0)) -> Watch:
+def swept(memory: np.ndarray | None = None, slow: tuple[int, int, float] = (0, 0, 1.0), until: int = N) -> Watch:
     """A tool of about 80 ms, with a sweep every five minutes; `slow`: first call, last, times."""
     watch, x, ts = make_watch(), ordinary(N, 3, level=80.0, spread=0.25), times(N)
     x[slow[0] : slow[1]] *= slow[2]
-    for at in range(0, N, 20):
+    for at in range(0, until, 20):
         part = slice(at, at + 20)
         feed(watch, batch(ts[part], x[part], memory=None if memory is None else memory[part]))
         watch.tick(int(ts[at + 19]))
@@ -62,6 +62,17 @@ def test_a_shift_is_told_by_its_level_and_not_by_its_worst_call(shifted: Watch) 
     assert "at worst" not in summary(event)
     text = "\n".join(lines(event, whole(shifted, event)["explanation"], 100))
     assert f"level {level.before:.3g} → {level.now:.3g} ms" in text
+
+
+def test_the_level_of_what_goes_on_is_that_of_its_latest_calls() -> None:
+    memory = of_memory(N)
+    memory[1_850:] *= 1.5
+    watch = swept(memory, until=2_040)
+    (event,) = [e for e in stored(watch) if e.metric == "memory"]
+    assert event.end_ms is None
+    level = level_of(event)
+    assert level is not None
+    assert level.now == pytest.approx(200 * 2.1 * 1.5, rel=0.05)
 
 
 def test_a_level_that_became_the_usual_says_so_and_how_far_it_is_from_before() -> None:
