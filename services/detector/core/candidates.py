@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from services.detector.core.events import Event
-from services.detector.core.evidence import changes_in
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
     MINUTE_MS,
@@ -70,8 +69,14 @@ def since_of(event: Event) -> int:
     """When it began. What is found by comparing half hours began in the minute in which its figure rose."""
     if event.type not in (RESPONSE_TIME_SHIFT, THROUGHPUT_CHANGE):
         return event.start_ms
-    rise = changes_in(event.evidence).get("calls_per_minute" if event.metric == "calls" else event.metric)
-    return event.start_ms if rise is None or rise.since_ms is None else max(event.start_ms, rise.since_ms)
+    changes = event.evidence.get("changes")
+    rise = (
+        changes.get("calls_per_minute" if event.metric == "calls" else event.metric)
+        if isinstance(changes, dict)
+        else None
+    )
+    since_ms = rise.get("sinceMs") if isinstance(rise, dict) else None
+    return max(event.start_ms, since_ms) if type(since_ms) is int else event.start_ms
 
 
 def kind_of(event: Event) -> float:
