@@ -131,6 +131,8 @@ class _Scale:
         usual = plot.upper if plot.upper > 0 else least
         if least > 0 and top / _LOG_FROM >= usual:
             return cls(max(least / 1.5, top / _MOST_DECADES), top, True)
+        if max(known) > plot.upper > 0:  # the end of the band has a row, and a label, of its own below the highest
+            top = max(top, plot.upper * HEIGHT / (HEIGHT - 1))
         floor = max(0.0, least - 0.15 * (top - least)) if least > 0.5 * top and top > least else 0.0
         return cls(floor, top, False)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from services.detector.core.events import Event
 from services.detector.core.evidence import Change, Evidence
-from services.detector.core.levels import NEW_USUAL, is_new_usual, is_step, level_of
+from services.detector.core.levels import NEW_USUAL, is_new_usual, kind_of, level_of
 from services.detector.core.messages import said_in
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
@@ -100,8 +100,8 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
         found["scope"] = "server"
     if level is not None:
         found["details"] |= {"usual": number(level.before), "worstValue": number(event.value)}
-    if is_step(event):
-        found["details"]["kind"] = "resource_step"
+    if kind_of(event) != event.type:
+        found["details"]["kind"] = kind_of(event)
     if full:
         found["evidence"] = event.evidence
         found["foundIn"] = event.tool

@@ -10,7 +10,7 @@ from typing import Any, Final
 from services.detector.core.events import Event
 from services.detector.core.explain import ended
 from services.detector.core.firing import MEANINGS
-from services.detector.core.levels import is_new_usual, is_step, level_of
+from services.detector.core.levels import is_new_usual, kind_of, level_of
 from services.detector.core.metrics import NAMED_METHODS
 from services.detector.core.narrative import summary
 from services.detector.core.words import WORDS, brief, counted, lead, measured, plain_type, quoted
@@ -27,8 +27,7 @@ _ASCII: Final = str.maketrans({"“": '"', "”": '"', "–": "-", "→": ">", "
 def lines(event: Event, found: dict[str, Any], width: int, *, ascii_only: bool = False) -> list[str]:
     """The explanation `found` of an event."""
     width = max(width, FEWEST_COLUMNS)
-    kind = "resource step" if is_step(event) else plain_type(event.type)
-    head = [f"{event.id}  {event.severity}  {kind}  ({_state(event)})", summary(event)]
+    head = [f"{event.id}  {event.severity}  {plain_type(kind_of(event))}  ({_state(event)})", summary(event)]
     body = [line for title, text in _parts(event, found) for line in _wrapped(title, text, width)]
     chart = ["", *found["chart"]] if found["chart"] else []
     told = [*(line for text in head for line in _filled(text, width)), "", *body, *chart]

@@ -32,6 +32,8 @@ LATEST_MS: Final = 60 * MINUTE_MS
 FEWEST_CALLS: Final = 3
 #: How an event ends whose level has become the usual one.
 NEW_USUAL: Final = "the new normal"
+#: What a resource that rose and stayed is called; its type is that of a spike.
+RESOURCE_STEP: Final = "resource_step"
 #: A level is another one from so many times the one before on.
 LEAST_TIMES: Final = 1.05
 
@@ -87,6 +89,13 @@ def is_new_usual(event: Event) -> bool:
 def is_step(event: Event) -> bool:
     """Whether it is a resource that rose and stayed."""
     return event.type == RESOURCE_SPIKE and is_lasting(event)
+
+
+def kind_of(event: Event) -> str:
+    """What an event is called: its type, unless that says less of a lasting change."""
+    if is_step(event):
+        return RESOURCE_STEP
+    return RESPONSE_TIME_SHIFT if event.type == RESPONSE_TIME_SPIKE and is_lasting(event) else event.type
 
 
 def measure(event: Event, series: SeriesState) -> Level | None:

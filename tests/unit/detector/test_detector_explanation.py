@@ -266,8 +266,14 @@ def test_a_value_far_beyond_the_band_is_drawn_on_a_logarithmic_scale() -> None:
 
 def test_a_figure_beside_the_axis_is_never_cut() -> None:
     for value, label in ((1_234_567.0, "1.23M"), (20e12, "20T"), (0.00000012, "1.2e-07"), (999_999_999.0, "1G")):
-        drawn = draw(plot([value / 2] * 40 + [value] * 20, lower=value * 0.8, upper=value * 0.9), 80)
+        drawn = draw(plot([value / 2] * 40 + [value] * 20, lower=value * 0.5, upper=value * 0.6), 80)
         assert drawn[0].startswith(label.rjust(8) + "┤")
+
+
+def test_the_end_of_the_band_has_a_label_however_close_the_highest_is() -> None:
+    drawn = draw(plot([100.0] * 50 + [140.0] * 10), 80)
+    assert any(line.startswith("     130┤╌╌╌") for line in drawn)
+    assert drawn[0].startswith("     149┤")
 
 
 def test_the_caption_says_what_a_column_stands_for_and_is_not_cut() -> None:

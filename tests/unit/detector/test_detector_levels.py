@@ -8,7 +8,16 @@ import pytest
 from services.detector.core.events import from_record, to_record
 from services.detector.core.explain import anomaly
 from services.detector.core.explanation_text import lines
-from services.detector.core.levels import NEW_USUAL, Level, is_lasting, is_new_usual, is_step, level_of, measure
+from services.detector.core.levels import (
+    NEW_USUAL,
+    Level,
+    is_lasting,
+    is_new_usual,
+    is_step,
+    kind_of,
+    level_of,
+    measure,
+)
 from services.detector.core.narrative import summary
 from services.detector.core.readings import NEW_LEVEL
 from services.detector.core.remarks import whole
@@ -113,6 +122,16 @@ def test_memory_that_rose_for_an_hour_is_a_step_and_no_spike(stepped: Watch) -> 
     assert "spike" not in said
     assert event.recommendations[0].startswith("Memory went from 200")
     assert "resource step" in lines(event, whole(stepped, event)["explanation"], 100)[0]
+
+
+def test_slow_calls_that_became_the_usual_ones_are_a_shift(shifted: Watch) -> None:
+    (event,) = [e for e in stored(shifted) if e.type == "response_time_shift"]
+    event = from_record(to_record(event))
+    event.type, event.end_ms = "response_time_spike", event.last_ms
+    assert kind_of(event) == "response_time_spike"
+    event.ended = NEW_USUAL
+    assert kind_of(event) == anomaly(event)["details"]["kind"] == "response_time_shift"
+    assert "likely a lasting change" in summary(event)
 
 
 def test_memory_that_rose_for_minutes_is_a_spike() -> None:
