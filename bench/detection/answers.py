@@ -107,7 +107,7 @@ def _cold(watch: Watch, end_ms: int) -> dict[str, float]:
         database = Database(Path(folder) / "detector.db")
         for series in watch.engine.series.values():
             series.dirty = True
-            series.dirty_chunks.update((series.minutes.index[: series.minutes.filled] // 30).tolist())
+            series.all_changed()
         database.save(Position("bench", 1), watch.engine, watch.book, Debts([], [], [], []))
         read = Watch(Engine(SERIES), Book())
         load_s = _cpu_s(lambda: database.load(read.engine, read.book, 0))

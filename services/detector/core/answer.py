@@ -238,7 +238,7 @@ class _Coverage:
             calls.dropped_ts,
             minutes.index,
             minutes.filled,
-            minutes.columns[0],
+            minutes.column(0),
         )
         if not held + told:
             return

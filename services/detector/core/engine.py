@@ -28,8 +28,6 @@ from shared.batch import Batch, Series
 _NOTHING: Final = np.empty(0)
 
 
-#: A history that is halved so often is as short as one begins.
-_MOST_HALVINGS: Final = 12
 #: How much more must be used before it is tried again when histories are as short as can be.
 _WORSE_TIMES: Final = 1.05
 
@@ -70,7 +68,8 @@ class Engine:
         self.tools: Counter[str] = Counter()
         self.budget = budget or Budget()
         self.signals = Signals(self.budget)
-        self._of_row: dict[int, SeriesState] = {}
+        #: By their row among the signals.
+        self._of_row: list[SeriesState | None] = []
         self._judged_minute = -1
         self._least_bytes = 0
         self.servers = Servers(self._tools_of)
@@ -86,7 +85,7 @@ class Engine:
     def adopt(self, series: SeriesState) -> None:
         """Put a restored series in its place."""
         self.series[series.key] = series
-        self._of_row[series.row] = series
+        self._put(series)
         self.tools[series.key.server] += 1
         self._next_number = max(self._next_number, series.number + 1)
         self.newest_ts = max(self.newest_ts, series.newest_ts)
@@ -134,11 +133,8 @@ class Engine:
 
     def take_turns(self) -> list[Turn]:
         """What happened in signals since the last time."""
-        return [
-            Turn(self._of_row[point.row], point.signal, point.kind, point.track)
-            for point in self.signals.take()
-            if point.row in self._of_row
-        ]
+        found = ((self._of_row[point.row], point) for point in self.signals.take())
+        return [Turn(series, point.signal, point.kind, point.track) for series, point in found if series is not None]
 
     def forget_after(self, ts_ms: int) -> int:
         """Forget series whose newest call is later: they heard it under a clock that was set back since, and would take every
@@ -190,9 +186,13 @@ class Engine:
         series = SeriesState(key, self._next_number, self.budget, signals=self.signals)
         self._next_number += 1
         self.series[key] = series
-        self._of_row[series.row] = series
+        self._put(series)
         self.tools[key.server] += 1
         return series
+
+    def _put(self, series: SeriesState) -> None:
+        self._of_row += [None] * (series.row + 1 - len(self._of_row))
+        self._of_row[series.row] = series
 
     def make_room(self) -> int:
         """Have the longest histories forget their older halves when all series together take too much; bytes given back."""
@@ -200,7 +200,9 @@ class Engine:
         if not excess or self.budget.used_bytes < self._least_bytes:
             return 0
         largest = sorted(self.series.values(), key=lambda series: series.size_bytes, reverse=True)
-        for _ in range(_MOST_HALVINGS):
+        before = -1
+        while given > before:
+            before = given
             for series in largest:
                 if given >= excess:
                     return given
@@ -218,7 +220,7 @@ class Engine:
 
     def _forget(self, series: SeriesState) -> None:
         del self.series[series.key]
-        del self._of_row[series.row]
+        self._of_row[series.row] = None
         series.forget()
         self.tools[series.key.server] -= 1
         self.gone.append(series.number)

@@ -87,7 +87,7 @@ class Search:
             calls.dropped_ts,
             minutes.index,
             minutes.filled,
-            minutes.columns[0],
+            minutes.column(0),
             hists.quarters.index,
             hists.quarters.filled,
             hists.counts,

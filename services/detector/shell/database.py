@@ -102,7 +102,7 @@ class Database:
     def save(self, position: Position, engine: Engine, book: Book, debts: Debts) -> None:
         """One durable transaction of everything that changed; what changed is clean after it."""
         execute, many = self._connection.execute, self._connection.executemany
-        changed = [series for series in engine.series.values() if series.dirty or series.dirty_chunks]
+        changed = [series for series in engine.series.values() if series.dirty or series.changed_chunks]
         execute("BEGIN IMMEDIATE")
         try:
             execute("INSERT OR REPLACE INTO place VALUES (1, ?, ?)", position)
@@ -126,8 +126,7 @@ class Database:
                 execute("ROLLBACK")
             raise
         for series in changed:
-            series.dirty = False
-            series.dirty_chunks.clear()
+            series.saved()
         engine.gone.clear()
         engine.servers.gone.clear()
         engine.servers.dirty.clear()
@@ -211,7 +210,7 @@ class Database:
             if int(number) in by_number:
                 decode_chunk(by_number[int(number)], bytes(body))
         for series in by_number.values():
-            series.dirty_chunks.clear()
+            series.changed_chunks = 0
         return Position(str(place[0]), int(place[1]))
 
 
@@ -229,8 +228,8 @@ def _event_row(event: Event) -> tuple[str, str, int, int, int, int, str]:
 
 
 def _chunks(engine: Engine) -> Iterator[tuple[int, int, bytes]]:
-    for series in engine.series.values():
-        for chunk in sorted(series.dirty_chunks):
+    for series in (one for one in engine.series.values() if one.changed_chunks):
+        for chunk in series.dirty_chunks:
             body = encode_chunk(series, chunk)
             if body is not None:
                 yield series.number, chunk, body

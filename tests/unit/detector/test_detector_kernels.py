@@ -190,7 +190,7 @@ def spread(runs: list[tuple[tuple[int, float, bool], int]]) -> tuple[np.ndarray,
 @settings(max_examples=150, deadline=None)
 def test_spikes_are_judged_as_by_the_twin_however_the_calls_are_cut_into_batches(runs, cut) -> None:
     ts, x, _ = spread(runs)
-    base, track, out = np.zeros(bins.BINS), np.zeros(judge.SIZE), np.zeros((4, judge.HAPPENING))
+    base, track, out = np.zeros(bins.BINS, np.float32), np.zeros(judge.SIZE), np.zeros((4, judge.HAPPENING))
     twin = Spikes(1.5, 5.0)
     expected = [found for t, value in zip(ts, x, strict=True) for found in twin.judge(float(t), float(value))]
     seen = []

@@ -168,7 +168,7 @@ def test_a_series_that_goes_gives_its_rows_and_bytes_back() -> None:
 
 
 def test_histories_of_the_largest_series_give_way_to_new_series() -> None:
-    watch = Watch(Engine(500, Budget(600_000)), Book())
+    watch = Watch(Engine(500, Budget(400_000)), Book())
     feed(watch, batch(every_minute(1_400), ordinary(1_400)))
     long_before = watch.engine.series[KEY].minutes.filled
     for number in range(100):
@@ -176,7 +176,7 @@ def test_histories_of_the_largest_series_give_way_to_new_series() -> None:
         watch.tick(T0 + DAY + (number + 10) * MINUTE)
     assert watch.engine.series[KEY].minutes.filled < long_before
     assert watch.engine.series[KEY].since() > T0
-    assert watch.engine.budget.used_bytes < 1_200_000
+    assert watch.engine.budget.used_bytes < 800_000
 
 
 def test_cpu_at_its_ceiling_for_minutes_is_an_event_of_the_minutes() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perfmon.wire import pack
 from services.detector.core.engine import Engine
 from services.detector.core.events import Book, from_record, to_record
 from services.detector.core.kernels.bins import BINS
@@ -80,6 +81,59 @@ def test_a_series_comes_back_from_its_bytes_as_it_was() -> None:
     feed(watch, batch(times(3_000, 1_000, T0 + 3 * HOUR), ordinary(3_000), cpu=np.full(3_000, 5.0)))
     series = watch.engine.series[KEY]
     same_series(series, copy_of(series))
+
+
+def second_layout(series: SeriesState) -> bytes:
+    """As programs before this layout wrote a series."""
+    ts, x, ok = series.calls.in_order()
+    hists = series.histograms
+    return pack(
+        {
+            "layout": 2,
+            "metrics": series.metrics,
+            "first": series.first_ts,
+            "newest": series.newest_ts,
+            "total": series.calls_total,
+            "forgotten": series.minutes.forgotten,
+            "dropped": series.calls.dropped_ts,
+            "ts": ts.tobytes(),
+            "x": x.tobytes(),
+            "ok": ok.tobytes(),
+            "lows": hists.lows.tolist(),
+            "starts": hists.starts.tolist(),
+            "base": hists.base.astype(np.float64).tobytes(),
+            "tracks": series.tracks.tobytes(),
+            "run": series.run.tobytes(),
+            "signals": series.signals.export(series.row),
+        }
+    )
+
+
+def test_what_the_version_before_saved_is_read_without_loss_and_saved_anew() -> None:
+    watch = make_watch()
+    feed(watch, faulty())
+    feed(watch, batch(times(3_000, 1_000, T0 + 3 * HOUR), ordinary(3_000), cpu=np.full(3_000, 5.0)))
+    series = watch.engine.series[KEY]
+    again = decode_series(KEY, 1, second_layout(series), Budget())
+    assert again.dirty
+    for chunk in sorted({int(m) // 30 for m in series.minutes.index[: series.minutes.filled]}):
+        decode_chunk(again, encode_chunk(series, chunk) or b"")
+    same_series(series, again)
+    same_series(series, copy_of(again))
+
+
+def test_calls_find_room_in_a_spent_budget_without_a_gap() -> None:
+    """Minutes that are opened by the kernel and those opened by the state are the same, whatever batches calls come in."""
+    calls = batch(times(1_400, MINUTE), ordinary(1_400))
+    one_by_one, together = Watch(Engine(10, Budget(20_000)), Book()), Watch(Engine(10, Budget(20_000)), Book())
+    feed(one_by_one, calls, 1)
+    feed(together, calls, 7)
+    for watch in (one_by_one, together):
+        minutes = watch.engine.series[KEY].minutes
+        assert np.all(np.diff(minutes.index[: minutes.filled]) == 1)
+        assert minutes.index[minutes.filled - 1] == T0 // MINUTE + 1_399
+        assert minutes.forgotten == minutes.index[0] - 1
+        assert not minutes.column(0)[minutes.filled :].any()
 
 
 @pytest.mark.parametrize("every", [1, 13, 50])
@@ -228,7 +282,7 @@ def test_calls_keep_the_latest_and_say_since_when_they_are_whole() -> None:
 
 @given(st.lists(st.lists(st.integers(0, 300), min_size=1, max_size=30), max_size=12), st.integers(0, 4_000))
 def test_rows_are_sorted_unique_and_never_more_than_allowed(batches: list[list[int]], budget: int) -> None:
-    rows = SortedRows([np.zeros((4, 2))], 40, 100, Budget(budget))
+    rows = SortedRows(4, ((np.float64, (2,)),), 40, 100, Budget(budget))
     for keys in batches:
         rows.make_room(np.unique(np.asarray(keys, np.int64)))
         present = rows.index[: rows.filled]

@@ -12,11 +12,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from services.detector.core.kernels.bins import EDGES
 from services.detector.core.kernels.compiled import compiled
 from services.detector.core.kernels.errors import judge_failures
 from services.detector.core.kernels.fold import all_fit, find_rows, fold_failures, fold_metric
 from services.detector.core.kernels.judge import HAPPENING as JUDGE_HAPPENING
 from services.detector.core.kernels.judge import RATE, judge
+from services.detector.core.kernels.opening import open_rows
 
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
@@ -113,12 +115,20 @@ def keep_calls(
     return filled, following, dropped
 
 
+@compiled("boolean(float64[:], int64, int64)", part=True)
+def all_have_bins(values: Float64, low: int, size: int) -> bool:
+    """Whether every finite value falls into bins low … low + size − 1; none does without bins."""
+    if size == 0:
+        return all_fit(values, 0.0, 0.0)
+    return all_fit(values, -np.inf if low == 0 else EDGES[low], EDGES[low + size])
+
+
 @compiled(
-    "UniTuple(int64, 8)(int64[::1], float64[:, ::1], uint8[::1], int64, int64, int64, int64,"
-    " int64[::1], int64, float64[:, :, ::1], float64[::1], int64[::1], int64, uint32[:, ::1],"
-    " int64[::1], int64[::1], float64[:, ::1], float64[::1], float64[:, ::1], float64[::1],"
-    " int64[::1], float64[:, ::1], uint8[::1], int64, int64, float64[:, :, ::1], int64, float64[:, ::1], int64[:, ::1],"
-    " float64[:, ::1])",
+    "UniTuple(int64, 12)(int64[::1], float64[:, ::1], uint8[::1], int64, int64, int64, int64,"
+    " int64[::1], int64, int64, float64[:, :, ::1], float64[::1], int64[::1], int64, int64, uint32[:, ::1],"
+    " int64[::1], int64[::1], float32[::1], float64[:, ::1], float64[::1],"
+    " int64[::1], float64[:, ::1], uint8[::1], int64, int64, float64[:, :, ::1], int64[:, ::1], int64, int64, int64,"
+    " int64[::1], float64[:, ::1], int64[:, ::1], float64[:, ::1])",
 )
 def absorb(  # noqa: C901 - one call a series is the point; each step is a function
     batch_ts: Int64,
@@ -129,16 +139,17 @@ def absorb(  # noqa: C901 - one call a series is the point; each step is a funct
     stage: int,
     row: int,
     minutes: Int64,
-    minutes_filled: int,
+    filled: int,
+    forgotten: int,
     moments: NDArray[np.float64],
     failures: Float64,
     quarters: Int64,
     quarters_filled: int,
+    quarters_forgotten: int,
     counts: NDArray[Any],
     starts: Int64,
     lows: Int64,
-    fits: Float64,
-    base: Float64,
+    base: NDArray[np.float32],
     tracks: Float64,
     run: Float64,
     kept_ts: Int64,
@@ -147,30 +158,58 @@ def absorb(  # noqa: C901 - one call a series is the point; each step is a funct
     kept: int,
     following: int,
     pending: NDArray[Any],
+    heads: Int64,
     signals: int,
+    hour: int,
+    spare_bytes: int,
+    limits: Int64,
     margins: Float64,
     work: Int64,
     out: Float64,
-) -> tuple[int, int, int, int, int, int, int, int]:
+) -> tuple[int, int, int, int, int, int, int, int, int, int, int, int]:
     """Fold the calls `first` … `end` − 1 of one series in, and judge them. `stage` and `row` say where to go on: NEW first.
 
     (happenings in `out` f64[≥ 2, HAPPENING] or GROW; stage and row to go on from; earliest and latest ts; what `keep_calls`
-    returned). With GROW nothing was done: make room, then come with FORCED, which passes over what still has no
-    place. `work` i64[3, ≥ calls] is room to work in; the others are the series' own.
+    returned; rows filled and forgotten of minutes and of quarter hours). With GROW no call was taken: make room, then come with
+    FORCED, which passes over what still has no place. `work` i64[3, ≥ calls] is room to work in, `hour` that of the bands,
+    `spare_bytes` and `limits` as for `open_rows`; the others are the series' own.
     """
     ts, ok = batch_ts[first:end], batch_ok[first:end]
     metrics = min(batch_x.shape[0], tracks.shape[0])
     earliest, latest, dropped = -1, -1, -1
+    rows = filled, forgotten, quarters_filled, quarters_forgotten
     if stage < 0:
-        whole = find_rows(ts, minutes, minutes_filled, quarters, quarters_filled, work)
         if stage == NEW:
-            whole = whole and (kept + len(ts) <= len(kept_ts) or len(kept_ts) >= 1024)
-            for j in range(metrics):
-                whole = whole and all_fit(batch_x[j, first:end], fits[j, 0], fits[j, 1])
-            for j in range(metrics, batch_x.shape[0]):
-                whole = whole and all_fit(batch_x[j, first:end], 0.0, 0.0)
+            room = len(kept_ts)
+            may_grow = room < 1024 and room * (9 + 8 * kept_x.shape[0]) <= spare_bytes
+            whole = kept + len(ts) <= room or not may_grow
+            for j in range(batch_x.shape[0]):
+                size = starts[j + 1] - starts[j] if j < metrics else 0
+                whole = whole and all_have_bins(batch_x[j, first:end], lows[j] if size else -1, size)
             if not whole:
-                return GROW, FORCED, row, earliest, latest, kept, following, dropped
+                return GROW, FORCED, row, earliest, latest, kept, following, dropped, *rows
+            filled, forgotten, quarters_filled, quarters_forgotten, opened = open_rows(
+                ts,
+                minutes,
+                filled,
+                forgotten,
+                moments,
+                failures,
+                quarters,
+                quarters_filled,
+                quarters_forgotten,
+                counts,
+                pending,
+                heads,
+                signals,
+                hour,
+                spare_bytes,
+                limits,
+            )
+            rows = filled, forgotten, quarters_filled, quarters_forgotten
+        whole = find_rows(ts, minutes, filled, quarters, quarters_filled, work)
+        if stage == NEW and not (whole and opened):
+            return GROW, FORCED, row, earliest, latest, kept, following, dropped, *rows
         earliest = latest = ts[0]
         for i in range(len(ts)):
             earliest, latest = min(earliest, ts[i]), max(latest, ts[i])
@@ -212,7 +251,7 @@ def absorb(  # noqa: C901 - one call a series is the point; each step is a funct
                 out[i, 0] = stage
             found += more
             if row < len(ts):
-                return found, stage, row, earliest, latest, kept, following, dropped
+                return found, stage, row, earliest, latest, kept, following, dropped, *rows
         stage, row = stage + 1, 0
     stage = FAILURES
     more, row = judge_failures(ts, ok, run, tracks[0, RATE], out[found:, 1:], row)
@@ -221,4 +260,4 @@ def absorb(  # noqa: C901 - one call a series is the point; each step is a funct
     found += more
     if row == len(ts):
         stage = DONE
-    return found, stage, row, earliest, latest, kept, following, dropped
+    return found, stage, row, earliest, latest, kept, following, dropped, *rows

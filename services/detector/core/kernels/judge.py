@@ -23,6 +23,7 @@ from services.detector.core.kernels.bins import MIDDLES, bin_of, middle, upper
 from services.detector.core.kernels.compiled import compiled
 
 Row = NDArray[np.float64]
+Base = NDArray[np.float32]
 
 # What is known of the baseline.
 WEIGHT, DECAYED_AT, SINCE, RATE, REFRESHED_AT, NEWEST, MEDIAN, LOWER = range(8)
@@ -81,6 +82,8 @@ _PENDING_MS = 86_400_000.0
 #: An event this old is the new normal: from now on it is learned.
 _ADOPT_MS = 3_600_000.0
 _HALF_LIFE_MS = 86_400_000.0
+#: Most that a baseline weighs when it has faded: its bins are in single precision, to which 1 can be added up to 2^24.
+_MOST_WEIGHT = 4_000_000.0
 _DECAY_EVERY_MS = 600_000.0
 #: Weight of a call outside during an event.
 _FAINT = 0.1
@@ -88,8 +91,8 @@ _FAINT = 0.1
 _GOING_ON = 0.15
 
 
-@compiled("void(float64, float64, float64[:], int64, float64[:])", part=True)
-def learn(value: float, weight: float, base: Row, low: int, track: Row) -> None:
+@compiled("void(float64, float64, float32[:], int64, float64[:])", part=True)
+def learn(value: float, weight: float, base: Base, low: int, track: Row) -> None:
     """Add a value to the baseline."""
     place = bin_of(value) - low
     if 0 <= place < len(base):
@@ -98,14 +101,14 @@ def learn(value: float, weight: float, base: Row, low: int, track: Row) -> None:
     track[SINCE] += 1.0
 
 
-@compiled("void(float64, float64[:], int64, float64[:], float64, float64)")
-def refresh(t: float, base: Row, low: int, track: Row, ratio: float, excess: float) -> None:
+@compiled("void(float64, float32[:], int64, float64[:], float64, float64)")
+def refresh(t: float, base: Base, low: int, track: Row, ratio: float, excess: float) -> None:
     """Let the baseline fade to time `t` and take the bands from it."""
     if track[DECAYED_AT] == 0.0:
         track[DECAYED_AT] = t
     age = t - track[DECAYED_AT]
     if age >= _DECAY_EVERY_MS:
-        fade = 0.5 ** (age / _HALF_LIFE_MS)
+        fade = min(0.5 ** (age / _HALF_LIFE_MS), _MOST_WEIGHT / max(track[WEIGHT], 1.0))
         for i in range(len(base)):
             base[i] *= fade
         track[WEIGHT] *= fade
@@ -180,8 +183,8 @@ def learn_company(track: Row) -> None:
         track[FOLLOWED + level] += min(track[PAIRS + level], _MOST_COMPANY)
 
 
-@compiled("void(float64[:], int64, float64[:])", part=True)
-def dismiss(base: Row, low: int, track: Row) -> None:
+@compiled("void(float32[:], int64, float64[:])", part=True)
+def dismiss(base: Base, low: int, track: Row) -> None:
     """It was nothing: learn what was held back."""
     for i in range(int(track[HELD])):
         learn(track[HELD_VALUES + i], 1.0, base, low, track)
@@ -239,8 +242,8 @@ def report(kind: float, track: Row, out: NDArray[np.float64], at: int) -> None:
         out[at, 1 + i] = track[i]
 
 
-@compiled("float64(float64, float64[:], int64, float64[:])")
-def end_if_silent(t: float, base: Row, low: int, track: Row) -> float:
+@compiled("float64(float64, float32[:], int64, float64[:])")
+def end_if_silent(t: float, base: Base, low: int, track: Row) -> float:
     """Close what nothing was heard of for long; the happening's kind, or 0. The track is idle after it."""
     silent = t - track[LAST]
     if track[PHASE] == OPEN and silent >= _QUIET_MS:
@@ -252,8 +255,8 @@ def end_if_silent(t: float, base: Row, low: int, track: Row) -> float:
     return 0.0
 
 
-@compiled("void(float64, float64, float64[:], int64, float64[:])", part=True)
-def note_outside(t: float, value: float, base: Row, low: int, track: Row) -> None:
+@compiled("void(float64, float64, float32[:], int64, float64[:])", part=True)
+def note_outside(t: float, value: float, base: Base, low: int, track: Row) -> None:
     """Keep count of a call outside, and learn it as much as its standing allows."""
     track[TOTAL] += value
     if track[PEAK_AT] == 0.0 or value > track[PEAK]:
@@ -291,8 +294,8 @@ def follow(t: float, outside: bool, track: Row) -> float:
     return 0.0
 
 
-@compiled("float64(float64, float64, float64[:], int64, float64[:])", part=True)
-def judge_one(t: float, value: float, base: Row, low: int, track: Row) -> float:
+@compiled("float64(float64, float64, float32[:], int64, float64[:])", part=True)
+def judge_one(t: float, value: float, base: Base, low: int, track: Row) -> float:
     """One call against bands that are there; 0 or the happening's kind."""
     outside = value > track[BAND] * max(track[SEASON], 1.0)
     if track[PHASE] == IDLE:
@@ -331,8 +334,8 @@ def judge_one(t: float, value: float, base: Row, low: int, track: Row) -> float:
     return 0.0
 
 
-@compiled("float64(float64, float64, float64[:], int64, float64[:], float64, float64)", part=True)
-def judge_any(t: float, value: float, base: Row, low: int, track: Row, ratio: float, excess: float) -> float:
+@compiled("float64(float64, float64, float32[:], int64, float64[:], float64, float64)", part=True)
+def judge_any(t: float, value: float, base: Base, low: int, track: Row, ratio: float, excess: float) -> float:
     """One call of any kind after silence was looked at; 0 or the happening's kind."""
     if (track[PHASE] == IDLE or track[ADOPTED] > 0.0) and refresh_due(track):
         refresh(t, base, low, track, ratio, excess)
@@ -342,8 +345,8 @@ def judge_any(t: float, value: float, base: Row, low: int, track: Row, ratio: fl
     return judge_one(t, value, base, low, track)
 
 
-@compiled("int64(int64[::1], float64[::1], float64[::1], int64, float64[::1], int64)")
-def pass_quiet(ts: NDArray[np.int64], x: Row, base: Row, low: int, track: Row, start: int) -> int:
+@compiled("int64(int64[::1], float64[::1], float32[::1], int64, float64[::1], int64)")
+def pass_quiet(ts: NDArray[np.int64], x: Row, base: Base, low: int, track: Row, start: int) -> int:
     """Learn calls from row `start` on while nothing is under way, none is outside and no band is due: what `judge_any` would do
     with them, in registers. The row of the first other call.
     """
@@ -377,8 +380,8 @@ def pass_quiet(ts: NDArray[np.int64], x: Row, base: Row, low: int, track: Row, s
     return i
 
 
-@compiled("int64(int64[::1], float64[::1], float64[::1], int64, float64[::1], int64)")
-def pass_inside(ts: NDArray[np.int64], x: Row, base: Row, low: int, track: Row, start: int) -> int:
+@compiled("int64(int64[::1], float64[::1], float32[::1], int64, float64[::1], int64)")
+def pass_inside(ts: NDArray[np.int64], x: Row, base: Base, low: int, track: Row, start: int) -> int:
     """Likewise while a possible event is watched: the calls inside that neither dismiss it nor follow one outside. The row of the
     first call that does something else.
     """
@@ -427,12 +430,12 @@ def pass_inside(ts: NDArray[np.int64], x: Row, base: Row, low: int, track: Row, 
 
 
 @compiled(
-    "UniTuple(int64, 2)(int64[::1], float64[::1], float64[::1], int64, float64[::1], float64, float64, float64[:, :], int64)"
+    "UniTuple(int64, 2)(int64[::1], float64[::1], float32[::1], int64, float64[::1], float64, float64, float64[:, :], int64)"
 )
 def judge(
     ts: NDArray[np.int64],
     x: Row,
-    base: Row,
+    base: Base,
     low: int,
     track: Row,
     ratio: float,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 IDLE, PENDING, OPEN = "idle", "pending", "open"
 OPENED, INSIDE, QUIET, ADOPTED = 1.0, 2.0, 3.0, 4.0
 
@@ -14,6 +16,11 @@ _TAIL = (0.05, 0.01, 0.001)
 _LISTEN = (0.5, 0.2, 0.1)
 _LIMIT = (6.5, 9.5, 12.5)
 _MINUTE = 60_000.0
+
+
+def _single(count: float) -> float:
+    """As it is kept."""
+    return float(np.float32(count))
 
 
 def _middle(number: int) -> float:
@@ -178,7 +185,7 @@ class Spikes:
             self.followed[level] += min(self.pairs[level], 5.0)
 
     def _learn(self, value: float, weight: float) -> None:
-        self.counts[_bin(value)] += weight
+        self.counts[_bin(value)] = _single(self.counts[_bin(value)] + weight)
         self.weight += weight
         self.since += 1
 
@@ -188,8 +195,8 @@ class Spikes:
     def _refresh(self, t: float) -> None:
         self.faded = self.faded or t
         if t - self.faded >= 10 * _MINUTE:
-            fade = 0.5 ** ((t - self.faded) / (1440 * _MINUTE))
-            self.counts = [count * fade for count in self.counts]
+            fade = min(0.5 ** ((t - self.faded) / (1440 * _MINUTE)), 4_000_000.0 / max(self.weight, 1.0))
+            self.counts = [_single(count * fade) for count in self.counts]
             self.runs, self.followed = [r * fade for r in self.runs], [f * fade for f in self.followed]
             self.faded = t
         now = self.since / max((t - self.refreshed) / _MINUTE, 1 / 60)

@@ -14,7 +14,7 @@ from typing import Final
 #: resources 0.15 MB.
 BUDGET_BYTES: Final = 96 * 1_000_000
 #: What a series' objects take besides their arrays.
-OBJECTS_BYTES: Final = 4_000
+OBJECTS_BYTES: Final = 1_600
 #: Share of the budget that is left once histories had to go.
 _LEFT_SHARE: Final = 0.9
 
@@ -38,6 +38,11 @@ class Budget:
     def force(self, size_bytes: int) -> None:
         """Count bytes that must be used, or (negative) that no longer are."""
         self.used_bytes = max(0, self.used_bytes + size_bytes)
+
+    @property
+    def spare_bytes(self) -> int:
+        """What may still be used; not below 0."""
+        return max(0, self.total_bytes - self.used_bytes)
 
     @property
     def excess_bytes(self) -> int:

@@ -17,15 +17,13 @@ MAX_CALLS: Final = 1024
 
 class Calls:
     """`ts` i64[capacity], `x` f64[metrics, capacity] (NaN = not measured), `ok` u8[capacity]: rings of `filled` calls in order of
-    arrival, of which the next one goes to `following`.
+    arrival, of which the next one goes to `following`. Views of one block of memory, good until it grows.
     """
 
-    __slots__ = ("budget", "dropped_ts", "filled", "following", "ok", "ts", "x")
+    __slots__ = ("budget", "capacity", "dropped_ts", "filled", "following", "metrics", "room")
 
     def __init__(self, metrics: int, budget: Budget) -> None:
-        self.ts: NDArray[np.int64] = np.zeros(FIRST_CALLS, np.int64)
-        self.x: NDArray[np.float64] = np.full((metrics, FIRST_CALLS), np.nan)
-        self.ok: NDArray[np.uint8] = np.zeros(FIRST_CALLS, np.uint8)
+        self._make(metrics, FIRST_CALLS)
         self.filled = 0
         self.following = 0
         self.budget = budget
@@ -33,9 +31,28 @@ class Calls:
         self.dropped_ts = -1
 
     @property
+    def ts(self) -> NDArray[np.int64]:
+        """When each call came."""
+        return np.ndarray(self.capacity, np.int64, self.room)
+
+    @property
+    def x(self) -> NDArray[np.float64]:
+        """What was measured."""
+        return np.ndarray((self.metrics, self.capacity), np.float64, self.room, 8 * self.capacity)
+
+    @property
+    def ok(self) -> NDArray[np.uint8]:
+        """Whether each call succeeded."""
+        return np.ndarray(self.capacity, np.uint8, self.room, 8 * self.capacity * (1 + self.metrics))
+
+    def views(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.uint8]]:
+        """`ts`, `x` and `ok`."""
+        return self.ts, self.x, self.ok
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of all arrays."""
-        return self.ts.nbytes + self.x.nbytes + self.ok.nbytes
+        return len(self.room)
 
     def append(self, ts: NDArray[np.int64], x: NDArray[np.float64], ok: NDArray[np.uint8]) -> None:
         """Add calls; metrics that `x` lacks are not measured."""
@@ -50,7 +67,7 @@ class Calls:
 
     def make_room(self, more: int) -> None:
         """Grow for so many more calls, as far as may be."""
-        capacity = len(self.ts)
+        capacity = self.capacity
         if self.filled + more <= capacity or capacity >= MAX_CALLS:
             return
         wanted = min(MAX_CALLS, max(2 * capacity, self.filled + more))
@@ -59,29 +76,28 @@ class Calls:
 
     def halve(self) -> None:
         """Give half of the room back, the oldest calls with it."""
-        capacity = max(FIRST_CALLS, len(self.ts) // 2)
-        if capacity >= len(self.ts):
+        capacity = max(FIRST_CALLS, self.capacity // 2)
+        if capacity >= self.capacity:
             return
         before = self.size_bytes
         ts, x, ok = self.in_order()
         if len(ts) > capacity:
             self.dropped_ts = max(self.dropped_ts, int(ts[:-capacity].max()))
-        self.ts, self.x, self.ok = np.zeros(0, np.int64), np.zeros((len(x), 0)), np.zeros(0, np.uint8)
         self._lay_out(capacity, ts[-capacity:], x[:, -capacity:], ok[-capacity:])
         self.budget.force(self.size_bytes - before)
 
     def in_order(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.uint8]]:
         """(ts, x[metrics, n], ok) of all calls in order of arrival."""
-        if self.filled < len(self.ts) or self.following == 0:
+        if self.filled < self.capacity or self.following == 0:
             return self.ts[: self.filled], self.x[:, : self.filled], self.ok[: self.filled]
         turn = -self.following
         return np.roll(self.ts, turn), np.roll(self.x, turn, axis=1), np.roll(self.ok, turn)
 
     def widen(self, metrics: int) -> None:
         """Make room for more metrics."""
-        wider = np.full((metrics, self.x.shape[1]), np.nan)
-        wider[: len(self.x)] = self.x
-        self.x = wider
+        ts, x, ok = self.ts, self.x, self.ok
+        self._make(metrics, self.capacity)
+        self.ts[:], self.x[: len(x)], self.ok[:] = ts, x, ok
 
     def between(self, start_ms: int, end_ms: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.uint8]]:
         """(ts, x[metrics, n], ok) of the calls with start ≤ ts ≤ end, ascending by time."""
@@ -102,7 +118,11 @@ class Calls:
         self, capacity: int, kept_ts: NDArray[np.int64], kept_x: NDArray[np.float64], kept_ok: NDArray[np.uint8]
     ) -> None:
         n = len(kept_ts)
-        ts, x, ok = np.zeros(capacity, np.int64), np.full((len(kept_x), capacity), np.nan), np.zeros(capacity, np.uint8)
-        ts[:n], x[:, :n], ok[:n] = kept_ts, kept_x, kept_ok
-        self.ts, self.x, self.ok = ts, x, ok
+        self._make(self.metrics, capacity)
+        self.ts[:n], self.x[:, :n], self.ok[:n] = kept_ts, kept_x, kept_ok
         self.filled, self.following = n, n % capacity
+
+    def _make(self, metrics: int, capacity: int) -> None:
+        self.metrics, self.capacity = metrics, capacity
+        self.room = bytearray(capacity * (9 + 8 * metrics))
+        self.x[:] = np.nan

@@ -22,13 +22,16 @@ from services.detector.core.signal.minutes import HEADS
 from services.detector.core.signal.pending import MINUTE, SLOTS, WIDTH
 from services.detector.core.state.budget import Budget
 from services.detector.core.state.calls import MAX_CALLS
-from services.detector.core.state.histograms import MAX_QUARTERS, edges
+from services.detector.core.state.histograms import MAX_QUARTERS
 from services.detector.core.state.series import CHUNK_MINUTES, CHUNK_MS, HOUR_MS, MAX_MINUTES, SeriesState
 from services.detector.core.state.signals import Signals
 from shared.batch import Series
 
-#: The layout of the bytes; another number is not read but rebuilt.
-LAYOUT: Final = 2
+#: The layout of the bytes. Those of the one before are read as well; others are not but rebuilt.
+LAYOUT: Final = 3
+_MOST: Final = 2**62
+#: Numbers of a series, in this order, that are kept as they are.
+_NUMBERS: Final = 8
 
 
 class BadState(ValueError):
@@ -38,24 +41,15 @@ class BadState(ValueError):
 def encode_series(series: SeriesState) -> bytes:
     """All but the history: names, calls, baseline, tracks."""
     calls, hists = series.calls, series.histograms
-    ts, x, ok = calls.in_order()
+    numbers = (series.first_ts, series.newest_ts, series.calls_total, series.minutes.forgotten)
     return pack(
         {
             "layout": LAYOUT,
             "metrics": series.metrics,
-            "first": series.first_ts,
-            "newest": series.newest_ts,
-            "total": series.calls_total,
-            "forgotten": series.minutes.forgotten,
-            "dropped": calls.dropped_ts,
-            "ts": ts.tobytes(),
-            "x": x.tobytes(),
-            "ok": ok.tobytes(),
-            "lows": hists.lows.tolist(),
-            "starts": hists.starts.tolist(),
-            "base": hists.base.tobytes(),
-            "tracks": series.tracks.tobytes(),
-            "run": series.run.tobytes(),
+            "numbers": [*numbers, calls.capacity, calls.filled, calls.following, calls.dropped_ts],
+            "calls": bytes(calls.room),
+            "bins": bytes(hists.room),
+            "judged": bytes(series.room),
             "signals": series.signals.export(series.row),
         }
     )
@@ -89,30 +83,21 @@ def decode_series(key: Series, number: int, data: bytes, budget: Budget, signals
     Raises: BadState.
     """
     body = _body(data)
-    if body.get("layout") != LAYOUT:
-        raise BadState(f"layout {body.get('layout')}, this program knows {LAYOUT}")
-    metrics = _int(body, "metrics")
+    layout, metrics = body.get("layout"), _int(body, "metrics")
+    if layout not in (LAYOUT, LAYOUT - 1):
+        raise BadState(f"layout {layout}, this program knows {LAYOUT}")
     if metrics not in (1, len(METRICS)):
         raise BadState("metrics")
     series = SeriesState(key, number, budget, metrics, signals)
-    series.first_ts, series.newest_ts = _int(body, "first"), _int(body, "newest")
-    series.hour = series.newest_ts // HOUR_MS
-    series.calls_total, series.minutes.forgotten = _int(body, "total"), _int(body, "forgotten")
-    ts = _array(body, "ts", np.int64)
-    if len(ts) > MAX_CALLS:
-        raise BadState("calls")
-    series.calls.append(ts, _array(body, "x", np.float64, (metrics, len(ts))), _array(body, "ok", np.uint8, (len(ts),)))
-    series.calls.dropped_ts = _int(body, "dropped")
-    lows, starts = _windows(body, metrics)
-    hists = series.histograms
-    hists.lows[:], hists.starts[:] = lows, starts
-    hists.fits[:] = [_fit(low, size) for low, size in zip(lows, np.diff(starts), strict=True)]
-    hists.base = _array(body, "base", np.float64, (int(starts[-1]),))
-    hists.quarters.columns[0] = np.zeros((len(hists.quarters.index), int(starts[-1])), np.uint32)
-    series.tracks[:] = _array(body, "tracks", np.float64, (metrics, judge.SIZE))
-    series.run[:] = _array(body, "run", np.float64, (errors.SIZE,))
+    before = series.size_bytes
+    if layout == LAYOUT:
+        _put(series, body)
+    else:
+        _put_second(series, body)
+    budget.force(series.size_bytes - before)
     _put_signals(series, body.get("signals"))
-    series.dirty = False
+    series.hour = series.newest_ts // HOUR_MS
+    series.dirty = layout != LAYOUT
     return series
 
 
@@ -128,7 +113,7 @@ def decode_server(data: bytes) -> NDArray[np.float64]:
     Raises: BadState.
     """
     body = _body(data)
-    if body.get("layout") != LAYOUT:
+    if body.get("layout") not in (LAYOUT, LAYOUT - 1):
         raise BadState(f"layout {body.get('layout')}, this program knows {LAYOUT}")
     return _array(body, "row", np.float64, (server_errors.SIZE,))
 
@@ -149,8 +134,8 @@ def decode_chunk(series: SeriesState, data: bytes) -> None:
     failures = _array(body, "failures", np.float64, (len(minutes),))
     series.minutes.make_room(minutes)
     kept, rows = series.minutes.rows_of(minutes)
-    series.minutes.columns[0][rows, :metrics] = moments[kept]
-    series.minutes.columns[1][rows] = failures[kept]
+    series.minutes.column(0)[rows, :metrics] = moments[kept]
+    series.minutes.column(1)[rows] = failures[kept]
     if len(quarters):
         _put_quarters(series, body, metrics, quarters)
 
@@ -159,6 +144,40 @@ def oldest_chunk(series: SeriesState) -> int:
     """Chunks before this one are no longer needed."""
     keep = (series.newest_ts // MINUTE_MS - MAX_MINUTES) // CHUNK_MINUTES
     return max(keep, (series.minutes.forgotten + 1) // CHUNK_MINUTES)
+
+
+def _put(series: SeriesState, body: dict[str, Any]) -> None:
+    """What `encode_series` wrote."""
+    numbers = body.get("numbers")
+    if not isinstance(numbers, list) or len(numbers) != _NUMBERS or any(type(n) is not int for n in numbers):
+        raise BadState("numbers")
+    first, newest, total, forgotten, capacity, filled, following, dropped = numbers
+    if max(map(abs, numbers)) > _MOST or not 0 < capacity <= MAX_CALLS:
+        raise BadState("numbers")
+    if not 0 <= filled <= capacity or not 0 <= following < capacity:
+        raise BadState("calls")
+    series.first_ts, series.newest_ts, series.calls_total, series.minutes.forgotten = first, newest, total, forgotten
+    calls, hists, metrics = series.calls, series.histograms, series.metrics
+    calls.capacity, calls.filled, calls.following, calls.dropped_ts = capacity, filled, following, dropped
+    calls.room = _block(body, "calls", capacity * (9 + 8 * metrics))
+    series.room = _block(body, "judged", len(series.room))
+    hists.put_back(*_bins(_bytes(body, "bins"), metrics))
+
+
+def _put_second(series: SeriesState, body: dict[str, Any]) -> None:
+    """What programs up to version 0.4 wrote."""
+    metrics, hists = series.metrics, series.histograms
+    series.first_ts, series.newest_ts = _int(body, "first"), _int(body, "newest")
+    series.calls_total, series.minutes.forgotten = _int(body, "total"), _int(body, "forgotten")
+    ts = _array(body, "ts", np.int64)
+    if len(ts) > MAX_CALLS:
+        raise BadState("calls")
+    series.calls.append(ts, _array(body, "x", np.float64, (metrics, len(ts))), _array(body, "ok", np.uint8, (len(ts),)))
+    series.calls.dropped_ts = _int(body, "dropped")
+    lows, starts = _windows(body, metrics)
+    hists.put_back(lows, starts, _array(body, "base", np.float64, (int(starts[-1]),)).astype(np.float32))
+    series.tracks[:] = _array(body, "tracks", np.float64, (metrics, judge.SIZE))
+    series.run[:] = _array(body, "run", np.float64, (errors.SIZE,))
 
 
 def _put_signals(series: SeriesState, body: Any) -> None:
@@ -198,15 +217,26 @@ def _put_quarters(series: SeriesState, body: dict[str, Any], metrics: int, quart
         hists.counts[rows, at : at + size] = counts[:, starts[metric] : starts[metric + 1]]
 
 
-def _fit(low: int, size: int) -> tuple[float, float]:
-    return edges(low, size) if size else (0.0, 0.0)
+def _bins(raw: bytes, metrics: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Windows and baseline out of a block of `Histograms`."""
+    at = 8 * (2 * metrics + 1)
+    if len(raw) < at or len(raw) % 4:
+        raise BadState("bins")
+    places = np.frombuffer(raw, np.int64, 2 * metrics + 1).tolist()
+    lows, starts = _checked(places[:metrics], places[metrics:])
+    if len(raw) != at + 4 * int(starts[-1]):
+        raise BadState("bins")
+    return lows, starts, np.frombuffer(raw, np.float32, offset=at)
 
 
 def _windows(body: dict[str, Any], metrics: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     lows, starts = body.get("lows"), body.get("starts")
     if not isinstance(lows, list) or not isinstance(starts, list) or len(lows) < metrics or len(starts) <= metrics:
         raise BadState("windows")
-    lows, starts = lows[:metrics], starts[: metrics + 1]
+    return _checked(lows[:metrics], starts[: metrics + 1])
+
+
+def _checked(lows: list[Any], starts: list[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     good = all(type(n) is int for n in (*lows, *starts)) and starts[0] == 0
     # Plain numbers: there are five of them, and thousands of series.
     good = good and all(
@@ -230,15 +260,27 @@ def _body(data: bytes) -> dict[str, Any]:
 
 def _int(body: dict[str, Any], name: str) -> int:
     value = body.get(name)
-    if type(value) is not int or abs(value) > 2**62:
+    if type(value) is not int or abs(value) > _MOST:
         raise BadState(name)
     return value
 
 
-def _array(body: dict[str, Any], name: str, dtype: type, shape: tuple[int, ...] | None = None) -> NDArray[Any]:
+def _bytes(body: dict[str, Any], name: str) -> bytes:
     raw = body.get(name)
     if not isinstance(raw, bytes):
         raise BadState(name)
+    return raw
+
+
+def _block(body: dict[str, Any], name: str, size: int) -> bytearray:
+    raw = _bytes(body, name)
+    if len(raw) != size:
+        raise BadState(name)
+    return bytearray(raw)
+
+
+def _array(body: dict[str, Any], name: str, dtype: type, shape: tuple[int, ...] | None = None) -> NDArray[Any]:
+    raw = _bytes(body, name)
     try:
         array: NDArray[Any] = np.frombuffer(raw, dtype)
         return array.copy() if shape is None else array.reshape(shape).copy()

@@ -6,6 +6,9 @@ belong. Knows nothing of what the columns mean.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -14,26 +17,66 @@ from numpy.typing import NDArray
 from services.detector.core.state.budget import Budget
 
 Int64 = NDArray[np.int64]
+#: Of every column its type and the shape of a row of it.
+Layout = tuple[tuple[type, tuple[int, ...]], ...]
 
 #: A table that cannot grow forgets this share of its rows at once, so that it is not done for every row.
-_FORGOTTEN_SHARE: Final = 0.25
+FORGOTTEN_SHARE: Final = 0.25
+_KEY_BYTES: Final = 8
+
+
+@cache
+def row_bytes(layout: Layout) -> int:
+    """Bytes of a row and its key."""
+    return _KEY_BYTES + sum(np.dtype(kind).itemsize * prod(shape) for kind, shape in layout)
+
+
+@cache
+def _places(layout: Layout) -> tuple[tuple[type, tuple[int, ...], int], ...]:
+    """Type, shape and place of every column, the latter in bytes for each row of the table."""
+    return tuple((kind, shape, row_bytes(layout[:number])) for number, (kind, shape) in enumerate(layout))
 
 
 class SortedRows:
-    """`index` i64[capacity] and `columns`, arrays whose first axis is the row."""
+    """`index` i64[capacity] and `columns`, arrays whose first axis is the row: views of one block of memory, for an array of
+    its own takes a hundred bytes more, and there are thousands of series.
+    """
 
-    __slots__ = ("budget", "columns", "filled", "forgotten", "index", "keep", "limit")
+    __slots__ = ("budget", "capacity", "filled", "forgotten", "keep", "layout", "limit", "room")
 
-    def __init__(self, columns: list[NDArray[Any]], limit: int, keep: int, budget: Budget) -> None:
+    def __init__(self, capacity: int, layout: Layout, limit: int, keep: int, budget: Budget) -> None:
         """`limit`: most rows; `keep`: how far behind the newest key a row is still wanted."""
-        self.columns = columns
-        self.index: Int64 = np.zeros(len(columns[0]), np.int64)
+        self.layout = layout
+        self.capacity = capacity
+        self.room = bytearray(capacity * row_bytes(layout))
         self.filled = 0
         self.limit = limit
         self.keep = keep
         self.budget = budget
         #: Rows up to this key were forgotten for want of room.
         self.forgotten = -1
+
+    @property
+    def index(self) -> Int64:
+        """The keys, ascending up to `filled`."""
+        return np.ndarray(self.capacity, np.int64, self.room)
+
+    @property
+    def columns(self) -> list[NDArray[Any]]:
+        """All columns."""
+        return [self.column(number) for number in range(len(self.layout))]
+
+    def views(self) -> Iterator[NDArray[Any]]:
+        """Keys and columns."""
+        capacity, room = self.capacity, self.room
+        yield np.ndarray(capacity, np.int64, room)
+        for kind, shape, at in _places(self.layout):
+            yield np.ndarray((capacity, *shape), kind, room, at * capacity)
+
+    def column(self, number: int) -> NDArray[Any]:
+        """One column; good until rows are added or taken away."""
+        kind, shape, at = _places(self.layout)[number]
+        return np.ndarray((self.capacity, *shape), kind, self.room, at * self.capacity)
 
     @property
     def newest(self) -> int:
@@ -43,7 +86,7 @@ class SortedRows:
     @property
     def size_bytes(self) -> int:
         """Bytes of all arrays."""
-        return self.index.nbytes + sum(column.nbytes for column in self.columns)
+        return len(self.room)
 
     def between(self, first: int, last: int) -> slice:
         """The rows with first ≤ key ≤ last."""
@@ -60,7 +103,7 @@ class SortedRows:
 
     def make_room(self, keys: Int64) -> None:
         """Give every key (ascending, unique) a row of zeros unless it has one or is too old to be wanted."""
-        if len(keys) == 1 and self.filled < len(self.index) and keys[0] > self.newest:
+        if len(keys) == 1 and self.filled < self.capacity and keys[0] > self.newest:
             self.index[self.filled] = keys[0]  # the next minute of a tool that is watched
             self.filled += 1
             return
@@ -71,7 +114,7 @@ class SortedRows:
         if not len(new):
             return
         self._reserve(len(new), newest)
-        excess = self.filled + len(new) - len(self.index)
+        excess = self.filled + len(new) - self.capacity
         if excess > 0:
             new = self._forget(new, excess)
         if len(new):
@@ -90,8 +133,8 @@ class SortedRows:
 
     def halve(self, least: int) -> None:
         """Give half of the rows' room back, the oldest rows with it, down to `least`."""
-        capacity = max(least, len(self.index) // 2)
-        if capacity >= len(self.index):
+        capacity = max(least, self.capacity // 2)
+        if capacity >= self.capacity:
             return
         if self.filled > capacity:
             self.forgotten = max(self.forgotten, int(self.index[self.filled - capacity - 1]))
@@ -100,21 +143,28 @@ class SortedRows:
         self._resize(capacity)
         self.budget.force(self.size_bytes - before)
 
+    def lay_out(self, layout: Layout) -> list[NDArray[Any]]:
+        """Make the columns anew, empty, with the same keys; the old ones, to be copied from."""
+        before, index = self.columns, self.index
+        self.layout = layout
+        self.room = bytearray(self.capacity * row_bytes(layout))
+        self.index[:] = index
+        return before
+
     def _reserve(self, more: int, newest: int) -> None:
-        if self.filled + more <= len(self.index):
+        if self.filled + more <= self.capacity:
             return
         self.drop_before(newest - self.keep + 1)
         needed = self.filled + more
-        if needed <= len(self.index):
+        if needed <= self.capacity:
             return
-        capacity = min(self.limit, max(needed, 2 * len(self.index)))
-        growth = (capacity - len(self.index)) * (self.size_bytes // len(self.index))
-        if capacity > len(self.index) and self.budget.take(growth):
+        capacity = min(self.limit, max(needed, 2 * self.capacity))
+        if capacity > self.capacity and self.budget.take((capacity - self.capacity) * row_bytes(self.layout)):
             self._resize(capacity)
 
     def _forget(self, new: Int64, excess: int) -> Int64:
         """Let the oldest keys go, of those that are here and those to come; the ones that still come."""
-        rows = max(excess, int(len(self.index) * _FORGOTTEN_SHARE))
+        rows = max(excess, int(self.capacity * FORGOTTEN_SHARE))
         keys = np.sort(np.concatenate([self.index[: self.filled], new]))
         last = int(keys[min(rows, len(keys) - 1) - 1])
         self.forgotten = max(self.forgotten, last)
@@ -122,8 +172,11 @@ class SortedRows:
         return new[new > last]
 
     def _resize(self, capacity: int) -> None:
-        self.index = _resized(self.index, capacity)
-        self.columns[:] = [_resized(column, capacity) for column in self.columns]
+        before = [self.index, *self.columns]
+        self.capacity, kept = capacity, min(capacity, self.capacity)
+        self.room = bytearray(capacity * row_bytes(self.layout))
+        for new, old in zip([self.index, *self.columns], before, strict=True):
+            new[:kept] = old[:kept]
 
     def _insert(self, new: Int64) -> None:
         end = self.filled + len(new)
@@ -135,10 +188,3 @@ class SortedRows:
                 array[:end] = np.insert(array[: self.filled], places, 0, axis=0)
             self.index[places + np.arange(len(new))] = new
         self.filled = end
-
-
-def _resized(array: NDArray[Any], capacity: int) -> NDArray[Any]:
-    larger = np.zeros((capacity, *array.shape[1:]), array.dtype)
-    kept = min(capacity, len(array))
-    larger[:kept] = array[:kept]
-    return larger

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,18 +15,23 @@ from services.detector.core.metrics import HISTORY_MS, METRICS, MINUTE_MS, QUART
 from services.detector.core.signal.pending import SLOTS
 from services.detector.core.state.budget import OBJECTS_BYTES, Budget
 from services.detector.core.state.calls import Calls
-from services.detector.core.state.histograms import FIRST_QUARTERS, Histograms
-from services.detector.core.state.rows import SortedRows
+from services.detector.core.state.histograms import FIRST_QUARTERS, MAX_QUARTERS, Histograms
+from services.detector.core.state.rows import Layout, SortedRows
 from services.detector.core.state.signals import Signals
 from shared.batch import Series
 
 #: Minutes kept: a day and slack.
 MAX_MINUTES: Final = HISTORY_MS // MINUTE_MS + 96
-_FIRST_MINUTES: Final = 4
+_FIRST_MINUTES: Final = 2
 #: History is saved in chunks of this many minutes.
 CHUNK_MINUTES: Final = 30
 CHUNK_MS: Final = CHUNK_MINUTES * MINUTE_MS
 HOUR_MS: Final = 60 * MINUTE_MS
+#: A series is saved in chunks of time; so many can have changed since it was.
+_CHUNKS: Final = MAX_MINUTES // CHUNK_MINUTES + 2
+#: Most rows and how many of them are wanted, of minutes and of quarter hours.
+_LIMITS: Final = np.array([MAX_MINUTES, MAX_MINUTES, MAX_QUARTERS, MAX_QUARTERS])
+_TRACKS_BYTES: Final = 8 * judge.SIZE
 #: The time of day raises a band by this much at most.
 MOST_SEASON: Final = 3.0
 
@@ -61,14 +67,14 @@ class Work:
 
 
 class SeriesState:
-    """O(1) bytes; see `state.budget` for how many. `tracks` f64[metrics, judge.SIZE], `run` f64[errors.SIZE]."""
+    """O(1) bytes; see `state.budget` for how many. Its parts are blocks of memory, of which arrays are views for now."""
 
     __slots__ = (
         "budget",
         "calls",
         "calls_total",
+        "changed_chunks",
         "dirty",
-        "dirty_chunks",
         "first_ts",
         "histograms",
         "hour",
@@ -76,10 +82,9 @@ class SeriesState:
         "minutes",
         "newest_ts",
         "number",
+        "room",
         "row",
-        "run",
         "signals",
-        "tracks",
     )
 
     def __init__(
@@ -93,42 +98,68 @@ class SeriesState:
         self.number = number
         self.budget = budget
         self.calls = Calls(metrics, budget)
-        moments = np.zeros((_FIRST_MINUTES, metrics, MOMENTS))
-        self.minutes = SortedRows([moments, np.zeros(_FIRST_MINUTES)], MAX_MINUTES, MAX_MINUTES, budget)
+        self.minutes = SortedRows(_FIRST_MINUTES, _layout(metrics), MAX_MINUTES, MAX_MINUTES, budget)
         self.histograms = Histograms(metrics, budget)
-        self.tracks: NDArray[np.float64] = np.zeros((metrics, judge.SIZE))
-        self.run: NDArray[np.float64] = np.zeros(errors.SIZE)
+        self.room = bytearray(metrics * _TRACKS_BYTES + 8 * errors.SIZE)
         #: The hour (since 1970) whose usual values the bands follow.
         self.hour = -1
         self.first_ts = -1
         self.newest_ts = -1
         self.calls_total = 0
         self.dirty = True
-        self.dirty_chunks: set[int] = set()
+        #: Bit n: the latest chunk whose number is n modulo _CHUNKS has changed since the series was saved.
+        self.changed_chunks = 0
         self.budget.force(OBJECTS_BYTES + self.size_bytes)
 
     @property
     def metrics(self) -> int:
         """How many of METRICS are kept: 1, or all once a resource was measured."""
-        return len(self.tracks)
+        return self.calls.metrics
+
+    @property
+    def tracks(self) -> NDArray[np.float64]:
+        """f64[metrics, judge.SIZE], a view."""
+        return np.ndarray((self.calls.metrics, judge.SIZE), np.float64, self.room)
+
+    @property
+    def run(self) -> NDArray[np.float64]:
+        """f64[errors.SIZE], a view."""
+        return np.ndarray(errors.SIZE, np.float64, self.room, self.calls.metrics * _TRACKS_BYTES)
 
     @property
     def moments(self) -> NDArray[np.float64]:
         """f64[minutes, metrics, MOMENTS] of the filled minutes."""
-        moments: NDArray[np.float64] = self.minutes.columns[0][: self.minutes.filled]
+        moments: NDArray[np.float64] = self.minutes.column(0)[: self.minutes.filled]
         return moments
 
     @property
     def failures(self) -> NDArray[np.float64]:
         """f64[minutes]: failed calls of the filled minutes."""
-        failures: NDArray[np.float64] = self.minutes.columns[1][: self.minutes.filled]
+        failures: NDArray[np.float64] = self.minutes.column(1)[: self.minutes.filled]
         return failures
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all arrays."""
         parts = (self.calls.size_bytes, self.minutes.size_bytes, self.histograms.size_bytes)
-        return sum(parts) + self.tracks.nbytes + self.run.nbytes
+        return sum(parts) + len(self.room)
+
+    @property
+    def dirty_chunks(self) -> list[int]:
+        """The chunks of history that changed since the series was saved, ascending."""
+        newest = self.newest_ts // CHUNK_MS
+        return [
+            chunk for chunk in range(newest - _CHUNKS + 1, newest + 1) if self.changed_chunks >> chunk % _CHUNKS & 1
+        ]
+
+    def all_changed(self) -> None:
+        """All history is to be saved with the next save."""
+        self.changed_chunks = (1 << _CHUNKS) - 1
+
+    def saved(self) -> None:
+        """What is here is on disk as well."""
+        self.dirty = False
+        self.changed_chunks = 0
 
     def absorb(self, calls: SortedCalls, first: int, end: int, work: Work) -> Iterator[NDArray[np.float64]]:
         """Fold calls `first` … `end` − 1 in (in order of arrival) and judge them. Yields what happened, rows
@@ -142,10 +173,13 @@ class SeriesState:
         self, calls: SortedCalls, first: int, end: int, work: Work
     ) -> Generator[NDArray[np.float64], None, int]:
         """Likewise with as many of the calls as the minutes under way can take; how many these were."""
-        minutes, hists, kept = self.minutes, self.histograms, self.calls
         stage, row = absorb.NEW, 0
         while stage != absorb.DONE:
-            found, stage, row, earliest, latest, filled, following, dropped_ts = absorb.absorb(
+            minutes, hists, kept = self.minutes, self.histograms, self.calls
+            quarters = hists.quarters
+            index, moments, failures = minutes.views()
+            quarter_index, counts = quarters.views()
+            found, stage, row, earliest, latest, filled, following, dropped_ts, *rows = absorb.absorb(
                 calls.ts,
                 calls.x,
                 calls.ok,
@@ -153,30 +187,32 @@ class SeriesState:
                 end,
                 stage,
                 row,
-                minutes.index,
+                index,
                 minutes.filled,
-                minutes.columns[0],
-                minutes.columns[1],
-                hists.quarters.index,
-                hists.quarters.filled,
-                hists.counts,
-                hists.starts,
-                hists.lows,
-                hists.fits,
-                hists.base,
+                minutes.forgotten,
+                moments,
+                failures,
+                quarter_index,
+                quarters.filled,
+                quarters.forgotten,
+                counts,
+                *hists.views(),
                 self.tracks,
                 self.run,
-                kept.ts,
-                kept.x,
-                kept.ok,
+                *kept.views(),
                 kept.filled,
                 kept.following,
                 self.signals.pending,
+                self.signals.heads,
                 self.row,
+                self.hour,
+                self.budget.spare_bytes,
+                _LIMITS,
                 MARGINS,
                 work.rows,
                 work.out,
             )
+            minutes.filled, minutes.forgotten, quarters.filled, quarters.forgotten = rows
             if found == absorb.GROW:
                 end = first + self._piece(calls.ts[first : min(end, first + _PIECE_CALLS)], end - first)
                 self._grow(calls.ts[first:end], calls.x[:, first:end])
@@ -184,16 +220,14 @@ class SeriesState:
             if latest >= 0:
                 kept.kept(filled, following, dropped_ts)
                 self._note(earliest, latest, end - first)
-            yield from work.out[:found]
+            if found:
+                yield from work.out[:found]
         return end - first
 
     def _note(self, earliest: int, latest: int, calls: int) -> None:
         """Note what is changed by calls that were folded in."""
-        first, last = earliest // CHUNK_MS, latest // CHUNK_MS
-        self.dirty_chunks.add(last)
         # A span of many chunks has made its minutes in `_grow`, which noted them.
-        if first != last:
-            self.dirty_chunks.add(first)
+        self.changed_chunks |= 1 << latest // CHUNK_MS % _CHUNKS | 1 << earliest // CHUNK_MS % _CHUNKS
         self.first_ts = earliest if self.first_ts < 0 else min(self.first_ts, earliest)
         self.newest_ts = max(self.newest_ts, latest)
         self.calls_total += calls
@@ -201,16 +235,14 @@ class SeriesState:
 
     def widen(self) -> None:
         """Begin to keep resources."""
-        before = self.size_bytes
-        metrics = len(METRICS)
+        before, metrics = self.size_bytes, len(METRICS)
+        tracks, run = self.tracks, self.run
         self.calls.widen(metrics)
-        moments = np.zeros((len(self.minutes.index), metrics, MOMENTS))
-        moments[:, :1] = self.minutes.columns[0]
-        self.minutes.columns[0] = moments
+        self.room = bytearray(metrics * _TRACKS_BYTES + 8 * errors.SIZE)
+        self.tracks[:1], self.run[:] = tracks, run
+        moments, failures = self.minutes.lay_out(_layout(metrics))
+        self.minutes.column(0)[:, :1], self.minutes.column(1)[:] = moments, failures
         self.histograms.widen(metrics)
-        tracks = np.zeros((metrics, judge.SIZE))
-        tracks[:1] = self.tracks
-        self.tracks = tracks
         self.budget.force(self.size_bytes - before)
 
     def halve(self) -> int:
@@ -257,10 +289,8 @@ class SeriesState:
         minutes = _unique(ts // MINUTE_MS)
         self.minutes.make_room(minutes)
         self.histograms.quarters.make_room(_unique(minutes * MINUTE_MS // QUARTER_MS))
-        if len(minutes) == 1:
-            self.dirty_chunks.add(int(minutes[0]) // CHUNK_MINUTES)
-        else:
-            self.dirty_chunks.update((minutes // CHUNK_MINUTES).tolist())
+        for chunk in _unique(minutes // CHUNK_MINUTES).tolist():
+            self.changed_chunks |= 1 << chunk % _CHUNKS
         self.signals.claim(self.row, minutes.tolist())
         hour = int(minutes[-1]) * MINUTE_MS // HOUR_MS
         if hour != self.hour:
@@ -269,6 +299,12 @@ class SeriesState:
             finite = x[metric][np.isfinite(x[metric])]
             if len(finite):
                 self.histograms.make_bins(metric, float(finite.min()), float(finite.max()))
+
+
+@cache
+def _layout(metrics: int) -> Layout:
+    """Of the minutes' table: moments and failures."""
+    return (np.float64, (metrics, MOMENTS)), (np.float64, ())
 
 
 def _unique(keys: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -6,6 +6,8 @@ signals takes a row of `states` and `tracks` when it is first measured. Arrays g
 
 from __future__ import annotations
 
+import math
+import mmap
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -213,7 +215,9 @@ class Signals:
 
 
 def _grown(array: NDArray[Any], capacity: int, fill: int = 0) -> NDArray[Any]:
-    larger = np.zeros((capacity, *array.shape[1:]), array.dtype)
+    """The array with more rows, on pages of its own: what is not touched takes no memory, what is given back leaves no hole."""
+    shape = (capacity, *array.shape[1:])
+    larger: NDArray[Any] = np.ndarray(shape, array.dtype, mmap.mmap(-1, math.prod(shape) * array.itemsize))
     larger[: len(array)] = array
     if fill:
         larger[len(array) :] = fill
