@@ -24,7 +24,9 @@ LIKELY: Final = 0.5
 LEAD: Final = 0.05
 #: Members that are looked at, earliest first: what came later caused nothing.
 MAX_LOOKED_AT: Final = 30
+#: Candidates that are named, and the score that each but the first needs for it.
 NAMED: Final = 4
+LEAST: Final = 0.15
 
 
 def rank(members: Sequence[Event]) -> list[Cause]:
@@ -34,6 +36,7 @@ def rank(members: Sequence[Event]) -> list[Cause]:
     alike = set() if said is None else {event.id for event in said[1]}
     found = [*among_members(chosen, alike), *among_moved(chosen), *among_shared(chosen)]
     found.sort(key=lambda cause: (-cause.score, cause.since_ms, cause.anomaly))
+    found = [cause for place, cause in enumerate(found) if place == 0 or cause.score >= LEAST]
     total = [cause.score for cause in found[:2]]
     ranked = []
     for place, cause in enumerate(found[:NAMED]):

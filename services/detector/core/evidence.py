@@ -139,7 +139,7 @@ def gather(
     many tools of the server are watched; `said`: what failing calls said.
     """
     siblings = sorted(
-        (Sibling(e.tool, e.type, e.start_ms) for e in islice(events, MAX_LOOKED_AT) if _is_sibling(event, e)),
+        (Sibling(e.tool, e.type, e.start_ms) for e in islice(events, MAX_LOOKED_AT) if is_sibling(event, e)),
         key=lambda s: (s.start_ms, s.tool),
     )
     first = all(s.start_ms >= event.start_ms for s in siblings)
@@ -148,7 +148,8 @@ def gather(
     return Evidence(changes, named, first, tools - 1, _measured(event, series), tuple(said), level)
 
 
-def _is_sibling(event: Event, other: Event) -> bool:
+def is_sibling(event: Event, other: Event) -> bool:
+    """Whether another event is of another tool of the server and began at about the same time."""
     return (
         other.server == event.server
         and other.tool != event.tool

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from services.detector.core.engine import Engine
 from services.detector.core.events import SEVERITIES, Book, Event
-from services.detector.core.evidence import Evidence, gather
+from services.detector.core.evidence import MAX_SIBLINGS, Evidence, gather, is_sibling
 from services.detector.core.explain import recommendations
 from services.detector.core.firing import note_baseline
 from services.detector.core.incidents import Incidents
@@ -66,16 +66,13 @@ class News:
         self.write(event)
 
     def explain(self, event: Event) -> None:
-        """Bring an event's evidence, incident and recommendations up to date."""
-        series = self._engine.series.get(event.series)
-        if series is None:
-            return
-        evidence = self.evidence(event, series)
-        event.evidence = event.evidence | evidence.as_map()
-        note_baseline(event, series)
-        self.incidents.join(event)
-        event.recommendations = recommendations(event, evidence)
-        self._book.dirty.add(event.id)
+        """Bring an event's evidence, incident and recommendations up to date, and those of members that do not know of it yet:
+        what was said of one alone is not true of one of several.
+        """
+        self._explain_one(event)
+        for other in self.incidents.members(str(event.incident.get("id"))) if event.stored else ():
+            if knows_nothing_of(other, event):
+                self._explain_one(other)
 
     def evidence(self, event: Event, series: SeriesState) -> Evidence:
         """What else moved while an event of a series went on."""
@@ -125,8 +122,26 @@ class News:
         raises, self._raises = self._raises, []
         return raises
 
+    def _explain_one(self, event: Event) -> None:
+        series = self._engine.series.get(event.series)
+        if series is None:
+            return
+        evidence = self.evidence(event, series)
+        event.evidence = event.evidence | evidence.as_map()
+        note_baseline(event, series)
+        self.incidents.join(event)
+        event.recommendations = recommendations(event, evidence)
+        self._book.dirty.add(event.id)
+
 
 def is_worse(found: str, told: str) -> bool:
     """Whether a severity is worth telling after the one that was told (none: empty)."""
     rank = SEVERITIES.index(found)
     return rank >= 1 and (told not in SEVERITIES or rank > SEVERITIES.index(told))
+
+
+def knows_nothing_of(event: Event, other: Event) -> bool:
+    """Whether another tool's event belongs into an event's evidence, has room there, and is not in it."""
+    known = event.evidence.get("siblings") or ()
+    tools = [one.get("tool") for one in known if isinstance(one, dict)]
+    return is_sibling(event, other) and other.tool not in tools and len(tools) < MAX_SIBLINGS

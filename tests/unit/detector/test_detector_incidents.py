@@ -288,6 +288,19 @@ def test_an_explanation_lists_candidates_other_than_the_anomaly_itself_and_begin
         assert told["text"][at + 1].strip().startswith("(0.")
 
 
+def test_what_was_advised_for_one_tool_alone_is_not_said_any_more_once_another_is_in_the_same_trouble() -> None:
+    watch, ok = make_watch(), np.ones(400, np.uint8)
+    ok[300:340] = 0
+    for at, tool in enumerate(("a", "b", "idle")):
+        values = ok if tool != "idle" else np.ones(400, np.uint8)
+        feed(watch, batch(times(400, start=T0 + at * MINUTE), ordinary(400), values, key=Series("server", tool)))
+    first, second = stored(watch, ERROR_RATE_SPIKE)
+    assert [one["tool"] for one in first.evidence["siblings"]] == ["b"]
+    assert [one["tool"] for one in second.evidence["siblings"]] == ["a"]
+    assert any("this one was first" in advice for advice in first.recommendations)
+    assert not any("Only this tool" in advice for one in (first, second) for advice in one.recommendations)
+
+
 def test_fewer_calls_cause_nothing() -> None:
     drop = event(T0, kind=THROUGHPUT_CHANGE, value=0.0, minutes=30)
     failing = event(T0 + MINUTE, kind=ERROR_RATE_SPIKE)
