@@ -15,14 +15,16 @@ from services.detector.core.evidence import Evidence
 from services.detector.core.explain import recommendations
 from services.detector.core.findings import Finding
 from services.detector.core.firing import note_baseline, note_surer
-from services.detector.core.kernels import judge
-from services.detector.core.metrics import METRICS, RESPONSE_TIME_SHIFT, SIGNAL
+from services.detector.core.kernels import error_mixture, judge
+from services.detector.core.metrics import METRICS, RESPONSE_TIME_SHIFT, SIGNAL, STORED_LEVEL
 from services.detector.core.news import Line, News, Telling
 from services.detector.core.readings import (
     ENDINGS,
+    INSIDE,
     REBUILT,
     SIGNAL_ENDINGS,
     TRACKED,
+    dated_anew,
     ending,
     follow_turn,
     from_finding,
@@ -176,6 +178,8 @@ class Watch:
     def _opened(self, event: Event | None, happening: Happening, metric: str, *, live: bool) -> None:
         if event is None:
             event = from_track(happening.series.key, happening.metric, happening.place)
+            if happening.metric < 0 and event.stored:
+                event = dated_anew(happening.series, event, happening.place) or event
             if any(self.book.same(event.series, event.type, metric, event.start_ms, event.last_ms)):
                 return  # found before, and still in the book: replayed or rebuilt
             if recognition.belongs_to_shift(self.book, event):
@@ -186,8 +190,19 @@ class Watch:
                 return
             self.book.add(event)
         else:
-            update(event, happening.place)
+            event = self._risen(event, happening)
         self._changed(event, live=live)
+
+    def _risen(self, event: Event, happening: Happening) -> Event:
+        """An event that rose a level; what was a mere suspicion for long may have begun anew."""
+        if happening.metric < 0 and not event.stored and happening.place[error_mixture.LEVEL] >= STORED_LEVEL:
+            again = dated_anew(happening.series, event, happening.place)
+            if again is not None and again.id not in self.book.events:
+                self.book.close(event, min(event.last_ms, again.start_ms), INSIDE)
+                self.book.add(again)
+                return again
+        update(event, happening.place)
+        return event
 
     def _take_servers(self, *, live: bool) -> bool:
         turns = self.engine.servers.take()

@@ -1,0 +1,53 @@
+"""Since when a tool fails more: the likeliest moment, among its failures, of the change from its usual rate to the rate since.
+
+A generalised likelihood ratio over the moments of a change (Siegmund and Venkatraman 1995), asked once, when what was a suspicion
+since a stray failure becomes an event. Pure; looks at the tool's latest calls, or its minutes where these go not far enough.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.detector.core.metrics import MINUTE_MS
+from services.detector.core.state.series import SeriesState
+
+#: A rate is no closer to none and to all than this.
+_EDGE: Final = 1e-4
+
+
+class Onset(NamedTuple):
+    """Since when (epoch ms), and the calls and failures since, the last call included."""
+
+    start_ms: int
+    calls: int
+    failures: int
+
+
+def onset_of(series: SeriesState, first_ms: int, last_ms: int, usual: float) -> Onset | None:
+    """The likeliest onset in a span; None without failures in it."""
+    start, calls, failures = _counts(series, first_ms, last_ms)
+    failing = np.flatnonzero(failures > 0)
+    if not len(failing):
+        return None
+    n = np.cumsum(calls[::-1])[::-1][failing]
+    k = np.cumsum(failures[::-1])[::-1][failing]
+    rate = np.clip(k / n, max(usual, _EDGE), 1.0 - _EDGE)
+    usual = min(max(usual, _EDGE), 1.0 - _EDGE)
+    gain = k * np.log(rate / usual) + (n - k) * np.log((1.0 - rate) / (1.0 - usual))
+    at = int(np.argmax(gain))
+    return Onset(int(start[failing[at]]), int(n[at]), int(k[at]))
+
+
+def _counts(
+    series: SeriesState, first_ms: int, last_ms: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Times, calls and failures: of each call where they are all known, else of each minute."""
+    if series.calls.covers(first_ms):
+        ts, _, ok = series.calls.between(first_ms, last_ms)
+        return ts, np.ones(len(ts)), (ok == 0).astype(np.float64)
+    rows = series.minutes.between(first_ms // MINUTE_MS, last_ms // MINUTE_MS)
+    calls = np.asarray(series.moments[rows, 0, 0])
+    return np.maximum(series.minutes.index[rows] * MINUTE_MS, first_ms), calls, np.asarray(series.failures[rows])

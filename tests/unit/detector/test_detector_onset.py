@@ -1,0 +1,75 @@
+"""Since when a tool fails more: stray failures long before are not the beginning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from services.detector.core.engine import Engine
+from services.detector.core.events import Event
+from services.detector.core.onset import onset_of
+from services.detector.core.watch import Watch
+from tests.unit.detector.detector_kit import DAY, HOUR, KEY, MINUTE, T0, batch, feed, make_watch, ordinary, times
+
+EVERY = 90_000  # forty calls an hour
+
+
+def failing(n: int, at: int, strays: list[int], *, share: float = 0.35, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """(times, ok): a tool that hardly ever fails, strays apart, and then does."""
+    ok = np.ones(n, np.uint8)
+    ok[strays] = 0
+    ok[at:] = np.random.default_rng(seed).random(n - at) >= share
+    ok[at] = 0
+    return times(n, EVERY), ok
+
+
+def watched(n: int, ts: np.ndarray, ok: np.ndarray, size: int = 20) -> Watch:
+    watch = make_watch()
+    for first in range(0, n, size):
+        part = slice(first, first + size)
+        feed(watch, batch(ts[part], ordinary(len(ts[part])), ok[part]))
+        watch.tick(int(ts[part][-1]))
+    return watch
+
+
+def the_failures(watch: Watch) -> Event:
+    (event,) = [e for e in watch.book.events.values() if e.metric == "error_rate" and e.stored]
+    return event
+
+
+@pytest.mark.parametrize("size", [1, 20, 1_000])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_an_event_of_failures_begins_when_they_rose_and_not_with_a_stray_one_hours_before(size: int, seed: int) -> None:
+    n, at = 1_000, 900
+    ts, ok = failing(n, at, [200, 520, 812], seed=seed)
+    event = the_failures(watched(n, ts, ok, size))
+    assert abs(event.start_ms - int(ts[at])) <= 10 * MINUTE
+    assert 20 <= event.value <= 60
+    assert event.points <= int((ok[at:] == 0).sum())
+    assert event.calls <= n - at
+    assert event.end_ms is None
+
+
+def test_an_event_that_began_anew_goes_on_and_ends() -> None:
+    n, at, end = 1_600, 900, 1_000
+    ts, ok = failing(n, at, [200, 520, 812])
+    ok[end:] = 1
+    event = the_failures(watched(n, ts, ok))
+    assert event.end_ms is not None
+    assert abs(event.end_ms - int(ts[end])) <= HOUR
+    assert event.points == int((ok[at:end] == 0).sum())
+
+
+def test_the_likeliest_onset_is_that_of_the_rate_since() -> None:
+    watch = Watch(Engine(10), make_watch().book)
+    ts, ok = failing(800, 700, [100, 400], share=0.5)
+    feed(watch, batch(ts, ordinary(800), ok))
+    series = watch.engine.series[KEY]
+    onset = onset_of(series, T0, int(ts[-1]), 0.003)
+    assert onset is not None
+    assert (onset.start_ms, onset.calls, onset.failures) == (int(ts[700]), 100, int((ok[700:] == 0).sum()))
+    series.calls.dropped_ts = T0 + DAY  # by minutes likewise
+    by_minutes = onset_of(series, T0, int(ts[-1]), 0.003)
+    assert by_minutes is not None
+    assert abs(by_minutes.start_ms - int(ts[700])) < MINUTE
+    assert onset_of(series, int(ts[0]), int(ts[50]), 0.003) is None
