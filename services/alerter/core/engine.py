@@ -39,6 +39,7 @@ from services.alerter.core.outbox import Outbox
 from services.alerter.core.rate_limit import RATE_SPAN_MS, RateLimit
 from services.alerter.core.suppression import Suppression
 from services.alerter.core.thresholds import Threshold, Thresholds
+from shared.names import ALL_TOOLS
 
 #: Thresholds that users may set, and window lengths among all of them (each costs memory a series).
 MAX_THRESHOLDS: Final = 10_000
@@ -165,6 +166,12 @@ class Core:
 
     def _decide(self, candidate: Candidate, now_ms: int, actions: list[Action], *, stale: bool) -> Decision:
         opened = self.book.open_for(candidate.fingerprint)
+        whole = None if opened else self._of_whole_server(candidate)
+        if whole is not None:
+            self.book.put(lifecycle.covering(whole, candidate))
+            self._hold(candidate, Reason.SAME_CAUSE, now_ms)
+            actions.append(WriteAlerts())
+            return Decision(Reason.SAME_CAUSE, whole)
         resolved = self.book.resolved_for(candidate.fingerprint)
         reason = dedup(candidate, opened, resolved, self.limits.quiet_ms, stale=stale)
         if reason is Reason.UPGRADED and opened is not None:
@@ -187,6 +194,13 @@ class Core:
         self.rate.count(candidate.fingerprint.server, candidate.severity, candidate.ts_ms)
         alert = lifecycle.raised(self.ids.next(now_ms), candidate, now_ms)
         return self._announce(alert, Told.RAISED, Decision(reason, alert), now_ms, actions)
+
+    def _of_whole_server(self, candidate: Candidate) -> Alert | None:
+        """The alert about all tools of a server that says what the anomaly of one of them does, at least as severely."""
+        if candidate.anomaly_id is None:
+            return None
+        alert = self.book.open_for(candidate.fingerprint._replace(tool=ALL_TOOLS))
+        return None if alert is None or candidate.severity.worse_than(alert.severity) else alert
 
     def _raise_reason(self, candidate: Candidate, now_ms: int) -> Reason:
         self.rate.forget_after(now_ms + AHEAD_MS)

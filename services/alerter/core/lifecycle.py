@@ -65,6 +65,16 @@ def joined(alert: Alert, candidate: Candidate) -> Alert:
     )
 
 
+def covering(alert: Alert, candidate: Candidate) -> Alert:
+    """Still open, and an anomaly of one of the server's tools is part of what it says: the value and the words stay its own."""
+    _must_be_open(alert)
+    return replace(
+        alert,
+        last_true_ms=max(alert.last_true_ms, candidate.ts_ms),
+        anomaly_ids=_anomaly_ids(alert, candidate),
+    )
+
+
 def upgraded(alert: Alert, candidate: Candidate, now_ms: int) -> Alert:
     """Worse than before: active again, whoever acknowledged the milder one."""
     _must_be_open(alert)

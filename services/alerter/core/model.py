@@ -36,7 +36,7 @@ class Reason(StrEnum):
     RAISED = "raised"
     UPGRADED = "upgraded"
     DEDUPLICATED = "deduplicated"  # its alert is open already
-    SAME_CAUSE = "same_cause"  # an alert about the same signal, raised by other means, is open already
+    SAME_CAUSE = "same_cause"  # an alert of the same signal by other means, or of its whole server, is open already
     RECENTLY_RESOLVED = "recently_resolved"  # its alert was resolved less than an hour ago
     RATE_LIMITED = "rate_limited"  # the server has had its five new alerts within the hour
     NOT_ENOUGH_CALLS = "not_enough_calls"  # the value is over the threshold, but says too little

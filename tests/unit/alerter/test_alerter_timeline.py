@@ -12,6 +12,7 @@ from services.alerter.core.model import Severity, Status, Told
 from services.alerter.core.statement import judged_words, value_words
 from services.alerter.core.threshold_input import parse_threshold
 from services.alerter.core.views import alert_view
+from shared.names import ALL_TOOLS
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -508,6 +509,21 @@ def test_a_breach_of_what_an_anomaly_already_says_joins_its_alert_and_words_it(t
     assert t.core.suppression.totals() == {"same_cause": 1}
     t.calls(2, 5, failed=5)
     assert t.core.suppression.totals() == {"deduplicated": 1, "same_cause": 1}
+
+
+def test_anomalies_of_tools_are_part_of_the_alert_about_their_whole_server(timeline):
+    t = timeline()
+    t.anomaly(0, id="server", toolName=ALL_TOOLS, **FAILURES)
+    of_tool = FAILURES | {"details": FAILURES["details"] | {"currentValue": 40}}
+    for n in range(3):
+        assert told(t.anomaly(1 + n, id=f"tool-{n}", toolName=f"t{n}", **of_tool)) == []
+    alert = t.only()
+    assert (alert.fingerprint.tool, alert.candidate.value, alert.peak_value) == (ALL_TOOLS, 100, 100)
+    assert alert.anomaly_ids == ("server", "tool-0", "tool-1", "tool-2")
+    assert alert.last_true_ms == T0 + 3_000
+    assert t.core.anomalies["tool-1"].alert_id == alert.alert_id
+    assert told(t.anomaly(9, id="elsewhere", mcpServer="another", toolName="t1", **FAILURES)) == [Told.RAISED]
+    assert told(t.calls(10, 20, failed=10, tool="t1")) == [Told.RAISED], "a threshold of the tool's says so itself"
 
 
 def test_the_worse_of_an_anomaly_and_a_threshold_upgrades_the_alert_they_share(timeline):
