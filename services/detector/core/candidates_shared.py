@@ -15,6 +15,9 @@ from services.detector.core.events import Event
 from services.detector.core.metrics import ERROR_RATE_SPIKE
 from services.detector.core.words import clock, counted, lead, quoted
 
+#: A message, and the events of the tools whose failures have it.
+Alike = tuple[str, list[Event]]
+
 #: Tools of a server, and servers, that are no coincidence.
 MANY_TOOLS: Final = 3
 MANY_SERVERS: Final = 3
@@ -35,12 +38,18 @@ def among_shared(members: Sequence[Event]) -> Iterator[Cause]:
         return
     server, _ = servers.most_common(1)[0]
     own = [e for e in members if e.server == server]
-    whole, alike = _of_server(server, own), _alike(server, own)
-    if whole is not None and alike is not None:
-        # What all tools say is what the whole server has in common: one candidate, the more telling one.
-        yield replace(alike, score=max(whole.score, alike.score), since_ms=min(whole.since_ms, alike.since_ms))
-    else:
-        yield from (cause for cause in (whole, alike) if cause is not None)
+    said = said_alike(own)
+    whole = _of_server(server, own, said)
+    alike = None if said is None else _alike(server, own, *said)
+    if whole is not None and alike is not None and said is not None:
+        # What all tools say is what the whole server has in common: one candidate, the one that tells of more tools.
+        cause, together = whole
+        score = max(cause.score, alike.score)
+        yield replace(cause if together > len(said[1]) else alike, score=score)
+    elif whole is not None:
+        yield whole[0]
+    elif alike is not None:
+        yield alike
 
 
 def _of_servers(members: Sequence[Event], servers: int) -> Cause:
@@ -49,16 +58,16 @@ def _of_servers(members: Sequence[Event], servers: int) -> Cause:
     what = f"{counted(len(members), 'anomaly')} on {servers} servers began within {lead(until_ms - since_ms)}"
     if together < servers:
         what = f"anomalies on {together} of {servers} servers began within {lead(until_ms - since_ms)}"
-    said, saying = said_alike(members), ""
-    if said is not None:
-        alike = {e.server for e in said[1]}
-        score = max(score, _alike_score(len(alike)) * (0.6 + 0.4 * len(alike) / servers) if len(alike) > 1 else 0.0)
-        saying = f", and {counted(len(said[1]), 'tool')} fail with {quoted(said[0])}, which none of them said before"
-    sentence = f"{what}{saying}: something they share (machine, network, an upstream service)"
+    said = said_alike(members)
+    alike = set() if said is None else {e.server for e in said[1]}
+    if len(alike) > 1:
+        score = max(score, _alike_score(len(alike)) * (0.6 + 0.4 * len(alike) / servers))
+    sentence = f"{what}{_saying(said)}: something they share (machine, network, an upstream service)"
     return Cause("", "shared", since_ms, max(score, 0.0), 0.0, sentence)
 
 
-def _of_server(server: str, own: Sequence[Event]) -> Cause | None:
+def _of_server(server: str, own: Sequence[Event], said: Alike | None) -> tuple[Cause, int] | None:
+    """With how many of its tools went wrong together."""
     tools = {e.tool for e in own}
     total = max([int(e.evidence.get("otherTools") or 0) + 1 for e in own] + [len(tools)])
     since_ms, until_ms, together = _together([(since_of(e), e.tool) for e in own])
@@ -67,15 +76,18 @@ def _of_server(server: str, own: Sequence[Event]) -> Cause | None:
     score = 0.5 + 0.35 * together / total if together > total / 2 else 0.3
     score *= _RIVALLED if _led_to(since_ms, until_ms, own) else 1.0
     what = f"{together} of {counted(total, 'tool')} of {quoted(server)} went wrong within {lead(until_ms - since_ms)}"
-    return Cause("", "server", since_ms, score, 0.0, f"{what}: the server itself or what all of them depend on")
+    sentence = f"{what}{_saying(said)}: the server itself or what all of them depend on"
+    return Cause("", "server", since_ms, score, 0.0, sentence), together
 
 
-def _alike(server: str, own: Sequence[Event]) -> Cause | None:
-    """Tools that fail and say the same, which none of them said before."""
-    said = said_alike(own)
+def _saying(said: Alike | None) -> str:
     if said is None:
-        return None
-    message, saying = said
+        return ""
+    return f", and {counted(len(said[1]), 'tool')} fail with {quoted(said[0])}, which none of them said before"
+
+
+def _alike(server: str, own: Sequence[Event], message: str, saying: Sequence[Event]) -> Cause:
+    """Tools that fail and say the same, which none of them said before."""
     tools = {e.tool for e in own}
     score = _alike_score(len(saying)) * (0.6 + 0.4 * len(saying) / len(tools))
     since_ms = min(since_of(e) for e in saying)
@@ -89,7 +101,7 @@ def _alike_score(saying: int) -> float:
     return _ALIKE + _ALIKE_MORE * min(saying - 2, 2)
 
 
-def said_alike(members: Sequence[Event]) -> tuple[str, list[Event]] | None:
+def said_alike(members: Sequence[Event]) -> Alike | None:
     """The message that most failures of several tools have, new to each of them, and their events; None without any."""
     saying: dict[str, dict[Any, Event]] = {}
     for event in members:

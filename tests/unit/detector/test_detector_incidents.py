@@ -248,6 +248,18 @@ def test_tools_that_fail_with_the_same_new_message_have_what_they_call_as_their_
     assert "likely cause" in narrative.summary(two[1])
 
 
+def test_a_server_of_which_some_tools_say_the_same_is_told_with_what_they_say() -> None:
+    found = [event(T0 + i * 5_000, f"t{i}") for i in range(3)]
+    found += [event(T0 + i * 5_000, f"t{i}", kind=ERROR_RATE_SPIKE, said=saying("disk full")) for i in (3, 4)]
+    cause = likely(rank(found))
+    assert cause is not None
+    assert (cause.kind, cause.anomaly) == ("server", "")
+    assert cause.sentence == (
+        "5 of 5 tools of “server” went wrong within 20 s, and 2 tools fail with “disk full”, which none of them said before: "
+        "the server itself or what all of them depend on"
+    )
+
+
 def test_messages_that_differ_or_were_known_name_no_cause_and_no_effect() -> None:
     for said in ((saying("refused"), saying("no such file")), (saying("refused", new=False),) * 2):
         two = [event(T0 + i * MINUTE, f"t{i}", kind=ERROR_RATE_SPIKE, said=one) for i, one in enumerate(said)]
