@@ -341,6 +341,25 @@ def test_what_became_the_usual_is_told_from_what_is_over():
     assert any("new usual  response_time_spike" in line and line.endswith("stayed") for line in lines)
 
 
+def test_what_was_not_seen_for_long_is_not_said_to_be_going_on():
+    quiet = {**anomaly(tool="quiet"), "lastSeenTs": NOW_MS - HOUR_MS}
+    silent = {**quiet, "toolName": "silent", "anomalyType": "throughput_change"}
+    lively = {**anomaly(tool="lively"), "lastSeenTs": NOW_MS - HOUR_MS // 4}
+    found = {"anomalies": [quiet, silent, lively], "summary": {"total": 3, "bySeverity": {}, "byType": {}}}
+    for arguments in ({}, {"detail": "full"}):
+        result = call(FakeBackends(detector__anomalies=found), "detect_anomalies", arguments)
+        until = {
+            line.split()[-1]: line.split()[2:4] for line in result.content[0].text.splitlines() if "github" in line
+        }
+        assert until["quiet"][0] == "12:00?"
+        assert until["silent"] == until["lively"] == ["going", "on"]
+        assert [row.get("quietSince") for row in result.structured_content["anomalies"]] == [
+            "2025-10-31T12:00:00.000Z",
+            None,
+            None,
+        ]
+
+
 def test_advice_that_was_given_is_not_repeated():
     found = {"anomalies": [anomaly(), anomaly(tool="b")], "summary": {"total": 2, "bySeverity": {}, "byType": {}}}
     text = call(FakeBackends(detector__anomalies=found), "detect_anomalies", {"detail": "full"}).content[0].text

@@ -61,9 +61,9 @@ def recommendations(event: Event, evidence: Evidence) -> list[str]:
     return [*by_type[event.type](event, evidence), *company][:MAX_RECOMMENDATIONS]
 
 
-def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dict[str, Any]:
+def anomaly(event: Event, *, full: bool = False, iso_times: bool = False, now_ms: int | None = None) -> dict[str, Any]:
     """The seed's anomaly plus id and times (epoch ms, or ISO text for files). The current value of a lasting change is its level,
-    `usual` the level before. `full` adds the evidence and the baseline.
+    `usual` the level before. `full` adds the evidence and the baseline. `now_ms`: as `narrative.summary` says.
     """
     when = _iso_or_none if iso_times else _same
     level = level_of(event)
@@ -87,7 +87,7 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False) -> dic
         },
         "recommendations": list(event.recommendations),
         "ended": ended(event),
-        "summary": summary(event),
+        "summary": summary(event, now_ms=now_ms),
         "incident": event.incident,
         "startTs": when(event.start_ms),
         "endTs": when(event.end_ms),

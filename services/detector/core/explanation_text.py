@@ -12,7 +12,7 @@ from services.detector.core.explain import ended
 from services.detector.core.firing import MEANINGS
 from services.detector.core.levels import is_new_usual, kind_of, level_of
 from services.detector.core.metrics import NAMED_METHODS
-from services.detector.core.narrative import summary
+from services.detector.core.narrative import is_quiet, summary
 from services.detector.core.words import WORDS, brief, counted, lead, measured, plain_type, quoted
 from shared.names import shown
 
@@ -24,19 +24,26 @@ FEWEST_COLUMNS: Final = 20
 _ASCII: Final = str.maketrans({"“": '"', "”": '"', "–": "-", "→": ">", "…": "...", "’": "'"})
 
 
-def lines(event: Event, found: dict[str, Any], width: int, *, ascii_only: bool = False) -> list[str]:
-    """The explanation `found` of an event."""
+def lines(
+    event: Event, found: dict[str, Any], width: int, *, ascii_only: bool = False, now_ms: int | None = None
+) -> list[str]:
+    """The explanation `found` of an event, as of the time `now_ms`."""
     width = max(width, FEWEST_COLUMNS)
-    head = [f"{event.id}  {event.severity}  {plain_type(kind_of(event))}  ({_state(event)})", summary(event)]
-    body = [line for title, text in _parts(event, found) for line in _wrapped(title, text, width)]
+    head = [
+        f"{event.id}  {event.severity}  {plain_type(kind_of(event))}  ({_state(event, now_ms)})",
+        summary(event, now_ms=now_ms),
+    ]
+    body = [
+        line for title, text in _parts(event, found, is_quiet(event, now_ms)) for line in _wrapped(title, text, width)
+    ]
     chart = ["", *found["chart"]] if found["chart"] else []
     told = [*(line for text in head for line in _filled(text, width)), "", *body, *chart]
     return [_plain(shown(line, 4 * width), width) if ascii_only else shown(line, 4 * width) for line in told]
 
 
-def _state(event: Event) -> str:
+def _state(event: Event, now_ms: int | None) -> str:
     if event.end_ms is None:
-        return "going on"
+        return "not surely over" if is_quiet(event, now_ms) else "going on"
     if is_new_usual(event):
         return "stayed: the new usual"
     how = ended(event)
@@ -47,7 +54,7 @@ def _plain(line: str, width: int) -> str:
     return line.translate(_ASCII).encode("ascii", "backslashreplace").decode()[:width]
 
 
-def _parts(event: Event, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _parts(event: Event, found: dict[str, Any], quiet: bool) -> Iterator[tuple[str, str]]:
     baseline, unit = found["baseline"], event.unit
     counts = f", in {event.points:,} of {counted(event.calls, 'call')}" if event.method == "auto" else ""
     level = level_of(event)
@@ -69,7 +76,7 @@ def _parts(event: Event, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "fired", f"{found['part']}: {found['partMeaning']}"
     if event.method not in NAMED_METHODS:
         yield "how sure", _how_sure(found)
-    yield "when", _when(found["timeline"])
+    yield "when", _when(found["timeline"], quiet)
     yield from _moved(found)
     yield from _incident(found)
     for place, advice in enumerate(event.recommendations, 1):
@@ -78,11 +85,12 @@ def _parts(event: Event, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "unknown", "; ".join(found["unknown"])
 
 
-def _when(times: dict[str, Any]) -> str:
+def _when(times: dict[str, Any], quiet: bool) -> str:
     start = times["start"]
     peak, seen, end = (_short(times[name], start) for name in ("peak", "lastSeen", "end"))
     last = f", last seen {seen}" if seen != end else ""
-    return f"began {_short(start)}, worst {peak}{last}, {f'ended {end}' if times['end'] else 'still going on'}"
+    state = f"ended {end}" if times["end"] else "not surely over" if quiet else "still going on"
+    return f"began {_short(start)}, worst {peak}{last}, {state}"
 
 
 def _how_sure(found: dict[str, Any]) -> str:

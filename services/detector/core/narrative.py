@@ -32,6 +32,8 @@ from shared.timespan import span_text
 #: What else moved that is named, and characters of a cause.
 MAX_MOVED: Final = 2
 MAX_CAUSE_CHARS: Final = 300
+#: From here on an event that is open is not said to be going on.
+QUIET_MS: Final = 30 * MINUTE_MS
 _NOUNS: Final = {
     RESPONSE_TIME_SPIKE: "a spike",
     RESPONSE_TIME_SHIFT: "a lasting change",
@@ -42,9 +44,11 @@ _NOUNS: Final = {
 }
 
 
-def summary(event: Event, *, short: bool = False) -> str:
-    """The sentence; `short`: without what did not move, and without the incident, where that is told beside it."""
-    parts = [f"{begun(_happened(event))} {_when(event)}: {_compared(event)}", _sure(event), *_moved(event)]
+def summary(event: Event, *, short: bool = False, now_ms: int | None = None) -> str:
+    """The sentence; `short`: without what did not move, and without the incident, where that is told beside it. `now_ms`: the
+    latest time that anything is known of, by which an event may have been quiet for long.
+    """
+    parts = [f"{begun(_happened(event))} {_when(event, now_ms)}: {_compared(event)}", _sure(event), *_moved(event)]
     if not short:
         parts += [*_unmoved(event), *_company(event)]
     return "; ".join(parts) + "."
@@ -63,7 +67,16 @@ def cause_of(event: Event) -> dict[str, Any] | None:
     return cause if isinstance(cause, dict) and cause.get("anomaly") != event.id else None
 
 
-def _when(event: Event) -> str:
+def is_quiet(event: Event, now_ms: int | None) -> bool:
+    """Whether an event that is not surely over was last seen long ago."""
+    if now_ms is None or event.end_ms is not None or event.type == THROUGHPUT_CHANGE:
+        return False
+    return now_ms - event.last_ms >= QUIET_MS
+
+
+def _when(event: Event, now_ms: int | None = None) -> str:
+    if is_quiet(event, now_ms):
+        return f"at {clock(event.start_ms)}, last seen at {clock(event.last_ms, event.start_ms)} and not surely over"
     if event.end_ms is not None and is_new_usual(event):
         return f"at {clock(event.start_ms)}, the new usual since {clock(event.end_ms, event.start_ms)}"
     if event.end_ms is None:

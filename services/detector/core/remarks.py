@@ -32,9 +32,10 @@ def remark(watch: Watch, event: Event, *, full: bool, place: int) -> dict[str, A
     """The row of an event in an answer, the `place`-th of it."""
     if not event.incident and _may_belong(watch, event):
         event.incident = watch.incidents.place(event)
-    row = anomaly(event, full=full)
+    now_ms = watch.engine.newest_ts
+    row = anomaly(event, full=full, now_ms=now_ms)
     if not full:
-        row["summary"] = summary(event, short=True)
+        row["summary"] = summary(event, short=True, now_ms=now_ms)
     if full:
         row["evidence"] = {name: value for name, value in event.evidence.items() if name != "fired"}
         drawn = place < CHARTS
@@ -74,12 +75,13 @@ def whole(
     """{anomaly, explanation, text, wanted}: all of it for one event. `wanted`: the rollup that would show the minutes around it,
     None when they are shown.
     """
-    row = remark(watch, event, full=False, place=0) | anomaly(event, full=True)
+    now_ms = watch.engine.newest_ts
+    row = remark(watch, event, full=False, place=0) | anomaly(event, full=True, now_ms=now_ms)
     found = why(watch, event, points=points, width=width, ascii_only=ascii_only)
     return {
         "anomaly": row,
         "explanation": found,
-        "text": lines(event, found, width, ascii_only=ascii_only),
+        "text": lines(event, found, width, ascii_only=ascii_only, now_ms=now_ms),
         "wanted": None if found["chart"] else asked_for(event),
     }
 

@@ -33,6 +33,8 @@ _COMPACT_DETAILS: Final = (*_LEAN_DETAILS, "metric", "direction")
 _COVERAGE_IN_FULL: Final = ("startMs", "endMs", "sinceMs", "callsOneByOne", "callsByMinutes", "seriesExact")
 #: Characters of JSON that a default answer's rows may take: there is little beside them.
 ROWS_CHARS: Final = 3_600
+#: An anomaly that was not seen for so long is not said to be going on.
+QUIET_MS: Final = 30 * 60_000
 #: Characters of an anomaly's sentence and of an incident's cause; the latter in a default answer; incidents that it names,
 #: and servers of each.
 SENTENCE_CHARS: Final = 400
@@ -68,10 +70,8 @@ def anomalies_answer(
         key=lambda one: _SEVERITY_ORDER.get(str(one.get("severity")), 3),
     )
     budget = FULL_BUDGET_CHARS if full or arguments.limit is not None else ROWS_CHARS
-    if full:
-        fitted = fit([_whole(one) for one in ranked], budget)
-    else:
-        fitted = fit_told([_anomaly(one) for one in ranked], [_lean(one) for one in ranked], budget)
+    whole = [(_whole(one) if full else _anomaly(one)) | _quiet(one, found.end_ms) for one in ranked]
+    fitted = fit(whole, budget) if full else fit_told(whole, [_lean(row) for row in whole], budget)
     summary = _summary(reply.get("summary"), len(ranked), None if full else COMPACT_INCIDENTS)
     coverage: Data = harmless(reply.get("coverage") or {})
     data: Data = {
@@ -109,11 +109,9 @@ def _anomaly(raw: Data) -> Data:
     return kept | remarks | _course(raw)
 
 
-def _lean(raw: Data) -> Data:
+def _lean(whole: Data) -> Data:
     """A row without sentence and advice, which `detail="full"` and `perfmon explain` have."""
-    row = _anomaly(raw)
-    for name in ("summary", "incident"):
-        row.pop(name, None)
+    row = {name: value for name, value in whole.items() if name not in {"summary", "incident"}}
     details = {name: row["details"][name] for name in _LEAN_DETAILS if name in row["details"]}
     return row | {"details": details, "recommendations": []}
 
@@ -126,6 +124,14 @@ def _course(raw: Data) -> Data:
     if "endTs" not in raw:
         return {}
     return {"endTs": when(raw.get("endTs"))} | ({"ended": shown(str(raw["ended"]))} if raw.get("ended") else {})
+
+
+def _quiet(raw: Data, end_ms: int) -> Data:
+    """When it was last seen, of an anomaly that is not surely over and was not seen for long; it is not said to be going on."""
+    seen = raw.get("lastSeenTs")
+    quiet = "endTs" in raw and raw["endTs"] is None and isinstance(seen, int) and end_ms - seen >= QUIET_MS
+    # That no calls come is seen as long as none do.
+    return {"quietSince": when(seen)} if quiet and raw.get("anomalyType") != "throughput_change" else {}
 
 
 def _remarks(raw: Data) -> Data:

@@ -158,6 +158,8 @@ def _figures(one: Data) -> tuple[str, str]:
 def _until(one: Data) -> str:
     if "endTs" not in one:
         return "–"
+    if one.get("quietSince"):
+        return f"{str(one['quietSince'])[11:16]}?"
     if one.get("ended") == NEW_USUAL:
         return "new usual"
     end, start = str(one["endTs"] or ""), str(one.get("timestamp"))

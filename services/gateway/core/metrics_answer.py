@@ -212,7 +212,7 @@ def _text(arguments: GetMetrics, data: Data, *, chosen: bool) -> str:
         [
             *([str(row["timestamp"])[:16]] if with_time else []),
             printed(row["value"]),
-            str(row["count"]),
+            printed(row["count"]),
             *(printed(row.get(field)) for field in more),
             row["mcpServer"],
             row["toolName"],

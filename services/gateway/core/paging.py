@@ -64,7 +64,7 @@ def page_note(place: Place, data: Mapping[str, Any], shown: int, *, fitted: bool
     total = place.offset + shown + cut
     if not cut and not place.offset:
         return ""
-    first = f"{place.offset + 1:,}–" if place.offset else ""
+    first = "" if not place.offset else "number " if shown == 1 else f"{place.offset + 1:,}–"
     note = f"\nShowing {first}{place.offset + shown:,} of {total:,}"
     if not cut:
         return f"{note}."

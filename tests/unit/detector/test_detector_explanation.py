@@ -205,6 +205,21 @@ def test_a_pace_by_the_hour_is_drawn_by_the_minute() -> None:
     assert chart[-2:] == ["calls, each minute", "╌╌ usual: 2–5; ▲ worst"]
 
 
+def test_what_was_last_seen_long_ago_is_not_said_to_be_going_on() -> None:
+    watch, event = slow_watch()
+    event.end_ms, event.ended = None, ""
+    found = whole(watch, event)["explanation"]
+    later = event.last_ms + 31 * MINUTE
+    assert "still going on" in summary(event, now_ms=event.last_ms + MINUTE)
+    said = summary(event, now_ms=later)
+    assert ", last seen at 01:22Z and not surely over: " in said
+    text = "\n".join(lines(event, found, 100, now_ms=later))
+    assert "(not surely over)" in text
+    assert "going on" not in text
+    event.type = "throughput_change"  # that no calls come is seen as long as none do
+    assert "still going on" in summary(event, now_ms=later)
+
+
 def test_points_that_are_handed_in_are_drawn() -> None:
     _, event = slow_watch()
     points = [(ts, 100.0 if ts < event.start_ms else 900.0) for ts in range(T0, T0 + 2 * HOUR, MINUTE)]

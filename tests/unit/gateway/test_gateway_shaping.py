@@ -160,6 +160,7 @@ def test_a_note_says_which_rows_are_shown_and_how_to_ask_for_the_rest():
     note = page_note(later, paged(later, 20, 603), 20, fitted=False, narrower="narrow by mcpServer")
     assert note == '\nShowing 21–40 of 603: ask again with cursor="40-7", or narrow by mcpServer.'
     assert page_note(later, paged(later, 20, 40), 20, fitted=False, narrower="") == "\nShowing 21–40 of 40."
+    assert page_note(Place(8, 7), {"cut": 0}, 1, fitted=False, narrower="") == "\nShowing number 9 of 9."
     assert page_note(later, paged(later, 0, 12), 0, fitted=False, narrower="") == "\nNo more rows."
 
 
