@@ -10,28 +10,17 @@ from __future__ import annotations
 import math
 from typing import Final
 
-import numpy as np
-
 from services.detector.core import severity
-from services.detector.core.kernels.bins import MIDDLES
 from services.detector.core.kernels.spans import WINDOW_CALLS
 from services.detector.core.metrics import GAP_CALLS, GAP_MS
-from services.detector.core.view import Float64
 
-#: The quantile that tells of the spread, and how many deviations it lies above the median.
-HIGH: Final = 0.9
+#: How many deviations spans.HIGH_RANK lies above the median.
 _HIGH_Z: Final = 1.2816
 
 
-def spread_of(counts: Float64, low: int) -> tuple[float, float]:
-    """(median, deviation of the logarithm) of a histogram whose first bin has number `low`; zeros when they are not known."""
-    running = np.cumsum(counts)
-    total = float(running[-1]) if len(running) else 0.0
-    if total <= 0:
-        return 0.0, 0.0
-    places = np.searchsorted(running, (0.5 * total, HIGH * total)) + low
-    median, high = MIDDLES[np.minimum(places, len(MIDDLES) - 1)].tolist()
-    return median, math.log(high / median) / _HIGH_Z if median > 0 else 0.0
+def spread_of(median: float, high: float) -> float:
+    """The deviation of the logarithm of calls with that median, and `high` at spans.HIGH_RANK; 0 when it is not known."""
+    return math.log(high / median) / _HIGH_Z if median > 0 and high > median else 0.0
 
 
 def beyond_deviations(median: float, spread: float, lower: float, upper: float) -> float:

@@ -27,7 +27,7 @@ from services.detector.core import chance, severity
 from services.detector.core.events import SEVERITIES, Event, event_id
 from services.detector.core.kernels import named, spans
 from services.detector.core.kernels.bins import BINS
-from services.detector.core.metrics import GAP_CALLS, GAP_MS, LEVELS, METRICS, MIN_METHOD_CALLS, QUARTER_MS
+from services.detector.core.metrics import GAP_CALLS, GAP_MS, LEVELS, METRICS, MIN_METHOD_CALLS
 from services.detector.core.state.calls import MAX_CALLS
 from services.detector.core.state.series import SeriesState
 from services.detector.core.view import Float64, Int64
@@ -63,7 +63,7 @@ class Search:
         self._by_chance = 0.0
         room = max(MAX_CALLS, BINS)
         self._order, self._when = np.zeros(room, np.int64), np.zeros(room, np.int64)
-        self._work = np.zeros((3, room))
+        self._work = np.zeros((4, room))
         # Two events of a metric begin more than GAP_MS apart.
         self._out = np.zeros((len(METRICS) * (max(0, end_ms - start_ms) // GAP_MS + 2), named.FOUND))
 
@@ -114,14 +114,13 @@ class Search:
 
     def _of_chance(self, series: SeriesState, figures: Float64) -> list[float]:
         """Events to be expected by chance, by metric."""
-        hists, expected = series.histograms, [0.0] * series.metrics
-        quarters = hists.quarters.between(self._start_ms // QUARTER_MS, self._end_ms // QUARTER_MS)
-        bins = hists.counts[quarters].sum(axis=0, dtype=np.float64)
+        expected = [0.0] * series.metrics
         span_ms = self._end_ms - max(self._start_ms, series.since())
-        for metric, (calls, mean, deviation, _) in enumerate(figures.tolist()):
+        for metric, figure in enumerate(figures.tolist()):
+            calls, mean, deviation = figure[spans.COUNT], figure[spans.AVERAGE], figure[spans.DEVIATION]
             if calls >= MIN_METHOD_CALLS:
-                part = bins[hists.starts[metric] : hists.starts[metric + 1]]
-                share = self._share(*chance.spread_of(part, int(hists.lows[metric])), mean, deviation)
+                median, high = figure[spans.MIDDLE], figure[spans.HIGH_ONE]
+                share = self._share(median, chance.spread_of(median, high), mean, deviation)
                 expected[metric] = chance.events(calls, share, span_ms)
         return expected
 
@@ -172,23 +171,33 @@ class Found:
 
     def by_tool(self, limit: int, offset: int = 0) -> tuple[list[Group], int]:
         """The same, together for each metric of a tool, and how many such there are."""
-        place = self.owner * len(METRICS) + self.groups[:, named.METRIC].astype(np.int64)
-        order = self._order(np.arange(len(place)))
-        _, first = np.unique(place[order], return_index=True)
-        worst = order[np.sort(first)]
-        counts = np.bincount(place)
-        last = np.zeros(len(counts))
-        np.maximum.at(last, place, self.groups[:, named.LAST])
+        first, worst = self._worst_of_each()
+        order = self._order(worst)
+        counts = np.diff(first, append=len(self.owner))
+        last = np.maximum.reduceat(self.groups[:, named.LAST], first) if len(first) else np.zeros(0)
+        number = self.groups[:, named.METRIC].astype(np.int64)
         groups = [
             Group(
-                self.event(i),
-                int(counts[place[i]]),
-                self.expected[self.owner[i]][place[i] % len(METRICS)],
-                int(last[place[i]]),
+                self.event(int(worst[place])),
+                int(counts[place]),
+                self.expected[self.owner[worst[place]]][number[worst[place]]],
+                int(last[place]),
             )
-            for i in worst[offset : offset + limit].tolist()
+            for place in order[offset : offset + limit].tolist()
         ]
         return groups, len(worst)
+
+    def _worst_of_each(self) -> tuple[Int64, Int64]:
+        """Where the events of each metric of a tool begin, which stand together, and the worst of them."""
+        place = self.owner * len(METRICS) + self.groups[:, named.METRIC].astype(np.int64)
+        first: Int64 = np.flatnonzero(np.diff(place, prepend=-1))
+        left = np.arange(len(place))
+        for key in (self.severity, self.times, self.groups[:, named.START]):
+            begins = np.flatnonzero(np.diff(place[left], prepend=-1))
+            most = np.maximum.reduceat(key[left], begins)
+            left = left[key[left] == np.repeat(most, np.diff(begins, append=len(left)))]
+        # Of those that are the same in all of this, the last.
+        return first, left[np.flatnonzero(np.diff(place[left], append=-1))]
 
     def _order(self, chosen: Int64) -> Int64:
         """How the chosen events are ranked, worst first."""

@@ -24,12 +24,15 @@ from services.detector.core.kernels.spans import (
     COUNT,
     DEVIATION,
     FEWEST_WINDOW_CALLS,
+    HIGH_ONE,
+    HIGH_RANK,
     LOWEST,
+    MIDDLE,
     MINUTE,
+    TOLD,
     WINDOW_CALLS,
     averages,
     before_row,
-    calls_of,
     figures_of_calls,
     figures_of_minutes,
     first_not_below,
@@ -37,6 +40,7 @@ from services.detector.core.kernels.spans import (
     in_order,
     rank_of_bins,
     rank_of_calls,
+    sum_bins,
     sum_of,
 )
 
@@ -160,19 +164,24 @@ def scan_minutes(
     """Mark the largest (of whole minutes for the z-score also the smallest) calls of minutes that are outside. Each stands in the
     middle of its minute's calls.
     """
-    place = 0.0
-    for row in range(first_row, gone_row):
-        minute = moments[row, metric]
-        at, high, low, stands = int(minute[AT]), minute[HIGH], minute[LOW], place + (minute[N] - 1.0) / 2.0
-        if minute[N] <= 0:
+    place, until = 0.0, min(dropped_ts, end)
+    for number in range(first_row, gone_row):
+        row = np.uint64(number)  # numba looks at the sign of others
+        n, high = moments[row, metric, N], moments[row, metric, HIGH]
+        if n <= 0.0:
             continue
-        begins = minutes[row] * MINUTE
-        if method == ZSCORE and begins + MINUTE <= dropped_ts and mean - low > reach:
-            found = mark(out, begun, found, gap_ms, gap_calls, begins, stands, low, lower, upper, metric)
-        outside = high - mean > reach if method == ZSCORE else high > upper
-        if outside and at <= dropped_ts and at <= end:
+        stands = place + (n - 1.0) * 0.5
+        place += n
+        if method == ZSCORE:
+            low, begins = moments[row, metric, LOW], minutes[row] * MINUTE
+            if mean - low > reach and begins + MINUTE <= dropped_ts:
+                found = mark(out, begun, found, gap_ms, gap_calls, begins, stands, low, lower, upper, metric)
+            outside = high - mean > reach
+        else:
+            outside = high > upper
+        if outside and moments[row, metric, AT] <= until:
+            at = int(moments[row, metric, AT])
             found = mark(out, begun, found, gap_ms, gap_calls, at, stands, high, lower, upper, metric)
-        place += minute[N]
     return found
 
 
@@ -201,27 +210,30 @@ def scan_averages(
         since -= 1
         window += moments[since, metric, N]
     total = sum_of(moments, metric, since, first_row)
-    for row in range(first_row, gone_row):
-        minute = moments[row, metric]
-        if minute[N] <= 0:
+    until = min(dropped_ts, end)
+    for number in range(first_row, gone_row):
+        row = np.uint64(number)  # numba looks at the sign of others
+        n, high = moments[row, metric, N], moments[row, metric, HIGH]
+        if n <= 0.0:
             continue
-        at, high, stands = int(minute[AT]), minute[HIGH], place + (minute[N] - 1.0) / 2.0
         upper = k * (total / window) if window >= FEWEST_WINDOW_CALLS else math.nan
-        if high > upper and at <= dropped_ts and at <= end:
+        if high > upper and moments[row, metric, AT] <= until:
+            at, stands = int(moments[row, metric, AT]), place + (n - 1.0) * 0.5
             found = mark(out, begun, found, gap_ms, gap_calls, at, stands, high, 0.0, upper, metric)
-        place += minute[N]
-        window += minute[N]
-        total += minute[N] * minute[MEAN]
-        anew = (row - first_row) % ANEW_STEPS == 0 or not math.isfinite(total)
-        while window - moments[since, metric, N] >= WINDOW_CALLS:
-            size = moments[since, metric, N]
-            leaving = size * moments[since, metric, MEAN] if size > 0 else 0.0
+        place += n
+        window += n
+        total += n * moments[row, metric, MEAN]
+        anew = (number - first_row) % ANEW_STEPS == 0 or not math.isfinite(total)
+        size = moments[np.uint64(since), metric, N]
+        while window - size >= WINDOW_CALLS:
+            leaving = size * moments[np.uint64(since), metric, MEAN] if size > 0.0 else 0.0
             window -= size
             total -= leaving
             anew = anew or abs(leaving) > ANEW_TIMES * abs(total)
             since += 1
+            size = moments[np.uint64(since), metric, N]
         if anew:
-            total = sum_of(moments, metric, since, row + 1)
+            total = sum_of(moments, metric, since, number + 1)
     return found
 
 
@@ -259,7 +271,7 @@ def look(
     out: Values,
 ) -> int:
     """The events of a series from start to end; how many stand in `out` f64[≥ (span // gap_ms + 2) × metrics, FOUND]. `figures`
-    f64[metrics, FIGURES]; `order`, `when` i64[≥ capacity], `work` f64[3, ≥ capacity and bins] are room to work in. `k`: times
+    f64[metrics, FIGURES]; `order`, `when` i64[≥ capacity], `work` f64[4, ≥ capacity and bins] are room to work in. `k`: times
     the deviation or average, or the percentile as a share. Metrics with less than `fewest` calls are not judged.
     """
     exact = dropped_ts < start
@@ -271,8 +283,10 @@ def look(
     gone_row = min(first_not_below(minutes, minutes_filled, dropped_ts // MINUTE + 1), end_row)
     first_quarter = first_not_below(quarters, quarters_filled, start // _QUARTER)
     end_quarter = first_not_below(quarters, quarters_filled, end // _QUARTER + 1)
-    values, average, room = work[0], work[1], work[2]
+    values, average, room, sums = work[0], work[1], work[2], work[3]
     found = 0
+    if not exact:
+        figures_of_minutes(moments, metrics, first_row, end_row, gone_row, figures)
     for metric in range(metrics):
         begin, bins, low = starts[metric], starts[metric + 1] - starts[metric], lows[metric]
         n = gather(x, metric, order, calls, ts, values, when)
@@ -280,10 +294,11 @@ def look(
         figure = figures[metric]
         if exact:
             figures_of_calls(values, first, n, figure)
-        else:
-            figures_of_minutes(moments, metric, first_row, end_row, figure)
         if figure[COUNT] < fewest:
             continue
+        total = sum_bins(counts, first_quarter, end_quarter, begin, bins, sums)
+        figure[MIDDLE] = rank_of_bins(sums, bins, low, total, 0.5)
+        figure[HIGH_ONE] = rank_of_bins(sums, bins, low, total, HIGH_RANK)
         begun, mean, reach = found, figure[AVERAGE], k * figure[DEVIATION]
         lower, upper = figure[LOWEST], math.nan
         if method == ZSCORE:
@@ -295,7 +310,7 @@ def look(
         elif exact:
             upper = rank_of_calls(values, first, n, k, room)
         else:
-            upper = rank_of_bins(counts, first_quarter, end_quarter, begin, bins, low, k, room)
+            upper = rank_of_bins(sums, bins, low, total, k)
         if not exact and method == MOVING_AVERAGE:
             found = scan_averages(
                 k, begun, found, gap_ms, gap_calls, end, dropped_ts, moments, first_row, gone_row, metric, out
@@ -305,16 +320,13 @@ def look(
                 method, begun, found, gap_ms, gap_calls, end, dropped_ts, minutes, moments, first_row, gone_row, metric,
                 mean, reach, lower, upper, out,
             )  # fmt: skip
-        place = 0.0 if exact else calls_of(moments, metric, first_row, gone_row)
+        place = 0.0 if exact else figure[TOLD]
         found = scan_calls(
             method, k, begun, found, gap_ms, gap_calls, values, average, when, first, n, -1 if exact else dropped_ts // MINUTE,
             mean, reach, lower, upper, place, metric, out,
         )  # fmt: skip
         if found > begun:
-            if exact:
-                usual = rank_of_calls(values, first, n, 0.5, room)
-            else:
-                usual = rank_of_bins(counts, first_quarter, end_quarter, begin, bins, low, 0.5, room)
+            usual = rank_of_calls(values, first, n, 0.5, room) if exact else figure[MIDDLE]
             for i in range(begun, found):
                 out[i, MEDIAN] = usual
     return found

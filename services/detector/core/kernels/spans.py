@@ -21,9 +21,13 @@ from services.detector.core.kernels.query import smallest
 Values = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
-#: Of a metric: how many calls, their mean and deviation (population), and the smallest.
-COUNT, AVERAGE, DEVIATION, LOWEST = range(4)
-FIGURES: Final = 4
+#: Of a metric: how many calls, their mean and deviation (population), and the smallest; how many only minutes tell of; the middle
+#: one and that at HIGH_RANK of the quarter hours, within 2 %, 0 for none.
+COUNT, AVERAGE, DEVIATION, LOWEST, TOLD, MIDDLE, HIGH_ONE = range(7)
+FIGURES: Final = 7
+HIGH_RANK: Final = 0.9
+#: Of squares so little may be left when the mean is taken off; else they are summed again around it.
+_LEAST_LEFT = 1e-6
 
 #: Calls in the moving average, and fewest.
 WINDOW_CALLS: Final = 20
@@ -54,10 +58,11 @@ def tally(
 ) -> tuple[int, int]:
     """Calls from start to end that can be looked at one by one, and those that only minutes tell of."""
     held = straddling = 0
+    minute_end = dropped_ts // MINUTE * MINUTE + MINUTE
     for i in range(filled):
         if start <= ts[i] <= end and ts[i] > dropped_ts:
             held += 1
-            straddling += 1 if ts[i] // MINUTE == dropped_ts // MINUTE else 0
+            straddling += 1 if ts[i] < minute_end else 0
     if dropped_ts < start:
         return held, 0
     told = 0.0
@@ -119,22 +124,54 @@ def figures_of_calls(x: Values, first: int, end: int, figures: Values) -> None:
 
 
 @compiled("void(float64[:, :, ::1], int64, int64, int64, float64[::1])", part=True)
-def figures_of_minutes(moments: Values, metric: int, first: int, end: int, figures: Values) -> None:
-    """Moments of all calls of minutes (Chan, Golub, LeVeque 1979)."""
-    n, total, lowest = 0.0, 0.0, math.inf
+def sum_again(moments: Values, metric: int, first: int, end: int, figure: Values) -> None:
+    """Mean and squares around it, in two passes: what the first minute says is far from the others."""
+    total = 0.0
     for row in range(first, end):
-        if moments[row, metric, N] > 0:
-            n += moments[row, metric, N]
+        if moments[row, metric, N] > 0.0:
             total += moments[row, metric, N] * moments[row, metric, MEAN]
-            lowest = min(lowest, moments[row, metric, LOW])
-    figures[COUNT], figures[LOWEST] = n, lowest
-    mean = total / n if n > 0 else 0.0
-    squares = 0.0
+    mean, squares = total / figure[COUNT], 0.0
     for row in range(first, end):
-        if moments[row, metric, N] > 0:
+        if moments[row, metric, N] > 0.0:
             apart = moments[row, metric, MEAN] - mean
             squares += moments[row, metric, M2] + moments[row, metric, N] * apart * apart
-    figures[AVERAGE], figures[DEVIATION] = mean, math.sqrt(max(squares, 0.0) / n) if n > 0 else 0.0
+    figure[AVERAGE], figure[DEVIATION] = mean, squares
+
+
+@compiled("void(float64[:, :, ::1], int64, int64, int64, int64, float64[:, ::1])", part=True)
+def figures_of_minutes(moments: Values, metrics: int, first: int, end: int, gone: int, figures: Values) -> None:
+    """Moments of all calls of minutes, of all metrics at once, for the rows are longer than the processor's cache; around each
+    metric's first mean (Chan, Golub, LeVeque 1979). TOLD: of the minutes before row `gone`.
+    """
+    for metric in range(metrics):
+        figure = figures[metric]
+        figure[COUNT] = figure[AVERAGE] = figure[DEVIATION] = figure[TOLD] = 0.0
+        figure[LOWEST] = math.inf
+    for number in range(first, end):
+        row = np.uint64(number)  # numba looks at the sign of others
+        for metric in range(metrics):
+            n = moments[row, metric, N]
+            if n > 0.0:
+                figure = figures[metric]
+                mean = moments[row, metric, MEAN]
+                if figure[COUNT] == 0.0:
+                    figure[MIDDLE] = mean
+                apart = mean - figure[MIDDLE]
+                figure[COUNT] += n
+                figure[AVERAGE] += n * apart
+                figure[DEVIATION] += moments[row, metric, M2] + n * apart * apart
+                figure[LOWEST] = min(figure[LOWEST], moments[row, metric, LOW])
+                if number < gone:
+                    figure[TOLD] += n
+    for metric in range(metrics):
+        figure = figures[metric]
+        n, around, squares = figure[COUNT], figure[MIDDLE], figure[DEVIATION]
+        if n > 0.0:
+            figure[DEVIATION] = squares - figure[AVERAGE] * figure[AVERAGE] / n
+            figure[AVERAGE] = around + figure[AVERAGE] / n
+            if not figure[DEVIATION] > _LEAST_LEFT * squares:
+                sum_again(moments, metric, first, end, figure)
+            figure[DEVIATION] = math.sqrt(max(figure[DEVIATION], 0.0) / n)
 
 
 @compiled("float64(float64[::1], int64, int64, float64, float64[::1])", part=True)
@@ -146,22 +183,28 @@ def rank_of_calls(x: Values, first: int, end: int, q: float, work: Values) -> fl
     return float(smallest(work[:n], max(1, math.ceil(q * n - 1e-9)) - 1))
 
 
-@compiled("float64(uint32[:, ::1], int64, int64, int64, int64, int64, float64, float64[::1])", part=True)
-def rank_of_bins(
-    counts: NDArray[np.uint32], first: int, end: int, begin: int, bins: int, low: int, q: float, work: Values
-) -> float:
-    """The nearest-rank quantile of quarter hours first … end − 1, within 2 %; their bins stand from column `begin` on."""
-    sums = work[:bins]
-    sums[:] = 0.0
+@compiled("float64(uint32[:, ::1], int64, int64, int64, int64, float64[::1])", part=True)
+def sum_bins(counts: NDArray[np.uint32], first: int, end: int, begin: int, bins: int, sums: Values) -> float:
+    """The bins of quarter hours first … end − 1, which stand from column `begin` on, into `sums`; how many calls they have."""
+    into = sums[:bins]
+    for i in range(bins):
+        into[i] = 0.0
     for row in range(first, end):
-        for i in range(bins):
-            sums[i] += counts[row, begin + i]
+        part = counts[row, begin : begin + bins]
+        for i in range(len(into)):
+            into[i] += part[i]
     total = 0.0
     for i in range(bins):
-        total += sums[i]
+        total += into[i]
+    return total
+
+
+@compiled("float64(float64[::1], int64, int64, float64, float64)", part=True)
+def rank_of_bins(sums: Values, bins: int, low: int, total: float, q: float) -> float:
+    """The nearest-rank quantile of so many bins, within 2 %; NaN when they are empty."""
     if total <= 0.0:
         return math.nan
-    return float(middle(low + rank_bin(sums, max(1.0, math.ceil(q * total - 1e-9)))))
+    return float(middle(low + rank_bin(sums[:bins], max(1.0, math.ceil(q * total - 1e-9)))))
 
 
 @compiled("float64(float64[:, :, ::1], int64, int64, int64)", part=True)
@@ -172,15 +215,6 @@ def sum_of(moments: Values, metric: int, first: int, end: int) -> float:
         if moments[row, metric, N] > 0:
             total += moments[row, metric, N] * moments[row, metric, MEAN]
     return total
-
-
-@compiled("float64(float64[:, :, ::1], int64, int64, int64)", part=True)
-def calls_of(moments: Values, metric: int, first: int, end: int) -> float:
-    """How many calls minutes first … end − 1 have."""
-    n = 0.0
-    for row in range(first, end):
-        n += moments[row, metric, N]
-    return n
 
 
 @compiled("UniTuple(float64, 2)(float64[:, :, ::1], int64, int64)", part=True)

@@ -101,11 +101,15 @@ class Calls:
 
     def between(self, start_ms: int, end_ms: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.uint8]]:
         """(ts, x[metrics, n], ok) of the calls with start ≤ ts ≤ end, ascending by time."""
-        ts, x, ok = self.in_order()
+        ts = self.ts[: self.filled]
         chosen = np.flatnonzero((ts >= start_ms) & (ts <= end_ms))
+        if self.filled == self.capacity and self.following:
+            # The ring's later part is the older one.
+            first = int(np.searchsorted(chosen, self.following))
+            chosen = np.concatenate([chosen[first:], chosen[:first]])
         if len(chosen) > 1 and np.any(np.diff(ts[chosen]) < 0):
             chosen = chosen[np.argsort(ts[chosen], kind="stable")]
-        return ts[chosen], x[:, chosen], ok[chosen]
+        return ts[chosen], self.x[:, chosen], self.ok[chosen]
 
     def covers(self, start_ms: int) -> bool:
         """Whether every call since `start_ms` is here."""
