@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -81,7 +82,27 @@ some_counts = st.lists(st.sampled_from([0.0, 0.0, 0.0, 1.0, 2.0, 7.0, 40.0]), mi
 @example([30.0, *[0.0] * 7], [30.0, *[0.0] * 7])
 def test_two_histograms_compare_as_the_calls_in_them(recent: list[float], before: list[float]) -> None:
     expected = twins.compare(array(recent), array(before))
-    assert shift.compare(array(recent), array(before)) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert shift.compare(array(recent), array(before)) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@against_twin(shift.normal_quantile)
+@given(st.floats(1e-12, 1.0 - 1e-12))
+@example(0.5)
+@example(1e-300)
+@example(0.02425)
+def test_the_normal_quantile_is_that_of_the_standard_library(p: float) -> None:
+    assert shift.normal_quantile(p) == pytest.approx(NormalDist().inv_cdf(p), rel=2e-9, abs=1e-12)
+
+
+@against_twin(shift.normal_scores)
+@given(some_counts)
+@example([0.0] * 8)
+@example([5.0, *[0.0] * 7])
+def test_the_normal_scores_of_bins_are_those_of_the_calls_in_them(counts: list[float]) -> None:
+    calls = np.repeat(np.arange(8), array(counts).astype(np.int64))
+    expected = np.zeros(8)
+    expected[calls] = twins.scores_of(calls)
+    assert shift.normal_scores(array(counts)) == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
 @given(some_values)

@@ -16,27 +16,74 @@ Counts = NDArray[np.float64]
 #: Quantiles whose logarithms are compared: the middle, so that neither tail decides.
 _FIRST, _STEP, _QUANTILES = 0.15, 0.1, 8
 _LEAST_SPREAD: Final = 1e-9
+#: Coefficients of Acklam's rational approximation of the normal quantile (2003), relative error 1.15e-9.
+_A = (
+    -3.969683028665376e1,
+    2.209460984245205e2,
+    -2.759285104469687e2,
+    1.383577518672690e2,
+    -3.066479806614716e1,
+    2.506628277459239,
+)
+_B = (-5.447609879822406e1, 1.615858368580409e2, -1.556989798598866e2, 6.680131188771972e1, -1.328068155288572e1)
+_C = (
+    -7.784894002430293e-3,
+    -3.223964580411365e-1,
+    -2.400758277161838,
+    -2.549732539343734,
+    4.374664141464968,
+    2.938163982698783,
+)
+_D = (7.784695709041462e-3, 3.224671290700398e-1, 2.445134137142996, 3.754408661907416)
+_TAIL: Final = 0.02425
+
+
+@compiled("float64(float64)")
+def normal_quantile(p: float) -> float:
+    """The x with P(Z <= x) = p of a standard normal Z; 0 < p < 1."""
+    low = min(p, 1.0 - p)
+    if low < _TAIL:
+        q = math.sqrt(-2.0 * math.log(low))
+        x = (((((_C[0] * q + _C[1]) * q + _C[2]) * q + _C[3]) * q + _C[4]) * q + _C[5]) / (
+            (((_D[0] * q + _D[1]) * q + _D[2]) * q + _D[3]) * q + 1.0
+        )
+        return x if p < 0.5 else -x
+    q = p - 0.5
+    r = q * q
+    return (
+        (((((_A[0] * r + _A[1]) * r + _A[2]) * r + _A[3]) * r + _A[4]) * r + _A[5])
+        * q
+        / (((((_B[0] * r + _B[1]) * r + _B[2]) * r + _B[3]) * r + _B[4]) * r + 1.0)
+    )
 
 
 @compiled("UniTuple(float64, 3)(float64[::1], float64[::1])")
 def compare(recent: Counts, before: Counts) -> tuple[float, float, float]:
-    """(z of the Mann-Whitney test that `recent` lies above `before`, ties counted half; how much higher its middle is: the mean
-    difference of the logarithms of eight quantiles; deviation of the logarithms of `before`). Zeros when one is empty. O(bins).
+    """(z of the normal scores test (van der Waerden 1952) that `recent` lies above `before`, ties sharing the score of their
+    middle rank; how much higher its middle is: the mean difference of the logarithms of eight quantiles; deviation of the
+    logarithms of `before`). Zeros when one is empty. O(bins).
+
+    As good as the t test where logarithms are normal, exact whatever they are, and it tells a few calls that are all above
+    what was from a few that are merely high, which ranks alone cannot.
     """
     n, m = recent.sum(), before.sum()
     if n <= 0.0 or m <= 0.0:
         return 0.0, 0.0, 0.0
-    above, below, ties, first, second = 0.0, 0.0, 0.0, 0.0, 0.0
-    for i in range(len(recent)):
-        above += recent[i] * (below + before[i] / 2.0)
-        below += before[i]
-        first += before[i] * i
-        second += before[i] * i * i
-        both = recent[i] + before[i]
-        ties += both * both * both - both
     total = n + m
-    variance = n * m / 12.0 * (total + 1.0 - ties / max(total * (total - 1.0), 1.0))
-    z = (above - n * m / 2.0) / math.sqrt(max(variance, _LEAST_SPREAD))
+    passed, score, mean, square, first, second = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(len(recent)):
+        both = recent[i] + before[i]
+        if both > 0.0:
+            a = normal_quantile((passed + both / 2.0) / total)
+            passed += both
+            score += recent[i] * a
+            mean += both * a
+            square += both * a * a
+            first += before[i] * i
+            second += before[i] * i * i
+    mean /= total
+    variance = n * m / total * (square / total - mean * mean) * total / max(total - 1.0, 1.0)
+    z = (score - n * mean) / math.sqrt(max(variance, _LEAST_SPREAD))
     moved, i, j, seen, seen_before = 0.0, 0, 0, recent[0], before[0]
     for k in range(_QUANTILES):
         q = _FIRST + _STEP * k
@@ -49,3 +96,15 @@ def compare(recent: Counts, before: Counts) -> tuple[float, float, float]:
         moved += (i - j) * LN_WIDTH / _QUANTILES
     spread = math.sqrt(max(second / m - (first / m) ** 2, 0.0)) * LN_WIDTH
     return z, moved, spread
+
+
+@compiled("float64[::1](float64[::1])")
+def normal_scores(counts: Counts) -> Counts:
+    """The normal score of each bin's calls, 0 of empty ones; ties share the score of their middle rank."""
+    total, passed = counts.sum(), 0.0
+    scores = np.zeros(len(counts))
+    for i in range(len(counts)):
+        if counts[i] > 0.0:
+            scores[i] = normal_quantile((passed + counts[i] / 2.0) / total)
+            passed += counts[i]
+    return scores

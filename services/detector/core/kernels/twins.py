@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,18 +65,24 @@ def trend(t: Values, y: Values) -> tuple[float, float]:
     return float(np.median(slopes)), float((slopes > 0).sum() - (slopes < 0).sum())
 
 
+def scores_of(values: Values) -> Values:
+    """The normal score of each value: the normal quantile of its middle rank."""
+    ranks = (values[:, None] > values).sum(axis=1) + (values[:, None] == values).sum(axis=1) / 2.0
+    return np.array([NormalDist().inv_cdf(rank / len(values)) for rank in ranks.tolist()], np.float64)
+
+
 def compare(recent: Values, before: Values) -> tuple[float, float, float]:
     """`shift.compare`, of the calls themselves: each stands for itself, at the number of its bin."""
     x, y = (np.repeat(np.arange(len(counts)), counts.astype(np.int64)) for counts in (recent, before))
     n, m = len(x), len(y)
     if not n or not m:
         return 0.0, 0.0, 0.0
-    above = (x[:, None] > y).sum() + 0.5 * (x[:, None] == y).sum()
-    tied = np.unique(np.concatenate([x, y]), return_counts=True)[1]
-    variance = n * m / 12.0 * (n + m + 1.0 - (tied**3 - tied).sum() / max((n + m) * (n + m - 1.0), 1.0))
+    both = np.concatenate([x, y])
+    scores = scores_of(both)
+    variance = n * m / (n + m) * scores.var() * (n + m) / max(n + m - 1.0, 1.0)
     quantiles = np.arange(0.15, 0.9, 0.1)
     middle, middle_before = (
         np.quantile(values, quantiles, method="inverted_cdf").astype(np.float64) for values in (x, y)
     )
-    z = (above - n * m / 2.0) / np.sqrt(max(variance, 1e-9))
+    z = (scores[:n].sum() - n * scores.mean()) / np.sqrt(max(variance, 1e-9))
     return float(z), float((middle - middle_before).mean() * LN_WIDTH), float(y.std() * LN_WIDTH)

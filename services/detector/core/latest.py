@@ -1,0 +1,114 @@
+"""The latest calls of a tool, without what the time of day and idle time before a call make of them.
+
+Response times follow the day, and the first call after idle time is often slow. Both are taken off the logarithms here, so
+that what is left can be compared call by call, whenever it was. Pure; knows nothing of shifts (`shifts`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.detector.core.kernels.bins import EDGES, LOWEST
+from services.detector.core.kernels.shift import normal_scores
+from services.detector.core.metrics import MINUTE_MS
+from services.detector.core.state.series import HOUR_MS, SeriesState
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+DAY_MS: Final = 24 * HOUR_MS
+#: A call after so long is one after idle time; calls of either kind that tell what that makes of them.
+IDLE_MS: Final = 15 * MINUTE_MS
+FEWEST_IDLE: Final = 8
+#: The course of the day is learned from the calls themselves when they are of so many days.
+OWN_DAYS: Final = 4
+#: Share of the calls, the latest, from which nothing is learned: they may be what is looked for.
+UNLEARNED: Final = 0.25
+FEWEST_LEARNED: Final = 30
+#: What is learned is held back as by so many calls that say nothing.
+RIDGE: Final = 4.0
+#: What is beyond these quantiles is learned as if it were there.
+CLIPPED: Final = (0.05, 0.95)
+#: Calls of a block, whose means tell how much the level wanders by itself; blocks that tell it.
+BLOCK: Final = 8
+FEWEST_BLOCKS: Final = 12
+#: Parts of the time whose levels are compared are so many apart.
+APART: Final = 4
+#: No level wanders by more of what single calls do; what looks like it was trouble.
+MOST_WANDERING: Final = 0.35
+#: What it is of a tool that is not known for long.
+UNKNOWN_WANDERING: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """Calls in order of arrival: ts; as many milliseconds as they would have taken at an average time of day and not after idle
+    time; the bins of these within the series' window. `wandering`: variance of the level by itself, in normal scores. `own_days`:
+    whether they are of days enough to tell by themselves what the time of day makes of them.
+    """
+
+    ts: Int64
+    steady: Float64
+    bins: Int64
+    wandering: float
+    own_days: bool
+
+
+def latest_calls(series: SeriesState, end_ms: int) -> Latest:
+    """What is kept of the calls up to a time."""
+    ts, x, _ = series.calls.in_order()
+    measured = np.isfinite(x[0]) & (ts <= end_ms)
+    ts, values = ts[measured], x[0][measured]
+    steady = np.exp(_steady(ts, np.log(np.maximum(values, LOWEST)))) if len(ts) else values
+    size, low = len(series.histograms.base_of(0)), int(series.histograms.lows[0])
+    bins = np.clip(np.searchsorted(EDGES, steady, "right") - 1 - low, 0, size - 1)
+    return Latest(ts, steady, bins, _wandering(bins, size), _own_days(ts))
+
+
+def _own_days(ts: Int64) -> bool:
+    return len(ts) > 0 and bool(ts[int(len(ts) * (1.0 - UNLEARNED)) - 1] - ts[0] >= OWN_DAYS * DAY_MS)
+
+
+def _steady(ts: Int64, logs: Float64) -> Float64:
+    """The logarithms without what idle time and the time of day explain: a ridge regression on the calls but the latest."""
+    learned = len(ts) - int(len(ts) * UNLEARNED)
+    if learned < FEWEST_LEARNED:
+        return logs
+    angle = (ts % DAY_MS) * (2.0 * math.pi / DAY_MS)
+    columns = []
+    if _own_days(ts):
+        columns += [np.cos(angle), np.sin(angle)]
+    idle = np.diff(ts, prepend=ts[0]) >= IDLE_MS
+    if FEWEST_IDLE <= np.count_nonzero(idle[:learned]) <= learned - FEWEST_IDLE:
+        columns.append(idle.astype(np.float64))
+    if not columns:
+        return logs
+    known = np.array(columns)
+    known -= known[:, :learned].mean(axis=1, keepdims=True)
+    clipped = np.clip(logs[:learned], *np.quantile(logs[:learned], CLIPPED))
+    of = known[:, :learned]
+    coefficients = np.linalg.solve(of @ of.T + RIDGE * np.eye(len(of)), of @ (clipped - clipped.mean()))
+    return np.asarray(logs - coefficients @ known)
+
+
+def _wandering(bins: Int64, size: int) -> float:
+    """Variance of the level within hours, in normal scores: of the differences of blocks of calls, beyond what single calls make
+    of them. Robust: what lasts does not count, nor what was brief.
+    """
+    blocks = len(bins) // BLOCK
+    if blocks < FEWEST_BLOCKS:
+        return UNKNOWN_WANDERING
+    scores = normal_scores(np.bincount(bins, minlength=size).astype(np.float64))[bins]
+    of_block = scores[len(scores) - blocks * BLOCK :].reshape(blocks, BLOCK)
+    return wandering(of_block.mean(axis=1), float(np.median(of_block.var(axis=1, ddof=1))) / BLOCK)
+
+
+def wandering(means: Float64, by_chance: float) -> float:
+    """Variance of a level, from the means of parts of the time and the variance that these have by chance."""
+    moved = np.abs(means[APART:] - means[:-APART])
+    return min(max(0.0, (1.4826 * float(np.median(moved))) ** 2 / 2.0 - by_chance), MOST_WANDERING)
