@@ -223,10 +223,14 @@ def weigh(value: float, track: Row) -> None:
 
 @compiled("float64(float64[:])", part=True)
 def level_reached(track: Row) -> float:
-    """The least sensitive level at which the evidence suffices, 0 for none."""
+    """The least sensitive level at which the evidence suffices, 0 for none. The typical call outside must be outside at that
+    level too: where the level wanders there are many a little outside, and the few far outside among them are no surprise.
+    """
     slack = -1.0  # two logarithms, and never below 0: taken only when it matters
+    season = max(track[SEASON], 1.0)
     for level in range(_LEVELS - 1, -1, -1):
-        if track[OUTSIDE + level] >= _MIN_OUTSIDE and track[SUM + level] >= _LIMIT[level]:
+        typical = track[TOTAL] >= track[OUTSIDE] * season * track[BAND + level]
+        if typical and track[OUTSIDE + level] >= _MIN_OUTSIDE and track[SUM + level] >= _LIMIT[level]:
             if slack < 0.0:
                 slack = math.log(max(1.0, track[RATE])) + math.log(1.0 + _DAMPING / max(track[WEIGHT], 1.0))
             if track[SUM + level] >= _LIMIT[level] + slack:

@@ -62,6 +62,7 @@ class Spikes:
     previous: int = 0
     fraction: float = 0.0
     adopted: bool = False
+    total: float = 0.0
     outside: list[float] = field(default_factory=list)
     sums: list[float] = field(default_factory=list)
     pairs: list[float] = field(default_factory=list)
@@ -114,7 +115,7 @@ class Spikes:
         self.phase, self.start, self.last = PENDING, t, t
         self.calls = self.quiet = 0
         self.outside, self.sums, self.pairs = [0.0] * 3, [0.0] * 3, [0.0] * 3
-        self.fraction = 0.0
+        self.fraction = self.total = 0.0
         self.level, self.previous, self.adopted = 0, 0, False
         self.held = []
 
@@ -136,10 +137,17 @@ class Spikes:
 
     def _level(self) -> int:
         slack = math.log(max(1.0, self.rate)) + math.log(1 + 200.0 / max(self.weight, 1.0))
-        passed = [i + 1 for i in range(3) if self.outside[i] >= 3 and self.sums[i] >= _LIMIT[i] + slack]
+        passed = [
+            i + 1
+            for i in range(3)
+            if self.outside[i] >= 3
+            and self.sums[i] >= _LIMIT[i] + slack
+            and self.total >= self.outside[0] * self.bands[i]
+        ]
         return max(passed, default=0)
 
     def _note(self, value: float) -> None:
+        self.total += value
         if self.adopted:
             self._learn(value, 1.0)
         elif self.phase == OPEN:
