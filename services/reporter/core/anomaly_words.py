@@ -6,14 +6,14 @@ import re
 from typing import Final
 
 from services.reporter.core.answers import Anomaly
-from services.reporter.core.figures import DASH, minute_text, with_unit
+from services.reporter.core.figures import DASH, duration_text, minute_text, with_unit
 from shared.timespan import span_text
 
 #: The units of what anomalies are about.
 UNITS: Final = frozenset({"ms", "%", "MB", "KB", "calls/min", "calls/h", "calls/day", "calls/30 min"})
 #: How an anomaly ended whose level stayed.
 NEW_USUAL: Final = "the new normal"
-_RANGE: Final = re.compile(r"([0-9.]+)-([0-9.]+)")
+_RANGE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)-([0-9]+(?:\.[0-9]+)?)")
 
 
 def anomaly_value(anomaly: Anomaly) -> str:
@@ -23,8 +23,10 @@ def anomaly_value(anomaly: Anomaly) -> str:
 
 
 def anomaly_expected(anomaly: Anomaly) -> str:
-    """`43.82–130.7 ms`."""
+    """`192.5–280.5 MB`; of times `412 ms – 2.86 s`."""
     found = _RANGE.fullmatch(anomaly.expected)
+    if found and anomaly.unit == "ms":
+        return f"{duration_text(float(found[1]))} – {duration_text(float(found[2]))}"
     return f"{found[1]}–{found[2]} {anomaly.unit}".strip() if found else anomaly.expected or DASH
 
 

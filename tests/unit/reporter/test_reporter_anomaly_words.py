@@ -43,7 +43,9 @@ def test_what_is_known_less_of_is_told_as_it_is() -> None:
     (step,) = read_anomalies({"anomalies": [ROW], "total": 1}).rows
     bare = replace(step, shape="", usual=None, unit="ms", value=1_390.0, expected="")
     assert (anomaly_kind(bare), anomaly_value(bare), anomaly_expected(bare)) == ("resource_spike", "1.39 s", "–")
+    assert anomaly_expected(replace(bare, expected="411.6-2864")) == "412 ms – 2.86 s"
     assert anomaly_expected(replace(bare, expected="odd")) == "odd"
+    assert anomaly_expected(replace(bare, expected="1.2.3-4")) == "1.2.3-4"
     assert anomaly_value(replace(bare, value=None)) == "–"
 
 
