@@ -26,7 +26,7 @@ from services.detector.core.metrics import (
     STORED_LEVEL,
     THROUGHPUT_CHANGE,
 )
-from services.detector.core.onset import onset_of
+from services.detector.core.onset import Onset, onset_of
 from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
 from services.detector.core.sweep import RECENT_MS
@@ -58,8 +58,7 @@ def place_of(series: SeriesState, event: Event) -> judge.Row | None:
     """The track of an event while it is under way."""
     if event.type == ERROR_RATE_SPIKE:
         run = series.run
-        # One that was suspected earlier has a later start than the run.
-        return run if run[errors.PHASE] == judge.OPEN and int(run[errors.START]) <= event.start_ms else None
+        return run if run[errors.PHASE] == judge.OPEN and int(run[errors.START]) == event.start_ms else None
     number = METRIC_NUMBER.get(event.metric)
     if event.origin not in TRACKED or number is None or number >= series.metrics:
         return None
@@ -109,7 +108,7 @@ def _update_spike(event: Event, track: judge.Row) -> None:
 def _update_failures(event: Event, run: judge.Row) -> None:
     event.level = max(event.level, int(run[errors.LEVEL]))
     event.last_ms = event.peak_ms = int(run[errors.LAST])
-    event.calls, event.points = _counted(event, run)
+    event.calls, event.points = int(run[errors.NOTED_CALLS]), int(run[errors.NOTED_FAILURES])
     event.value = event.typical = 100.0 * event.points / max(event.calls, 1)
     if not run[errors.ADOPTED]:
         failed, seen = float(run[errors.FAILED]), float(run[errors.SEEN])
@@ -122,33 +121,30 @@ def _update_failures(event: Event, run: judge.Row) -> None:
 
 
 def dated_anew(series: SeriesState, event: Event, run: judge.Row) -> Event | None:
-    """An event that bears a suspicion since some stray failure, as one that began when failures really rose; None if that was at
-    once.
+    """An event that bears a suspicion since some stray failure, as one that began when failures really rose, and the series' own
+    run with it; None if that was at once.
     """
     onset = onset_of(series, event.start_ms, int(run[errors.NEWEST]), float(run[errors.USUAL]))
     if onset is None or onset.start_ms - event.start_ms < ANEW_MS:
         return None
-    again = from_track(series.key, -1, run)
-    again.start_ms = onset.start_ms
-    again.id = event_id(series.key, again.type, again.metric, again.start_ms)
-    again.calls, again.points = onset.calls, onset.failures
-    before = (run[errors.CALLS] - onset.calls, run[errors.FAILURES] - onset.failures)
-    again.evidence["suspected"] = {
-        "sinceMs": event.start_ms,
-        "calls": max(0, int(before[0])),
-        "failures": max(0, int(before[1])),
-    }
-    update(again, run)
-    return again
+    if series.run[errors.PHASE] == judge.OPEN and series.run[errors.START] == run[errors.START]:
+        _begin_anew(series.run, onset, run)
+        series.dirty = True
+    _begin_anew(run, onset, run.copy())
+    return from_track(series.key, -1, run)
 
 
-def _counted(event: Event, run: judge.Row) -> tuple[int, int]:
-    """Calls and failures of an event up to its last failure, without those of a suspicion before it."""
-    calls, failures = int(run[errors.NOTED_CALLS]), int(run[errors.NOTED_FAILURES])
-    suspected = event.evidence.get("suspected")
-    if not isinstance(suspected, dict):
-        return calls, failures
-    return max(event.calls, calls - suspected["calls"]), max(event.points, failures - suspected["failures"])
+def _begin_anew(run: judge.Row, onset: Onset, risen: judge.Row) -> None:
+    """Leave out of a run what was before the onset: of the run when it rose so many calls and failures, which are usual ones."""
+    calls = max(0.0, float(risen[errors.CALLS]) - onset.calls)
+    failures = max(0.0, float(risen[errors.FAILURES]) - onset.failures)
+    run[errors.START] = onset.start_ms
+    run[errors.CALLS] -= calls
+    run[errors.FAILURES] -= failures
+    run[errors.NOTED_CALLS] = max(run[errors.NOTED_CALLS] - calls, onset.calls)
+    run[errors.NOTED_FAILURES] = max(run[errors.NOTED_FAILURES] - failures, onset.failures)
+    run[errors.SEEN] += calls
+    run[errors.FAILED] += failures
 
 
 def metric_of(signal: int) -> tuple[str, str]:
