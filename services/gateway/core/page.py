@@ -40,7 +40,8 @@ the hooks to Claude Code; it needs nothing of this page. Other clients: run <cod
 <code>/mcp</code> with the token.</p>
 <h2>More</h2>
 <p>In a terminal: <code>perfmon status</code> shows each process, <code>perfmon doctor</code> says what is wrong,
-<code>perfmon explain</code> why the latest anomaly is one. In the repository: <code>README.md</code> to begin with, <code>docs/anomalies.md</code>, <code>docs/alerts.md</code>,
+<code>perfmon explain</code> why the latest anomaly is one.
+In the repository: <code>README.md</code> to begin with, <code>docs/anomalies.md</code>, <code>docs/alerts.md</code>,
 <code>docs/operations.md</code>, <code>docs/protocol.md</code>, <code>docs/ARCHITECTURE.md</code>.</p>
 </body>
 </html>
