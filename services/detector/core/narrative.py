@@ -107,6 +107,7 @@ def _sure(event: Event) -> str:
     if event.method in NAMED_METHODS:
         return f"by {event.method}: {limit_words(event.method, SENSITIVITIES[event.level - 1])}"
     noun = "a lasting step" if is_step(event) else _NOUNS[RESPONSE_TIME_SHIFT if is_lasting(event) else event.type]
+    noun = "a real stop" if event.type == THROUGHPUT_CHANGE and event.value == 0 else noun
     noun = "a drop" if event.direction == "below" and event.type != THROUGHPUT_CHANGE else noun
     confidence, little = confidence_of(event) or 0.0, little_history(event)
     word = "likely" if confidence >= 0.9 else "possibly"

@@ -39,6 +39,7 @@ LEAST_CALLED: Final = 30
 #: Younger tools have no usual hours yet; they must be silent for longer.
 YOUNG_MS: Final = 2 * DAY_MS
 YOUNG_LEAST_MS: Final = 20 * MINUTE_MS
+YOUNG_CONFIDENCE: Final = 0.9
 #: Without a longer pause for so long a tool is called by a program.
 TIRELESS_MINUTES: Final = 6 * 60
 PAUSE_MINUTES: Final = 5
@@ -114,9 +115,10 @@ def find_silence(series: SeriesState, now_ms: int) -> Finding | None:
     a_day = len(called) * DAY_MS / max(int(called[-1] - called[0]) * MINUTE_MS, HOUR_MS)
     chance = pauses.chance(length)
     level = level_of(lambda i: chance * a_day <= A_DAY[i] and length >= BEYOND[i] * pauses.longest)
-    if young:  # it may have been a passing use
-        level = min(level, STORED_LEVEL)
-    return _finding(series, now_ms, level, chance * a_day / 4, called) if level else None
+    confidence = severity.bounded(1.0 - min(1.0, chance * a_day / 4))
+    if young:  # it may have been a passing use, and what its days are like nobody knows
+        level, confidence = min(level, STORED_LEVEL), min(confidence, YOUNG_CONFIDENCE)
+    return _finding(series, now_ms, level, confidence, called) if level else None
 
 
 def _is_machine(called: Int64) -> bool:
@@ -234,7 +236,7 @@ def _others_called(series: SeriesState, last_ms: int, pause_ms: int) -> bool:
     return bool(called.max() * MINUTE_MS >= last_ms + MEANWHILE * pause_ms)
 
 
-def _finding(series: SeriesState, now_ms: int, level: int, chance: float, called: Int64) -> Finding:
+def _finding(series: SeriesState, now_ms: int, level: int, confidence: float, called: Int64) -> Finding:
     rows = series.minutes.between((series.newest_ts - HISTORY_MS) // MINUTE_MS, series.newest_ts // MINUTE_MS)
     calls = float(series.moments[rows, 0, 0].sum())
     hours = max(1.0, min(24.0, (series.newest_ts - series.first_ts) / HOUR_MS))
@@ -254,7 +256,7 @@ def _finding(series: SeriesState, now_ms: int, level: int, chance: float, called
         usual + doubt,
         1,
         level,
-        severity.bounded(1.0 - min(1.0, chance)),
+        confidence,
         "warning" if level >= 3 and len(called) >= 10 * LEAST_CALLED else "info",
         GAP,
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from services.detector.core.events import Event
+from services.detector.core.narrative import summary
 from services.detector.core.silence import Clock, Pauses, pauses_of
 from services.detector.core.watch import Watch
 from shared.batch import Batch, Series, concatenate
@@ -100,7 +101,9 @@ def test_a_young_tool_is_silent_only_while_others_are_called() -> None:
     assert not silences(watched([own, other.take(other.ts < stopped)], MONDAY, end))
     (event,) = silences(watched([own, other], MONDAY, end))
     assert abs(event.start_ms - int(own.ts.max())) <= MINUTE
-    assert event.severity == "info"
+    assert (event.severity, event.confidence) == ("info", 0.9)
+    assert "stopped at 2025-10-06 02:5" in summary(event)
+    assert "; likely a real stop (confidence 0.9)" in summary(event)
 
 
 def test_steady_tools_of_all_paces_are_hardly_ever_called_silent() -> None:
