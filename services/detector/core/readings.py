@@ -139,6 +139,8 @@ def _begin_anew(run: judge.Row, onset: Onset, risen: judge.Row) -> None:
     calls = max(0.0, float(risen[errors.CALLS]) - onset.calls)
     failures = max(0.0, float(risen[errors.FAILURES]) - onset.failures)
     run[errors.START] = onset.start_ms
+    # A suspicion rises with a failure that may not have moved the latest one noted yet.
+    run[errors.LAST] = max(run[errors.LAST], float(onset.start_ms))
     run[errors.CALLS] -= calls
     run[errors.FAILURES] -= failures
     run[errors.NOTED_CALLS] = max(run[errors.NOTED_CALLS] - calls, onset.calls)

@@ -7,7 +7,9 @@ import pytest
 
 from services.detector.core.engine import Engine
 from services.detector.core.events import Event
+from services.detector.core.kernels import error_mixture as errors
 from services.detector.core.onset import onset_of
+from services.detector.core.readings import dated_anew, from_track
 from services.detector.core.watch import Watch
 from tests.unit.detector.detector_kit import DAY, HOUR, KEY, MINUTE, T0, batch, feed, make_watch, ordinary, times
 
@@ -73,3 +75,16 @@ def test_the_likeliest_onset_is_that_of_the_rate_since() -> None:
     assert by_minutes is not None
     assert abs(by_minutes.start_ms - int(ts[700])) < MINUTE
     assert onset_of(series, int(ts[0]), int(ts[50]), 0.003) is None
+
+
+def test_an_event_that_begins_anew_never_ends_before_it_began() -> None:
+    n, at = 1_000, 900
+    ts, ok = failing(n, at, [200, 520, 812], share=0.6)
+    watch = watched(n, ts, ok)
+    series = watch.engine.series[KEY]
+    run = series.run.copy()
+    run[errors.START], run[errors.LAST] = ts[200], ts[520]  # a suspicion whose latest failure noted is long ago
+    again = dated_anew(series, from_track(KEY, -1, run), run)
+    assert again is not None
+    assert again.start_ms >= int(ts[812])
+    assert again.last_ms >= again.start_ms
