@@ -32,6 +32,8 @@ TOGETHER_MS: Final = 10 * MINUTE_MS
 MAX_LOOKED_AT: Final = 500
 #: Siblings that are named.
 MAX_SIBLINGS: Final = 5
+#: Calls of its first minute that tell what was usual of a tool that has no whole minute yet.
+FEWEST_BEFORE: Final = 10
 #: Minutes before an event that tell how often a tool is called.
 KNOWN_MINUTES: Final = 5
 #: How long before an event something may have begun to move that explains it, and the share of its rise that says it has, if
@@ -164,14 +166,17 @@ def _changes(event: Event, series: SeriesState) -> dict[str, Change]:
     since = (event.start_ms - BEFORE_MS) // MINUTE_MS
     changes: dict[str, Change] = {}
     for j in range(series.metrics):
-        during, before = _mean_during(event, series, j), combined(minutes_of(series, j, since, first - 1))
-        if not math.isnan(during) and before.n:
-            changes[METRICS[j].name] = _dated(METRICS[j].name, Change(before.mean, during), event, series)
+        during, before = _mean_during(event, series, j), _mean_before(event, series, j, since)
+        if not math.isnan(during) and not math.isnan(before):
+            changes[METRICS[j].name] = _dated(METRICS[j].name, Change(before, during), event, series)
     rows_before = series.minutes.between(since, first - 1)
     calls_before = float(series.moments[rows_before, 0, 0].sum())
+    failed = _failed_just_before(event, series)
     if calls_before:
         failed = 100.0 * float(series.failures[rows_before].sum()) / calls_before
+    if not math.isnan(failed):
         changes["error_rate"] = _dated("error_rate", Change(failed, _failed_during(event, series)), event, series)
+    if calls_before:
         load = _load(event, series, calls_before, max(series.first_ts, since * MINUTE_MS))
         if load is not None:
             changes["calls_per_minute"] = _dated("calls_per_minute", load, event, series)
@@ -239,6 +244,26 @@ def _measured(event: Event, series: SeriesState) -> frozenset[str]:
     since, last = (event.start_ms - BEFORE_MS) // MINUTE_MS, event.last_ms // MINUTE_MS
     seen = (j for j in range(series.metrics) if combined(minutes_of(series, j, since, last)).n)
     return frozenset(METRICS[j].name for j in seen)
+
+
+def _mean_before(event: Event, series: SeriesState, metric: int, since: int) -> float:
+    """The mean of the minutes since one; of a tool that is younger, that of the calls just before the event. NaN: not known."""
+    minutes = combined(minutes_of(series, metric, since, event.start_ms // MINUTE_MS - 1))
+    if minutes.n:
+        return minutes.mean
+    _, x, _ = _just_before(event, series)
+    measured = x[metric][np.isfinite(x[metric])]
+    return float(measured.mean()) if len(measured) >= FEWEST_BEFORE else math.nan
+
+
+def _failed_just_before(event: Event, series: SeriesState) -> float:
+    _, _, ok = _just_before(event, series)
+    return 100.0 * float((ok == 0).mean()) if len(ok) >= FEWEST_BEFORE else math.nan
+
+
+def _just_before(event: Event, series: SeriesState) -> tuple[Int64, Float64, NDArray[np.uint8]]:
+    """The calls of the minute in which an event began that came before it."""
+    return series.calls.between(event.start_ms // MINUTE_MS * MINUTE_MS, event.start_ms - 1)
 
 
 def _mean_during(event: Event, series: SeriesState, metric: int) -> float:

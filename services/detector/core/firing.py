@@ -62,7 +62,9 @@ def note_baseline(event: Event, series: SeriesState) -> None:
     """Keep of how many calls of the day before the event the baseline is, and since when there were any."""
     first = (event.start_ms - HISTORY_MS) // MINUTE_MS
     rows = series.minutes.between(first, event.start_ms // MINUTE_MS - 1)
-    calls = int(series.moments[rows, 0, 0].sum())
+    begun = event.start_ms // MINUTE_MS * MINUTE_MS
+    # Of the minute in which it began, what came before it.
+    calls = int(series.moments[rows, 0, 0].sum()) + len(series.calls.between(begun, event.start_ms - 1)[0])
     if calls:
         _note(event, {"baselineCalls": calls, "baselineSinceMs": max(series.since(), event.start_ms - HISTORY_MS)})
 

@@ -158,7 +158,7 @@ def _window(data: Data) -> str:
 def _title(name: str, rows: list[Data]) -> str:
     if name != "slowestTools" or not any(one.get("why") for one in rows):
         return _TITLES[name]
-    return "Slow (p95, the day before → now)"
+    return "Slow (p95, the day before → now)" if any(one.get("p95Before") is not None for one in rows) else "Slow (p95)"
 
 
 def _slow_line(one: Data) -> str:

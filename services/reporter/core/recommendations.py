@@ -324,7 +324,8 @@ def _unattended(evidence: Evidence) -> Iterable[Recommendation]:
     if not waiting:
         return
     oldest = min(waiting, key=lambda alert: (alert.raised_ms or 0, alert.alert_id))
-    title = f"{len(waiting)} critical alerts wait" if len(waiting) > 1 else "1 critical alert waits"
+    several = len(waiting) > 1
+    title = f"{len(waiting)} critical alerts wait" if several else "1 critical alert waits"
     yield Recommendation(
         "critical",
         "alerts",
@@ -332,7 +333,9 @@ def _unattended(evidence: Evidence) -> Iterable[Recommendation]:
         "",
         (title,),
         (
-            "Take it with acknowledge_alert, alertId ",
+            "Take them with acknowledge_alert, the oldest is "
+            if several
+            else "Take it with acknowledge_alert, alertId ",
             Untrusted(oldest.alert_id),
             ", so that others know who is on it.",
         ),

@@ -64,7 +64,7 @@ def test_how_often_a_young_tool_is_called_is_not_known_and_minutes_with_a_slow_c
     feed(young, batch(times(400, 500), x))  # two calls a second, for one minute and a quarter before it
     (event,) = stored(young)
     assert "calls_per_minute" not in event.evidence["changes"]
-    assert "possibly a spike (confidence 0.8929, only 120 calls of history)" in summary(event)
+    assert "possibly a spike (confidence 0.8929, only 150 calls of history)" in summary(event)
     assert "whether load did is not known yet" in " ".join(event.recommendations)
     assert "failures did not rise with it" in summary(event)
 
@@ -78,6 +78,20 @@ def test_how_often_a_young_tool_is_called_is_not_known_and_minutes_with_a_slow_c
     assert load["during"] > 1.4 * load["before"]
     assert load["chance"] is True
     assert "calls rose" not in summary(found)
+
+
+def test_a_tool_of_less_than_a_minute_is_compared_with_its_calls_just_before() -> None:
+    watch, x = make_watch(), ordinary(120)
+    x[60:] *= 12
+    feed(watch, batch(times(120, 400), x))  # 24 s of usual calls
+    (event,) = stored(watch)
+    assert event.start_ms < T0 + MINUTE
+    change = event.evidence["changes"]["response_time"]
+    assert change["before"] == pytest.approx(100, rel=0.1)
+    assert "error_rate" in event.evidence["changes"]
+    assert event.evidence["fired"]["baselineCalls"] == (event.start_ms - T0) // 400
+    assert "only 60 calls of history" in summary(event)
+    assert "No calls from before it" not in " ".join(event.recommendations)
 
 
 def test_little_confidence_is_not_called_likely() -> None:
