@@ -96,6 +96,7 @@ class Engine:
         if not len(batch):
             return happenings
         calls, ends = sort_batch(batch)
+        newest_ts = self.newest_ts
         self._work.fit(int(np.diff(ends, prepend=0).max()))
         if any(key not in self.series for key in batch.dictionary):
             self._begin_new(batch, calls, ends)
@@ -117,6 +118,7 @@ class Engine:
                 self.newest_ts = max(self.newest_ts, series.newest_ts)
             first = end
         self.calls_total += len(batch)
+        self.signals.breaks.note(newest_ts, int(calls.ts.min()), self.newest_ts)
         for happening in happenings:
             if happening.metric < 0 and happening.kind == judge.OPENED and happening.place[LEVEL] >= STORED_LEVEL:
                 self.servers.explained(happening.series.key.server)

@@ -6,12 +6,14 @@ of one minute count once, so that bursts say nothing. Pure; nothing here remembe
 
 What is usual is taken from how often each hour of the day had calls, and no more than the day before had. Weekends count by the
 calls of the weekend itself. Where a tool has nights (people call it), or no two days of it are known, it is silent only while
-others are called: else it is the people who went.
+others are called: else it is the people who went. While nothing at all was called (a machine asleep, a pipeline that was down)
+the clock stands still.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,6 +67,8 @@ SILENCES: Final = 2
 SMOOTH_HOURS: Final = 2
 NIGHT: Final = 0.1
 WEEKEND: Final = 0.25
+#: Series that were called until nothing was: one or two may have stopped together by themselves.
+SEVERAL: Final = 3
 #: Others are called for so much of the pause.
 MEANWHILE: Final = 0.7
 _HOURS = 24
@@ -107,7 +111,7 @@ def find_silence(series: SeriesState, now_ms: int) -> Finding | None:
     if nights and not _others_called(series, last_ms, pause_ms):
         return None
     clock = Clock(by_hour, called, nights=nights, now_ms=now_ms)
-    length = clock.between(last_ms, now_ms)
+    length = clock.between(last_ms, now_ms) - sum(clock.between(*span) for span in _breaks(series, last_ms, now_ms))
     if length < LEAST_MISSED:
         return None
     lengths = np.diff(clock.at(called * MINUTE_MS))
@@ -228,6 +232,15 @@ def _smooth(counts: Float64) -> Float64:
     """Means over the hours of the day to either side."""
     around = range(-SMOOTH_HOURS, SMOOTH_HOURS + 1)
     return np.asarray(sum(np.roll(counts, shift) for shift in around) / len(around))
+
+
+def _breaks(series: SeriesState, start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
+    """The parts of a pause in which nothing at all was called: that is not the tool's silence."""
+    breaks = series.signals.breaks
+    yield from breaks.within(start_ms, end_ms)
+    called = series.signals.heads[:, heads.CALLED] * MINUTE_MS
+    if np.count_nonzero(called >= breaks.newest_ms - HOUR_MS) >= SEVERAL and breaks.newest_ms < end_ms - LEAST_MS:
+        yield max(start_ms, breaks.newest_ms), end_ms
 
 
 def _others_called(series: SeriesState, last_ms: int, pause_ms: int) -> bool:

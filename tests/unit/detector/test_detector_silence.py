@@ -106,6 +106,21 @@ def test_a_young_tool_is_silent_only_while_others_are_called() -> None:
     assert "; likely a real stop (confidence 0.9)" in summary(event)
 
 
+def test_a_night_without_the_machine_is_the_silence_of_no_tool() -> None:
+    """Everything stops for six hours; one tool is called again at once, the others an hour later."""
+    stopped, again = MONDAY + 3 * DAY, MONDAY + 3 * DAY + 6 * HOUR
+    names = [Series("server", f"tool-{k}") for k in range(4)]
+    parts = [calls(MONDAY, stopped, 120, name, seed=k) for k, name in enumerate(names)]
+    parts += [calls(again, again + HOUR, 120, names[0])]
+    for name in names[1:]:
+        parts += [calls(again + 12 * MINUTE, again + HOUR, 120, name)]
+    watch = watched(parts, MONDAY, again + HOUR)
+    assert not [e for e in watch.book.events.values() if e.metric == "calls" and e.stored]
+    late = watched(parts[: len(names) + 1], MONDAY, again + HOUR)
+    silent = {e.tool for e in late.book.events.values() if e.metric == "calls" and e.stored}
+    assert silent == {"tool-1", "tool-2", "tool-3"}, "an hour in which others are called is"
+
+
 def test_steady_tools_of_all_paces_are_hardly_ever_called_silent() -> None:
     days, rates = 5, [1.0, 3.0, 10.0, 40.0, 120.0]
     parts = [calls(MONDAY, MONDAY + days * DAY, r, Series("s", f"{r:g}"), seed=int(r)) for r in rates]

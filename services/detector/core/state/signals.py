@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from services.detector.core.signal import course, minutes, scorer
 from services.detector.core.signal.course import SIGNALS
 from services.detector.core.signal.pending import LATE_MINUTES, MINUTE, SLOTS, WIDTH
+from services.detector.core.state.breaks import Breaks
 from services.detector.core.state.budget import Budget
 
 Float64 = NDArray[np.float64]
@@ -64,6 +65,7 @@ class Signals:
         self._free: list[int] = []
         #: What happened since it was last asked for.
         self.found: list[Point] = []
+        self.breaks = Breaks()
         self._out = np.zeros((_OUT_ROWS, minutes.HAPPENING))
 
     @property
