@@ -23,6 +23,7 @@ from services.detector.core.signal.pending import MINUTE, SLOTS, WIDTH
 from services.detector.core.state.budget import Budget
 from services.detector.core.state.calls import MAX_CALLS
 from services.detector.core.state.histograms import MAX_QUARTERS
+from services.detector.core.state.rows import SortedRows
 from services.detector.core.state.series import CHUNK_MINUTES, CHUNK_MS, HOUR_MS, MAX_MINUTES, SeriesState
 from services.detector.core.state.signals import Signals
 from shared.batch import Series
@@ -128,14 +129,14 @@ def decode_chunk(series: SeriesState, data: bytes) -> None:
     minutes, quarters = _array(body, "minutes", np.int64), _array(body, "quarters", np.int64)
     if not 1 <= metrics <= series.metrics or len(minutes) > MAX_MINUTES or len(quarters) > MAX_QUARTERS:
         raise BadState("chunk")
-    if not len(minutes) or np.any(np.diff(minutes) <= 0) or np.any(np.diff(quarters) <= 0):
+    if not len(minutes) or not _ascend(minutes) or not _ascend(quarters):
         raise BadState("order")
     moments = _array(body, "moments", np.float64, (len(minutes), metrics, MOMENTS))
     failures = _array(body, "failures", np.float64, (len(minutes),))
-    series.minutes.make_room(minutes)
-    kept, rows = series.minutes.rows_of(minutes)
-    series.minutes.column(0)[rows, :metrics] = moments[kept]
-    series.minutes.column(1)[rows] = failures[kept]
+    kept, rows = _rows_for(series.minutes, minutes)
+    _, into_moments, into_failures = series.minutes.views()
+    into_moments[rows, :metrics] = moments[kept]
+    into_failures[rows] = failures[kept]
     if len(quarters):
         _put_quarters(series, body, metrics, quarters)
 
@@ -180,6 +181,20 @@ def _put_second(series: SeriesState, body: dict[str, Any]) -> None:
     series.run[:] = _array(body, "run", np.float64, (errors.SIZE,))
 
 
+def _ascend(keys: NDArray[np.int64]) -> bool:
+    return len(keys) < 2 or bool((keys[1:] > keys[:-1]).all())
+
+
+def _rows_for(table: SortedRows, keys: NDArray[np.int64]) -> tuple[Any, Any]:
+    """Which keys (ascending) are kept, and the rows given to them."""
+    later = int(keys[0]) > table.newest
+    table.make_room(keys)
+    if not later:
+        return table.rows_of(keys)
+    kept = min(len(keys), table.filled)  # mostly they are the latest, and stand at the end
+    return slice(len(keys) - kept, None), slice(table.filled - kept, table.filled)
+
+
 def _put_signals(series: SeriesState, body: Any) -> None:
     if not isinstance(body, dict) or body.get("size") != scorer.SIZE:
         raise BadState("signals")
@@ -192,8 +207,7 @@ def _put_signals(series: SeriesState, body: Any) -> None:
     pending = _array(body, "pending", np.float64, (SLOTS, WIDTH))
     states = _array(body, "states", np.float32, (len(has), scorer.SIZE))
     tracks = _array(body, "tracks", np.float64, (len(has), course.SIZE))
-    sound = np.isfinite(pending).all() and np.all(np.abs(pending[:, MINUTE]) < 2**40)
-    if not sound:
+    if not np.isfinite(pending).all() or any(abs(minute) >= 2**40 for minute in pending[:, MINUTE].tolist()):
         raise BadState("signals")
     series.signals.restore_minutes(series.row, heads, pending)
     series.signals.restore(series.row, has, states, tracks)
@@ -203,10 +217,9 @@ def _put_quarters(series: SeriesState, body: dict[str, Any], metrics: int, quart
     lows, starts = _windows(body, metrics)
     counts = _array(body, "counts", np.uint32, (len(quarters), int(starts[-1])))
     hists = series.histograms
-    hists.quarters.make_room(quarters)
-    kept, rows = hists.quarters.rows_of(quarters)
+    kept, rows = _rows_for(hists.quarters, quarters)
     counts = counts[kept]
-    if np.array_equal(starts, hists.starts) and np.array_equal(lows, hists.lows):
+    if starts.tobytes() == hists.starts.tobytes() and lows.tobytes() == hists.lows.tobytes():
         hists.counts[rows] = counts
         return
     for metric in range(metrics):
@@ -237,14 +250,14 @@ def _windows(body: dict[str, Any], metrics: int) -> tuple[NDArray[np.int64], NDA
 
 
 def _checked(lows: list[Any], starts: list[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    good = all(type(n) is int for n in (*lows, *starts)) and starts[0] == 0
     # Plain numbers: there are five of them, and thousands of series.
-    good = good and all(
-        low >= -1 and 0 <= after - at <= BINS - max(low, 0)
-        for low, at, after in zip(lows, starts, starts[1:], strict=False)
-    )
-    if not good:
-        raise BadState("windows")
+    at = 0
+    for low, begins, ends in zip(lows, starts, starts[1:], strict=False):
+        if not type(low) is type(begins) is type(ends) is int or begins != at or low < -1:
+            raise BadState("windows")
+        if not 0 <= ends - begins <= BINS - max(low, 0):
+            raise BadState("windows")
+        at = ends
     return np.array(lows, np.int64), np.array(starts, np.int64)
 
 
@@ -283,6 +296,6 @@ def _array(body: dict[str, Any], name: str, dtype: type, shape: tuple[int, ...] 
     raw = _bytes(body, name)
     try:
         array: NDArray[Any] = np.frombuffer(raw, dtype)
-        return array.copy() if shape is None else array.reshape(shape).copy()
+        return array if shape is None else array.reshape(shape)
     except ValueError as error:
         raise BadState(name) from error
