@@ -10,7 +10,7 @@ from services.detector.core.engine import Engine
 from services.detector.core.events import Event
 from services.detector.core.kernels import judge
 from services.detector.core.levels import may_last, measure
-from services.detector.core.metrics import SIGNAL
+from services.detector.core.metrics import MINUTE_MS, SIGNAL
 from services.detector.core.readings import SIGNAL_NUMBER, TRACKED, TRACKED_METRICS, follow_turn, place_of, update
 from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
@@ -36,7 +36,8 @@ def follow(event: Event, series: SeriesState, engine: Engine) -> bool:
             update(event, place)
     if before == (event.last_ms, event.points, event.severity):
         return False
-    level = measure(event, series) if may_last(event) else None
+    # Once a minute is often enough for what lasts.
+    level = measure(event, series) if may_last(event) and event.last_ms // MINUTE_MS > before[0] // MINUTE_MS else None
     if level is not None:
         event.evidence["level"] = level.as_map()
     return True

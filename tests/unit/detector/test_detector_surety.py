@@ -58,4 +58,4 @@ def test_a_young_tool_is_never_said_to_be_certain() -> None:
     (event,) = stored(watch)
     assert event.confidence > 0.99
     assert confidence_of(event) < 0.95
-    assert "only 28 calls of history" in summary(event)
+    assert "only 30 calls of history" in summary(event)
