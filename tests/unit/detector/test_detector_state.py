@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfmon.wire import pack
+from services.detector.core import methods
 from services.detector.core.engine import Engine
 from services.detector.core.events import Book, from_record, to_record
 from services.detector.core.kernels.bins import BINS
@@ -120,6 +121,20 @@ def test_what_the_version_before_saved_is_read_without_loss_and_saved_anew() -> 
         decode_chunk(again, encode_chunk(series, chunk) or b"")
     same_series(series, again)
     same_series(series, copy_of(again))
+
+
+def test_without_room_for_quarter_hours_minutes_and_named_methods_go_on() -> None:
+    calls = batch(times(1_400, MINUTE), ordinary(1_400))
+    watch = Watch(Engine(10, Budget(0)), Book())
+    feed(watch, calls, 3)
+    series = watch.engine.series[KEY]
+    assert series.histograms.quarters.filled == 0
+    assert series.minutes.filled == 2
+    assert series.minutes.index[1] == T0 // MINUTE + 1_399
+    for method in ("z-score", "moving-avg", "percentile"):
+        found = list(methods.find(series, method, "high", T0, T0 + DAY))
+        assert all(np.isfinite(part.groups).all() for part in found)
+    same_series(series, copy_of(series))
 
 
 def test_calls_find_room_in_a_spent_budget_without_a_gap() -> None:

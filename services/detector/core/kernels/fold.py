@@ -73,7 +73,8 @@ def find_rows(
     found: NDArray[np.int64],
 ) -> bool:
     """Where each call goes: its number into found[0], the rows of its minute and quarter hour, −1 for none, into found[1] and
-    found[2], i64[3, ≥ n]. Calls from two minutes, in whatever order they came, stand together. Whether all have both rows.
+    found[2], i64[3, ≥ n]. Calls from two minutes, in whatever order they came, stand together. Whether all have both rows; where
+    there is no room for quarter hours, the minute's.
     """
     at, minute_rows, quarter_rows = found[0], found[1], found[2]
     near, near_q, whole = filled - 1, rows - 1, True
@@ -93,7 +94,7 @@ def find_rows(
                 quarter = row_of(quarters, rows, near_q, t // _QUARTER)
                 near = row if row >= 0 else near
                 near_q = quarter if quarter >= 0 else near_q
-                whole = whole and row >= 0 and quarter >= 0
+                whole = whole and row >= 0 and (quarter >= 0 or len(quarters) == 0)
                 looked_up += 1
         at[i] = i
         minute_rows[i] = row

@@ -327,6 +327,7 @@ def look(
         )  # fmt: skip
         if found > begun:
             usual = rank_of_calls(values, first, n, 0.5, room) if exact else figure[MIDDLE]
+            usual = usual if usual >= 0.0 else mean  # without quarter hours
             for i in range(begun, found):
                 out[i, MEDIAN] = usual
     return found

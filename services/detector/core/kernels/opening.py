@@ -104,10 +104,11 @@ def open_rows(
         under_way = int(pending[signals, at, MINUTE])
         awaited = minute > heads[signals, _JUDGED] and under_way < minute
         apart = abs(minute - first) >= _APART or minute // _HOUR_MINUTES != hour
-        if filled == 0 or quarters_filled == 0 or apart or (awaited and under_way > 0):
+        none_yet = quarters_filled == 0 and (len(quarters) > 0 or 8 + 4 * counts.shape[1] <= spare_bytes)
+        if filled == 0 or none_yet or apart or (awaited and under_way > 0):
             return filled, forgotten, quarters_filled, quarters_forgotten, 0
         quarter = minute // _QUARTER_MINUTES
-        wanted = quarter > quarters[quarters_filled - 1]
+        wanted = quarters_filled > 0 and quarter > quarters[quarters_filled - 1]
         most = min(limits[0], 2 * len(minutes)) - len(minutes)
         gone, up_to = rows_to_go(minutes, filled, minute, limits[1], most * 8 * (2 + moments[0].size), spare_bytes)
         gone_quarters, quarters_up_to = 0, -1

@@ -12,7 +12,7 @@ from typing import Final
 
 #: Bytes of all series. A tool called every minute of a day, with all resources measured, takes about 0.4 MB, one without
 #: resources 0.15 MB.
-BUDGET_BYTES: Final = 96 * 1_000_000
+BUDGET_BYTES: Final = 84 * 1_000_000
 #: What a series' objects take besides their arrays.
 OBJECTS_BYTES: Final = 1_600
 #: Share of the budget that is left once histories had to go.

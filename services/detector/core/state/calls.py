@@ -90,8 +90,9 @@ class Calls:
         """(ts, x[metrics, n], ok) of all calls in order of arrival."""
         if self.filled < self.capacity or self.following == 0:
             return self.ts[: self.filled], self.x[:, : self.filled], self.ok[: self.filled]
-        turn = -self.following
-        return np.roll(self.ts, turn), np.roll(self.x, turn, axis=1), np.roll(self.ok, turn)
+        at, (ts, x, ok) = self.following, self.views()
+        in_turn = np.concatenate([x[:, at:], x[:, :at]], axis=1)
+        return np.concatenate([ts[at:], ts[:at]]), in_turn, np.concatenate([ok[at:], ok[:at]])
 
     def widen(self, metrics: int) -> None:
         """Make room for more metrics."""

@@ -166,7 +166,7 @@ def _put(series: SeriesState, body: dict[str, Any]) -> None:
 
 
 def _put_second(series: SeriesState, body: dict[str, Any]) -> None:
-    """What programs up to version 0.4 wrote."""
+    """What programs wrote before blocks of memory were kept as they are."""
     metrics, hists = series.metrics, series.histograms
     series.first_ts, series.newest_ts = _int(body, "first"), _int(body, "newest")
     series.calls_total, series.minutes.forgotten = _int(body, "total"), _int(body, "forgotten")

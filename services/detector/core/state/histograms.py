@@ -19,7 +19,7 @@ from services.detector.core.state.rows import Layout, SortedRows
 
 #: Quarter hours kept: a day, the one under way, and slack for late calls.
 MAX_QUARTERS: Final = HISTORY_MS // QUARTER_MS + 4
-FIRST_QUARTERS: Final = 1
+FIRST_QUARTERS: Final = 0
 #: A window of bins begins and grows in blocks of this many: a factor of 1.9.
 _BLOCK: Final = 16
 

@@ -115,6 +115,9 @@ class SortedRows:
             return
         self._reserve(len(new), newest)
         excess = self.filled + len(new) - self.capacity
+        if not self.capacity:
+            self.forgotten = max(self.forgotten, newest)
+            return
         if excess > 0:
             new = self._forget(new, excess)
         if len(new):
@@ -137,8 +140,9 @@ class SortedRows:
         if capacity >= self.capacity:
             return
         if self.filled > capacity:
-            self.forgotten = max(self.forgotten, int(self.index[self.filled - capacity - 1]))
-            self.drop_before(int(self.index[self.filled - capacity]))
+            last = int(self.index[self.filled - capacity - 1])
+            self.forgotten = max(self.forgotten, last)
+            self.drop_before(last + 1)
         before = self.size_bytes
         self._resize(capacity)
         self.budget.force(self.size_bytes - before)
