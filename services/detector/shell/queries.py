@@ -39,7 +39,7 @@ class Queries:
         self._service.rpc.register("explain", self.explain, slow=True)
 
     def anomalies(self, params: dict[str, Any]) -> dict[str, Any]:
-        """{mcpServer?, toolName?, lookbackMs?, endMs?, sensitivity?, method?, limit?, detail?} →
+        """{mcpServer?, toolName?, lookbackMs?, endMs?, sensitivity?, method?, limit?, offset?, detail?} →
         {anomalies, summary, coverage, freshness}; only reads.
         """
         self._must_be_ready()

@@ -32,7 +32,7 @@ _COMPACT_DETAILS: Final = (*_LEAN_DETAILS, "metric", "direction")
 #: What a default answer leaves out of the coverage: said by its range, or of no use to a reader.
 _COVERAGE_IN_FULL: Final = ("startMs", "endMs", "sinceMs", "callsOneByOne", "callsByMinutes", "seriesExact")
 #: Characters of JSON that a default answer's rows may take: there is little beside them.
-ROWS_CHARS: Final = 3_600
+ROWS_CHARS: Final = 3_400
 #: An anomaly that was not seen for so long is not said to be going on.
 QUIET_MS: Final = 30 * 60_000
 #: Characters of an anomaly's sentence and of an incident's cause; the latter in a default answer; incidents that it names,
