@@ -23,7 +23,7 @@ from shared.names import shown
 EXPLAINED: Final = 20
 ADVICE_EACH: Final = 3
 #: Of advice that was given before.
-ADVICE_CHARS: Final = 40
+ADVICE_CHARS: Final = 50
 EVIDENCE_CHARS: Final = 400
 EXPLAINED_CHARS: Final = 7_000
 #: From here on a confidence is not rounded to certainty.
@@ -181,11 +181,10 @@ def _explained(anomalies: list[Data]) -> str:
         untold = {name: value for name, value in evidence.items() if name not in _TOLD}
         said = one.get("summary") or f"{one.get('mcpServer')} / {one.get('toolName')}: {one.get('anomalyType')}"
         lines.append(f"{place}. {said}")
-        for advice in (one.get("recommendations") or [])[:ADVICE_EACH]:
+        for advice in map(str, (one.get("recommendations") or [])[:ADVICE_EACH]):
             first = told.setdefault(advice, place)
-            lines.append(
-                f"   do: {advice}" if first == place else f"   do: as for {first}: {str(advice)[:ADVICE_CHARS]}…"
-            )
+            begun = advice if len(advice) <= ADVICE_CHARS else f"{advice[:ADVICE_CHARS]}…"
+            lines.append(f"   do: {advice}" if first == place else f"   do: as for {first}: {begun}")
         if untold:
             lines.append(f"   evidence: {shown(json.dumps(untold, ensure_ascii=False), EVIDENCE_CHARS)}")
     rest = "the rest is in the structured content, or narrow the question"
