@@ -49,7 +49,7 @@ def begin(t: float, run: Row, level: float) -> None:
     run[at.FAILURES] = run[track + at.FAILURES_SINCE]
     run[at.PHASE] = OPEN
     run[at.LEVEL] = level
-    run[at.LAST] = t
+    run[at.LAST] = max(t, run[at.START])  # calls come in any order
     run[at.QUIET] = 0.0
     run[at.ADOPTED] = 0.0
     run[at.NEXT_FAILED] = 0.0

@@ -117,7 +117,7 @@ class Failures:
     def begin(self, rise: Rise, t: float, level: int) -> None:
         """An event is under way."""
         self.start, self.calls, self.failures = rise.since, self.clock - rise.after, rise.failures
-        self.phase, self.level, self.last, self.quiet, self.next = OPEN, level, t, 0, (0, 0)
+        self.phase, self.level, self.last, self.quiet, self.next = OPEN, level, max(t, self.start), 0, (0, 0)
         self.closing = self._cap()
 
     def _cap(self) -> float:
