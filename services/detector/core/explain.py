@@ -119,10 +119,14 @@ def ended(event: Event) -> str | None:
 
 
 def deviation(event: Event) -> str:
-    """`10x`: the worst value over the end of the expected range it passed; of a lasting change, its level over that before."""
+    """`10x`: the worst value over the end of the expected range it passed; of a lasting change, its level over that before.
+    Of calls that come no more `stopped`.
+    """
     level = level_of(event)
     if level is not None:
         return f"{level.times:.0f}x" if level.times >= 10 else f"{level.times:.2g}x"
+    if event.type == THROUGHPUT_CHANGE and event.value == 0:
+        return "stopped"
     if event.type == THROUGHPUT_CHANGE and event.value < event.lower:
         return f"{event.value / event.lower:.2g}x"
     if event.value < event.lower and event.lower > 0:

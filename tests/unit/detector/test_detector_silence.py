@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from services.detector.core.events import Event
+from services.detector.core.explain import anomaly
 from services.detector.core.narrative import summary
 from services.detector.core.silence import Clock, Pauses, pauses_of
 from services.detector.core.watch import Watch
@@ -55,6 +56,7 @@ def test_a_tool_that_is_called_no_more_is_silent_since_its_last_call(an_hour: fl
     assert abs(event.start_ms - int(own.ts.max())) <= 2 * MINUTE
     assert event.end_ms is None
     assert event.value == 0
+    assert anomaly(event)["details"]["deviation"] == "stopped"
     assert event.median == pytest.approx(an_hour if an_hour >= 2 else 24 * an_hour, rel=0.5)
 
 
