@@ -112,8 +112,8 @@ class Histograms:
 
     def window(self, metric: int, first_quarter: int, last_quarter: int) -> NDArray[np.float64]:
         """The counts of a metric over quarters first … last."""
-        rows = self.quarters.between(first_quarter, last_quarter)
-        part = self.counts[rows, self.starts[metric] : self.starts[metric + 1]]
+        rows, starts = self.quarters.between(first_quarter, last_quarter), self.starts
+        part = self.counts[rows, starts[metric] : starts[metric + 1]]
         total: NDArray[np.float64] = part.sum(axis=0, dtype=np.float64)
         return total
 

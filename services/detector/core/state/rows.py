@@ -91,7 +91,7 @@ class SortedRows:
     def between(self, first: int, last: int) -> slice:
         """The rows with first ≤ key ≤ last."""
         keys = self.index[: self.filled]
-        return slice(int(np.searchsorted(keys, first, "left")), int(np.searchsorted(keys, last, "right")))
+        return slice(*keys.searchsorted((first, last + 1)).tolist())
 
     def rows_of(self, keys: Int64) -> tuple[NDArray[np.bool_], Int64]:
         """Which keys (ascending) have a row, and the rows of those."""

@@ -174,6 +174,9 @@ class SeriesState:
     ) -> Generator[NDArray[np.float64], None, int]:
         """Likewise with as many of the calls as the minutes under way can take; how many these were."""
         stage, row = absorb.NEW, 0
+        hour = int(calls.ts[end - 1]) // HOUR_MS
+        if hour > self.hour >= 0:
+            self._turn_hour(hour)
         while stage != absorb.DONE:
             minutes, hists, kept = self.minutes, self.histograms, self.calls
             quarters = hists.quarters
