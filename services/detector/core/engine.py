@@ -28,6 +28,8 @@ from shared.batch import Batch, Series
 _NOTHING: Final = np.empty(0)
 
 
+#: Series of which each keeps its arrays at hand, two thousand bytes.
+MOST_AT_HAND: Final = 1_000
 #: How much more must be used before it is tried again when histories are as short as can be.
 _WORSE_TIMES: Final = 1.05
 
@@ -98,6 +100,7 @@ class Engine:
         calls, ends = sort_batch(batch)
         newest_ts = self.newest_ts
         self._work.fit(int(np.diff(ends, prepend=0).max()))
+        self._work.keep = len(self.series) <= MOST_AT_HAND
         if any(key not in self.series for key in batch.dictionary):
             self._begin_new(batch, calls, ends)
         first = 0

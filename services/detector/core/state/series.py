@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from functools import cache
-from typing import Final, NamedTuple
+from operator import is_
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +54,17 @@ class SortedCalls(NamedTuple):
     ok: NDArray[np.uint8]
 
 
+#: Blocks of memory of a series, and the arrays in them.
+AtHand = tuple[tuple[bytearray, ...], tuple[NDArray[Any], ...]]
+
+
 class Work:
-    """Room that the kernel works in, the same for all series: `rows` i64[3, ≥ calls], `out`."""
+    """Room that the kernel works in, the same for all series: `rows` i64[3, ≥ calls], `out`. `keep`: series are so few that each
+    may keep its arrays at hand.
+    """
 
     def __init__(self, calls: int = 1_024) -> None:
+        self.keep = False
         self.rows = np.zeros((3, calls), np.int64)
         self.out = np.zeros((_OUT_ROWS, absorb.HAPPENING))
 
@@ -70,6 +78,7 @@ class SeriesState:
     """O(1) bytes; see `state.budget` for how many. Its parts are blocks of memory, of which arrays are views for now."""
 
     __slots__ = (
+        "at_hand",
         "budget",
         "calls",
         "calls_total",
@@ -107,6 +116,8 @@ class SeriesState:
         self.newest_ts = -1
         self.calls_total = 0
         self.dirty = True
+        #: The blocks of memory and the arrays in them, where these are kept.
+        self.at_hand: AtHand | None = None
         #: Bit n: the latest chunk whose number is n modulo _CHUNKS has changed since the series was saved.
         self.changed_chunks = 0
         self.budget.force(OBJECTS_BYTES + self.size_bytes)
@@ -179,9 +190,7 @@ class SeriesState:
             self._turn_hour(hour)
         while stage != absorb.DONE:
             minutes, hists, kept = self.minutes, self.histograms, self.calls
-            quarters = hists.quarters
-            index, moments, failures = minutes.views()
-            quarter_index, counts = quarters.views()
+            quarters, arrays = hists.quarters, self._arrays(keep=work.keep)
             found, stage, row, earliest, latest, filled, following, dropped_ts, *rows = absorb.absorb(
                 calls.ts,
                 calls.x,
@@ -190,19 +199,23 @@ class SeriesState:
                 end,
                 stage,
                 row,
-                index,
+                arrays[0],
                 minutes.filled,
                 minutes.forgotten,
-                moments,
-                failures,
-                quarter_index,
+                arrays[1],
+                arrays[2],
+                arrays[3],
                 quarters.filled,
                 quarters.forgotten,
-                counts,
-                *hists.views(),
-                self.tracks,
-                self.run,
-                *kept.views(),
+                arrays[4],
+                arrays[5],
+                arrays[6],
+                arrays[7],
+                arrays[8],
+                arrays[9],
+                arrays[10],
+                arrays[11],
+                arrays[12],
                 kept.filled,
                 kept.following,
                 self.signals.pending,
@@ -226,6 +239,18 @@ class SeriesState:
             if found:
                 yield from work.out[:found]
         return end - first
+
+    def _arrays(self, *, keep: bool) -> tuple[NDArray[Any], ...]:
+        """All arrays in the order in which the kernel takes them. To make them takes longer than to look whether they are still
+        those of today's blocks, and kept they take two thousand bytes.
+        """
+        calls, minutes, hists, at_hand = self.calls, self.minutes, self.histograms, self.at_hand
+        blocks = (calls.room, minutes.room, hists.quarters.room, hists.room, self.room)
+        if at_hand is not None and all(map(is_, at_hand[0], blocks)):
+            return at_hand[1]
+        arrays = (*minutes.views(), *hists.quarters.views(), *hists.views(), self.tracks, self.run, *calls.views())
+        self.at_hand = (blocks, arrays) if keep else None
+        return arrays
 
     def _note(self, earliest: int, latest: int, calls: int) -> None:
         """Note what is changed by calls that were folded in."""
