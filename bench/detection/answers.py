@@ -19,11 +19,11 @@ import numpy as np
 from bench.detection.minutes import DAY, START_MS
 from bench.figures import Result
 from bench.options import Options
-from services.detector.core.answer import Query, answer
+from services.detector.core.answers.answer import Query, answer
+from services.detector.core.answers.past import Known
 from services.detector.core.engine import Engine
 from services.detector.core.events import Book
 from services.detector.core.metrics import HISTORY_MS, METHODS, MINUTE_MS
-from services.detector.core.past import Known
 from services.detector.core.watch import Watch
 from services.detector.shell.database import Database, Debts
 from shared.batch import Batch, Series

@@ -18,9 +18,9 @@ from bench.detection.minutes import HOUR, START_MS, Minutes, healthy
 from bench.detection.tools import Component, Tool, fleet
 from bench.figures import Result
 from bench.options import Options
-from services.detector.core.candidates import Cause
-from services.detector.core.causes import likely, rank
 from services.detector.core.events import Event
+from services.detector.core.incidents.candidates import Cause
+from services.detector.core.incidents.causes import likely, rank
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
     MINUTE_MS,
@@ -29,7 +29,7 @@ from services.detector.core.metrics import (
     RESPONSE_TIME,
     THROUGHPUT_CHANGE,
 )
-from services.detector.core.words import quoted
+from services.detector.core.telling.words import quoted
 from shared.batch import Batch
 
 #: History before the fault, and how long it lasts, minutes; cases of each kind in a run.

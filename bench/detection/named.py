@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from bench.detection.drive import Sighting
-from services.detector.core import methods
+from services.detector.core.answers import methods
 from services.detector.core.events import Event
 from services.detector.core.metrics import LEVELS, METHODS, SENSITIVITIES
 from services.detector.core.watch import Watch

@@ -18,11 +18,11 @@ from bench.detection.minutes import DAY, START_MS
 from bench.detection.thousands import thousands
 from bench.figures import Result
 from bench.options import Options
-from services.detector.core.answer import Query, answer
+from services.detector.core.answers.answer import Query, answer
+from services.detector.core.answers.past import Known
 from services.detector.core.engine import Engine
 from services.detector.core.events import Book
 from services.detector.core.metrics import HISTORY_MS, METHODS, MINUTE_MS
-from services.detector.core.past import Known
 from services.detector.core.signal import scorer
 from services.detector.core.watch import Watch
 from shared.batch import Batch, Series

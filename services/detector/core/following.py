@@ -9,11 +9,11 @@ from services.detector.core import server_events
 from services.detector.core.engine import Engine
 from services.detector.core.events import Event
 from services.detector.core.kernels import judge
-from services.detector.core.levels import may_last, measure
 from services.detector.core.metrics import MINUTE_MS, SIGNAL
 from services.detector.core.readings import SIGNAL_NUMBER, TRACKED, TRACKED_METRICS, follow_turn, place_of, update
 from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
+from services.detector.core.telling.levels import may_last, measure
 
 
 def can_follow(event: Event, series: SeriesState) -> bool:

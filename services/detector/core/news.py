@@ -12,13 +12,13 @@ from typing import Final, NamedTuple
 
 from services.detector.core.engine import Engine
 from services.detector.core.events import SEVERITIES, Book, Event
-from services.detector.core.evidence import MAX_SIBLINGS, Evidence, gather, is_sibling
-from services.detector.core.explain import recommendations
 from services.detector.core.firing import note_baseline
-from services.detector.core.incidents import Incidents
-from services.detector.core.messages import Messages
+from services.detector.core.incidents.evidence import MAX_SIBLINGS, Evidence, gather, is_sibling
+from services.detector.core.incidents.incidents import Incidents
+from services.detector.core.incidents.messages import Messages
 from services.detector.core.metrics import MINUTE_MS
 from services.detector.core.state.series import SeriesState
+from services.detector.core.telling.explain import recommendations
 
 #: What a replay finds that ended longer ago makes no alert.
 STALE_MS: Final = 10 * MINUTE_MS

@@ -9,7 +9,6 @@ from typing import Final
 
 from services.detector.core import severity
 from services.detector.core.events import SEVERITIES, Event, event_id
-from services.detector.core.findings import Finding
 from services.detector.core.firing import note_track, note_turn
 from services.detector.core.kernels import burn, judge
 from services.detector.core.kernels import error_mixture as errors
@@ -29,7 +28,8 @@ from services.detector.core.metrics import (
 from services.detector.core.onset import Onset, onset_of
 from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
-from services.detector.core.sweep import RECENT_MS
+from services.detector.core.sweeps.findings import Finding
+from services.detector.core.sweeps.sweep import RECENT_MS
 from shared.batch import Series
 
 #: A suspicion so much older than the event that it becomes is another one.

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from services.detector.core.events import Book, Event
-from services.detector.core.findings import Finding
 from services.detector.core.metrics import MINUTE_MS, RESPONSE_TIME_SHIFT, RESPONSE_TIME_SPIKE, SIGNAL
+from services.detector.core.sweeps.findings import Finding
 from shared.batch import Series
 
 #: A spike that has gone on for this long, and is seen by the sweep too, is called a shift.

@@ -11,10 +11,8 @@ from collections.abc import Iterable, Iterator
 from services.detector.core import following, recognition, server_events
 from services.detector.core.engine import Engine, Happening, Turn
 from services.detector.core.events import Book, Event
-from services.detector.core.evidence import Evidence
-from services.detector.core.explain import recommendations
-from services.detector.core.findings import Finding
 from services.detector.core.firing import note_baseline, note_surer
+from services.detector.core.incidents.evidence import Evidence
 from services.detector.core.kernels import error_mixture, judge
 from services.detector.core.metrics import METRICS, RESPONSE_TIME_SHIFT, SIGNAL, STORED_LEVEL
 from services.detector.core.news import Line, News, Telling
@@ -36,10 +34,12 @@ from services.detector.core.readings import (
     update,
 )
 from services.detector.core.servers import Turn as ServerTurn
-from services.detector.core.shifts import find_shift, goes_on
 from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
-from services.detector.core.sweep import sweep
+from services.detector.core.sweeps.findings import Finding
+from services.detector.core.sweeps.shifts import find_shift, goes_on
+from services.detector.core.sweeps.sweep import sweep
+from services.detector.core.telling.explain import recommendations
 from shared.batch import Batch, Series
 
 

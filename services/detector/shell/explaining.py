@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from services.detector.core.events import Event
-from services.detector.core.explanation import MAX_POINTS, finite
-from services.detector.core.remarks import listed_ids, whole
+from services.detector.core.telling.explanation import MAX_POINTS, finite
+from services.detector.core.telling.remarks import listed_ids, whole
 from services.detector.shell.state import DetectorState
 from shared.names import nearest, shown
 from shared.rpc import Refusal

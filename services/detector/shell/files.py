@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from perfmon.paths import DataDirectory
 from services.detector.core.events import SEVERITIES, Event, event_id, from_record
-from services.detector.core.explain import anomaly
 from services.detector.core.metrics import LEVELS
+from services.detector.core.telling.explain import anomaly
 from shared.batch import Series
 from shared.store.appends import append_lines
 from shared.store.atomic import read_json, write_json

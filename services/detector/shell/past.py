@@ -17,10 +17,10 @@ from typing import Any, Final
 import structlog
 
 from perfmon.paths import DataDirectory
-from services.detector.core.answer import Query
+from services.detector.core.answers.answer import Query
+from services.detector.core.answers.past import WARM_MS, Known, Replay
 from services.detector.core.events import BOOK_MS, Event, from_record
 from services.detector.core.metrics import LEVELS, MINUTE_MS
-from services.detector.core.past import WARM_MS, Known, Replay
 from services.detector.core.watch import Watch
 from services.detector.shell.history import Span, calls_of, first_ts_of
 from shared.database import open_readonly

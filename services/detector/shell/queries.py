@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-from services.detector.core.answer import MAX_LIMIT, BadQuery, answer, parse_query, summary
-from services.detector.core.explain import anomaly
-from services.detector.core.past import reaches_back_to
+from services.detector.core.answers.answer import MAX_LIMIT, BadQuery, answer, parse_query, summary
+from services.detector.core.answers.past import reaches_back_to
+from services.detector.core.telling.explain import anomaly
 from services.detector.shell.explaining import Explaining
 from services.detector.shell.past import Past
 from services.detector.shell.state import DetectorState

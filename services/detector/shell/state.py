@@ -15,9 +15,9 @@ import structlog
 from perfmon.paths import DataDirectory
 from services.detector.core.engine import Engine
 from services.detector.core.events import BOOK_MS, Book
-from services.detector.core.explain import anomaly
 from services.detector.core.metrics import HISTORY_MS
 from services.detector.core.state.series import SeriesState
+from services.detector.core.telling.explain import anomaly
 from services.detector.core.watch import Watch
 from services.detector.shell.courier import Courier
 from services.detector.shell.database import FILE_NAME, Database, Debts, StateDamaged

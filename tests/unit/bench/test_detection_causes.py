@@ -6,7 +6,7 @@ import numpy as np
 
 from bench.detection import causes
 from bench.detection.causes import FIRST_SEED, HISTORY, KINDS, Answer, Truth, is_true, judge, make, shares
-from services.detector.core.candidates import Cause
+from services.detector.core.incidents.candidates import Cause
 
 SEEDS = range(FIRST_SEED, FIRST_SEED + 2)
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from services.detector.core import narrative, remarks
-from services.detector.core.answer import answer, parse_query
+from services.detector.core.answers.answer import answer, parse_query
 from services.detector.core.events import from_record, to_record
+from services.detector.core.telling import narrative, remarks
 from services.detector.core.watch import Watch
 from shared.batch import Batch, Series
 from tests.unit.detector.detector_kit import HOUR, MINUTE, T0, make_watch

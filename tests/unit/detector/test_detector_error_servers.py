@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from perfmon.paths import DataDirectory
 from services.detector.core.engine import Engine
 from services.detector.core.events import Book, Event
-from services.detector.core.explain import anomaly
 from services.detector.core.kernels import error_mixture as place
 from services.detector.core.kernels import judge, server_errors
 from services.detector.core.kernels.twins_servers import ASKED, Company
-from services.detector.core.narrative import summary
-from services.detector.core.phrases import concerns_tool
 from services.detector.core.state.codec import BadState, decode_server, encode_servers
+from services.detector.core.telling.explain import anomaly
+from services.detector.core.telling.narrative import summary
+from services.detector.core.telling.phrases import concerns_tool
 from services.detector.core.watch import Watch
 from services.detector.shell.database import Database, Debts
 from services.detector.shell.files import AnomalyFiles, line_of

@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.detector.core.chart import ASCII, BLOCKS, HEIGHT, Plot, draw
 from services.detector.core.events import Event, from_record, to_record
-from services.detector.core.explain import anomaly
-from services.detector.core.explanation import asked_for, explanation, finite, window
-from services.detector.core.explanation_text import lines
 from services.detector.core.firing import MEANINGS, note_surer, note_turn
 from services.detector.core.metrics import METHODS
-from services.detector.core.narrative import summary
-from services.detector.core.remarks import whole
 from services.detector.core.signal import course
 from services.detector.core.signal.scorer import PARTS
+from services.detector.core.telling.chart import ASCII, BLOCKS, HEIGHT, Plot, draw
+from services.detector.core.telling.explain import anomaly
+from services.detector.core.telling.explanation import asked_for, explanation, finite, window
+from services.detector.core.telling.explanation_text import lines
+from services.detector.core.telling.narrative import summary
+from services.detector.core.telling.remarks import whole
+from services.detector.core.telling.words import clock
 from services.detector.core.watch import Watch
-from services.detector.core.words import clock
 from shared.batch import Series
 from tests.unit.detector.detector_kit import HOUR, MINUTE, T0, batch, feed, make_watch, ordinary, stored, times
 

@@ -7,13 +7,12 @@ from itertools import permutations
 
 import numpy as np
 
-from services.detector.core import narrative, remarks
-from services.detector.core.answer import answer, parse_query
-from services.detector.core.causes import likely, rank
+from services.detector.core.answers.answer import answer, parse_query
 from services.detector.core.events import Book, Event, event_id
-from services.detector.core.evidence import gather
-from services.detector.core.incidents import MAX_MEMBERS, Incidents, belong_together, incident_id, summary
-from services.detector.core.messages import MAX_CLASSES, MAX_SERIES, Messages, class_of
+from services.detector.core.incidents.causes import likely, rank
+from services.detector.core.incidents.evidence import gather
+from services.detector.core.incidents.incidents import MAX_MEMBERS, Incidents, belong_together, incident_id, summary
+from services.detector.core.incidents.messages import MAX_CLASSES, MAX_SERIES, Messages, class_of
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
     RESOURCE_LEAK,
@@ -21,6 +20,7 @@ from services.detector.core.metrics import (
     RESPONSE_TIME_SPIKE,
     THROUGHPUT_CHANGE,
 )
+from services.detector.core.telling import narrative, remarks
 from shared.batch import Batch, Series
 from tests.unit.detector.detector_kit import DAY, HOUR, MINUTE, T0, batch, feed, make_watch, ordinary, stored, times
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from services.detector.core.events import from_record, to_record
-from services.detector.core.explain import anomaly
-from services.detector.core.explanation_text import lines
-from services.detector.core.levels import (
+from services.detector.core.readings import NEW_LEVEL
+from services.detector.core.telling.explain import anomaly
+from services.detector.core.telling.explanation_text import lines
+from services.detector.core.telling.levels import (
     NEW_USUAL,
     Level,
     is_lasting,
@@ -18,9 +19,8 @@ from services.detector.core.levels import (
     level_of,
     measure,
 )
-from services.detector.core.narrative import summary
-from services.detector.core.readings import NEW_LEVEL
-from services.detector.core.remarks import whole
+from services.detector.core.telling.narrative import summary
+from services.detector.core.telling.remarks import whole
 from services.detector.core.watch import Watch
 from tests.unit.detector.detector_kit import HOUR, KEY, MINUTE, T0, batch, feed, make_watch, ordinary, stored, times
 

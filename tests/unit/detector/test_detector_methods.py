@@ -9,8 +9,8 @@ import statistics
 import numpy as np
 import pytest
 
-from services.detector.core import methods
-from services.detector.core.answer import BadQuery, answer, parse_query
+from services.detector.core.answers import methods
+from services.detector.core.answers.answer import BadQuery, answer, parse_query
 from services.detector.core.events import Event
 from services.detector.core.metrics import GAP_CALLS, GAP_MS, SENSITIVITIES
 from services.detector.core.state.budget import Budget

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.detector.core import methods
-from services.detector.core.answer import answer, parse_query
+from services.detector.core.answers import methods
+from services.detector.core.answers.answer import answer, parse_query
 from services.detector.core.kernels import named
 from services.detector.core.kernels.bins import bin_of, middle
 from services.detector.core.metrics import GAP_CALLS, GAP_MS, SENSITIVITIES

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from perfmon.paths import DataDirectory
-from services.detector.core.answer import answer, parse_query
+from services.detector.core.answers.answer import answer, parse_query
+from services.detector.core.answers.past import Known, Replay, reaches_back_to, united
 from services.detector.core.engine import Engine
 from services.detector.core.events import Book, Event
-from services.detector.core.past import Known, Replay, reaches_back_to, united
 from services.detector.core.watch import Watch
 from services.detector.shell import past as past_module
 from services.detector.shell import state as state_module

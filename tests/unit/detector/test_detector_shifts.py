@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.detector.core.latest import latest_calls
-from services.detector.core.shifts import find_shift
 from services.detector.core.state.series import SeriesState
+from services.detector.core.sweeps.latest import latest_calls
+from services.detector.core.sweeps.shifts import find_shift
 from tests.unit.detector.detector_kit import DAY, HOUR, KEY, MINUTE, T0, batch, feed, make_watch, ordinary
 
 MEDIUM = 2

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from services.detector.core.events import Event
-from services.detector.core.explain import anomaly
-from services.detector.core.narrative import summary
-from services.detector.core.silence import Clock, Pauses, pauses_of
+from services.detector.core.sweeps.silence import Clock, Pauses, pauses_of
+from services.detector.core.telling.explain import anomaly
+from services.detector.core.telling.narrative import summary
 from services.detector.core.watch import Watch
 from shared.batch import Batch, Series, concatenate
 from tests.unit.detector.detector_kit import DAY, HOUR, KEY, MINUTE, batch, make_watch

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfmon.wire import pack
-from services.detector.core import methods
+from services.detector.core.answers import methods
 from services.detector.core.engine import Engine
 from services.detector.core.events import Book, from_record, to_record
 from services.detector.core.kernels.bins import BINS

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from services.detector.core.events import Event
-from services.detector.core.explain import anomaly
-from services.detector.core.narrative import summary
-from services.detector.core.surety import confidence_of, little_history
+from services.detector.core.telling.explain import anomaly
+from services.detector.core.telling.narrative import summary
+from services.detector.core.telling.surety import confidence_of, little_history
 from tests.unit.detector.detector_kit import DAY, HOUR, MINUTE, T0, batch, feed, make_watch, ordinary, stored, times
 
 

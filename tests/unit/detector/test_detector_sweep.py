@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 
-from services.detector.core.answer import answer, parse_query
+from services.detector.core.answers.answer import answer, parse_query
 from services.detector.core.events import Event
 from services.detector.core.watch import Watch
 from shared.batch import Series, concatenate

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from services.detector.core.candidates import Cause, since_of
-from services.detector.core.candidates_members import among_members
-from services.detector.core.candidates_moved import among_moved
-from services.detector.core.candidates_shared import among_shared, said_alike
 from services.detector.core.events import Event
+from services.detector.core.incidents.candidates import Cause, since_of
+from services.detector.core.incidents.candidates_members import among_members
+from services.detector.core.incidents.candidates_moved import among_moved
+from services.detector.core.incidents.candidates_shared import among_shared, said_alike
 
 #: A candidate is the likely cause from this score on, and when it leads the next by so much.
 LIKELY: Final = 0.5

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.detector.core import severity
-from services.detector.core.findings import Finding, level_of
 from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, STORED_LEVEL, THROUGHPUT_CHANGE
 from services.detector.core.signal import minutes as heads
 from services.detector.core.signal import scorer
 from services.detector.core.state.series import HOUR_MS, SeriesState
+from services.detector.core.sweeps.findings import Finding, level_of
 from shared.timespan import DAY_MS
 
 Float64 = NDArray[np.float64]

@@ -11,12 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from services.detector.core.candidates import Cause
-from services.detector.core.chart import MOST_COLUMNS, Plot, draw
 from services.detector.core.events import Event
-from services.detector.core.evidence import course
-from services.detector.core.explain import ended
 from services.detector.core.firing import MEANINGS, part_of
+from services.detector.core.incidents.candidates import Cause
+from services.detector.core.incidents.evidence import course
 from services.detector.core.kernels.fold import HIGH, N
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
@@ -26,10 +24,12 @@ from services.detector.core.metrics import (
     SENSITIVITIES,
     THROUGHPUT_CHANGE,
 )
-from services.detector.core.narrative import others
 from services.detector.core.state.series import SeriesState
-from services.detector.core.surety import confidence_of
-from services.detector.core.words import RESOURCES, UNITS, WORDS, number
+from services.detector.core.telling.chart import MOST_COLUMNS, Plot, draw
+from services.detector.core.telling.explain import ended
+from services.detector.core.telling.narrative import others
+from services.detector.core.telling.surety import confidence_of
+from services.detector.core.telling.words import RESOURCES, UNITS, WORDS, number
 from shared.timespan import iso
 
 #: Minutes before and after an event that are shown at least.

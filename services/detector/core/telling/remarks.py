@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from services.detector.core.candidates import Cause
-from services.detector.core.causes import likely, rank
 from services.detector.core.events import Event
-from services.detector.core.explain import anomaly
-from services.detector.core.explanation import Points, asked_for, explanation
-from services.detector.core.explanation_text import lines
+from services.detector.core.incidents.candidates import Cause
+from services.detector.core.incidents.causes import likely, rank
 from services.detector.core.metrics import NAMED_METHODS
-from services.detector.core.narrative import summary
-from services.detector.core.phrases import tool_name
+from services.detector.core.telling.explain import anomaly
+from services.detector.core.telling.explanation import Points, asked_for, explanation
+from services.detector.core.telling.explanation_text import lines
+from services.detector.core.telling.narrative import summary
+from services.detector.core.telling.phrases import tool_name
 from services.detector.core.watch import Watch
 from shared.names import shown
 

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.detector.core.kernels.shift import normal_scores
-from services.detector.core.latest import DAY_MS, UNKNOWN_WANDERING, Latest, wandering
 from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, QUARTER_MS
 from services.detector.core.state.series import HOUR_MS, SeriesState
+from services.detector.core.sweeps.latest import DAY_MS, UNKNOWN_WANDERING, Latest, wandering
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

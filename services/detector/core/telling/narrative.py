@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from services.detector.core.answers.methods import limit_words
 from services.detector.core.events import Event
-from services.detector.core.evidence import Change, changes_in
-from services.detector.core.levels import is_lasting, is_new_usual, is_step, level_of
-from services.detector.core.methods import limit_words
+from services.detector.core.incidents.evidence import Change, changes_in
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
     MINUTE_MS,
@@ -23,9 +22,10 @@ from services.detector.core.metrics import (
     SENSITIVITIES,
     THROUGHPUT_CHANGE,
 )
-from services.detector.core.phrases import effect_words, happened, who
-from services.detector.core.surety import confidence_of, little_history
-from services.detector.core.words import UNITS, WORDS, begun, brief, clock, counted, lead, listed, measured
+from services.detector.core.telling.levels import is_lasting, is_new_usual, is_step, level_of
+from services.detector.core.telling.phrases import effect_words, happened, who
+from services.detector.core.telling.surety import confidence_of, little_history
+from services.detector.core.telling.words import UNITS, WORDS, begun, brief, clock, counted, lead, listed, measured
 from shared.names import shown
 from shared.timespan import span_text
 

@@ -11,8 +11,8 @@ from typing import Final
 
 from services.detector.core.events import Event
 from services.detector.core.metrics import MINUTE_MS, NAMED_METHODS
-from services.detector.core.phrases import is_of_server
-from services.detector.core.words import counted
+from services.detector.core.telling.phrases import is_of_server
+from services.detector.core.telling.words import counted
 from shared.timespan import span_text
 
 #: Numerator of the rule of three; calls of a minute that say no more than so many.

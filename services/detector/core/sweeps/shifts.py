@@ -15,14 +15,14 @@ import numpy as np
 
 from services.detector.core import severity
 from services.detector.core.events import Event
-from services.detector.core.findings import Finding, level_of
 from services.detector.core.kernels.bins import LN_WIDTH, quantile
 from services.detector.core.kernels.shift import compare
-from services.detector.core.latest import Latest, latest_calls
 from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, RESPONSE_TIME, RESPONSE_TIME_SHIFT
 from services.detector.core.state.series import HOUR_MS, SeriesState
+from services.detector.core.sweeps.findings import Finding, level_of
+from services.detector.core.sweeps.latest import Latest, latest_calls
+from services.detector.core.sweeps.windows import CALLS, MIN_BEFORE_CALLS, Window, season, windows
 from services.detector.core.view import minutes_of
-from services.detector.core.windows import CALLS, MIN_BEFORE_CALLS, Window, season, windows
 
 #: By level: times the level before, and how sure.
 TIMES: Final = (1.15, 1.28, 1.7)

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from services.detector.core.events import Event
-from services.detector.core.explain import ended
 from services.detector.core.firing import MEANINGS
-from services.detector.core.levels import is_new_usual, kind_of, level_of
 from services.detector.core.metrics import NAMED_METHODS
-from services.detector.core.narrative import is_quiet, summary
-from services.detector.core.words import WORDS, brief, counted, lead, measured, plain_type, quoted
+from services.detector.core.telling.explain import ended
+from services.detector.core.telling.levels import is_new_usual, kind_of, level_of
+from services.detector.core.telling.narrative import is_quiet, summary
+from services.detector.core.telling.words import WORDS, brief, counted, lead, measured, plain_type, quoted
 from shared.names import shown
 
 _TITLE: Final = 10

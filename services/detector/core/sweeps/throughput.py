@@ -11,11 +11,11 @@ from typing import Final
 import numpy as np
 
 from services.detector.core import severity
-from services.detector.core.findings import Finding, level_of
 from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, THROUGHPUT_CHANGE
 from services.detector.core.signal.course import CALLS_SIGNAL
-from services.detector.core.silence import is_weekend
 from services.detector.core.state.series import HOUR_MS, SeriesState
+from services.detector.core.sweeps.findings import Finding, level_of
+from services.detector.core.sweeps.silence import is_weekend
 from services.detector.core.view import Minutes, minutes_of
 
 #: Throughput needs a steady past: most of its half hours busy.

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.detector.core.events import Event
+from services.detector.core.incidents.messages import Said
+from services.detector.core.incidents.messages import as_map as said_map
 from services.detector.core.kernels.fold import MEAN, N
-from services.detector.core.levels import Level, may_last, measure
-from services.detector.core.messages import Said
-from services.detector.core.messages import as_map as said_map
 from services.detector.core.metrics import METRICS, MINUTE_MS
 from services.detector.core.state.series import SeriesState
+from services.detector.core.telling.levels import Level, may_last, measure
 from services.detector.core.view import Float64, Int64, combined, minutes_of
 
 #: What is compared with.

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
-from services.detector.core import causes
-from services.detector.core.candidates import Cause
-from services.detector.core.candidates_shared import MANY_SERVERS
 from services.detector.core.events import Book, Event
-from services.detector.core.evidence import MAX_LOOKED_AT, TOGETHER_MS
+from services.detector.core.incidents import causes
+from services.detector.core.incidents.candidates import Cause
+from services.detector.core.incidents.candidates_shared import MANY_SERVERS
+from services.detector.core.incidents.evidence import MAX_LOOKED_AT, TOGETHER_MS
 from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, RESOURCE_LEAK, RESOURCE_SPIKE, THROUGHPUT_CHANGE
 from shared.timespan import day_of, iso
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.detector.core.events import Event
 from services.detector.core.metrics import ERROR_RATE_SPIKE, RESOURCE_LEAK, RESOURCE_SPIKE, THROUGHPUT_CHANGE
-from services.detector.core.words import WORDS, counted, quoted
+from services.detector.core.telling.words import WORDS, counted, quoted
 from shared.names import ALL_TOOLS
 
 

@@ -9,11 +9,11 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from services.detector.core.candidates import SAME_MS, SLOW, SOON_MS, Cause, kind_of, since_of, weighed, whose
 from services.detector.core.events import Event
+from services.detector.core.incidents.candidates import SAME_MS, SLOW, SOON_MS, Cause, kind_of, since_of, weighed, whose
 from services.detector.core.metrics import ERROR_RATE_SPIKE, MINUTE_MS, RESOURCE_LEAK, RESOURCE_SPIKE
-from services.detector.core.phrases import effect_words, happened
-from services.detector.core.words import clock, counted, lead, quoted
+from services.detector.core.telling.phrases import effect_words, happened
+from services.detector.core.telling.words import clock, counted, lead, quoted
 
 _FADING_MS: Final = 30 * MINUTE_MS
 _LEAK_FADING_MS: Final = 6 * 3_600_000

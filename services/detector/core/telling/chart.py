@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from services.detector.core.words import brief, clock
+from services.detector.core.telling.words import brief, clock
 
 HEIGHT: Final = 8
 MOST_COLUMNS: Final = 60

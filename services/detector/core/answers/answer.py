@@ -13,9 +13,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from services.detector.core import incidents, methods
+from services.detector.core.answers import methods
+from services.detector.core.answers.past import Known, united
 from services.detector.core.events import SEVERITIES, Event
-from services.detector.core.explain import recommendations
+from services.detector.core.incidents import incidents
 from services.detector.core.kernels import spans
 from services.detector.core.metrics import (
     HISTORY_MS,
@@ -26,10 +27,10 @@ from services.detector.core.metrics import (
     SENSITIVITIES,
     is_below,
 )
-from services.detector.core.past import Known, united
-from services.detector.core.phrases import concerns_tool
-from services.detector.core.remarks import remark
 from services.detector.core.state.series import SeriesState
+from services.detector.core.telling.explain import recommendations
+from services.detector.core.telling.phrases import concerns_tool
+from services.detector.core.telling.remarks import remark
 from services.detector.core.watch import Watch
 from shared.batch import Series
 from shared.timespan import iso

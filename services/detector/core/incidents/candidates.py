@@ -19,8 +19,8 @@ from services.detector.core.metrics import (
     RESPONSE_TIME_SPIKE,
     THROUGHPUT_CHANGE,
 )
-from services.detector.core.phrases import is_of_server, who
-from services.detector.core.words import quoted
+from services.detector.core.telling.phrases import is_of_server, who
+from services.detector.core.telling.words import quoted
 from shared.timespan import iso
 
 #: What makes a cause: first, of a kind that causes, reach.

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from services.detector.core.candidates import FAILING, SAME_MS, SOON_MS, Cause, kind_of, since_of
 from services.detector.core.events import Event
+from services.detector.core.incidents.candidates import FAILING, SAME_MS, SOON_MS, Cause, kind_of, since_of
 from services.detector.core.metrics import ERROR_RATE_SPIKE
-from services.detector.core.words import clock, counted, lead, quoted
+from services.detector.core.telling.words import clock, counted, lead, quoted
 
 #: A message, and the events of the tools whose failures have it.
 Alike = tuple[str, list[Event]]

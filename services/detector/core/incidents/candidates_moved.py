@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from services.detector.core.candidates import Cause, since_of, weighed, whose
 from services.detector.core.events import Event
-from services.detector.core.evidence import Change, changes_in
+from services.detector.core.incidents.candidates import Cause, since_of, weighed, whose
+from services.detector.core.incidents.evidence import Change, changes_in
 from services.detector.core.metrics import MINUTE_MS
-from services.detector.core.phrases import effect_words
-from services.detector.core.words import UNITS, WORDS, brief, clock, lead
+from services.detector.core.telling.phrases import effect_words
+from services.detector.core.telling.words import UNITS, WORDS, brief, clock, lead
 
 #: How often a figure that moved is a cause and not a symptom.
 _MOVES: Final = {"calls_per_minute": 0.85, "cpu": 0.75, "memory": 0.75, "disk_io": 0.75, "error_rate": 0.5}

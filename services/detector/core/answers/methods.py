@@ -23,7 +23,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.core import chance, severity
+from services.detector.core import severity
+from services.detector.core.answers import chance
 from services.detector.core.events import SEVERITIES, Event, event_id
 from services.detector.core.kernels import named, spans
 from services.detector.core.kernels.bins import BINS

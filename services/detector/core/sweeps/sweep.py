@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.detector.core import severity
-from services.detector.core.findings import Finding, level_of
 from services.detector.core.kernels.query import trend
 from services.detector.core.metrics import (
     HISTORY_MS,
@@ -23,10 +22,11 @@ from services.detector.core.metrics import (
     MINUTE_MS,
     RESOURCE_LEAK,
 )
-from services.detector.core.shifts import find_shift
-from services.detector.core.silence import find_silence
 from services.detector.core.state.series import SeriesState
-from services.detector.core.throughput import find_pace
+from services.detector.core.sweeps.findings import Finding, level_of
+from services.detector.core.sweeps.shifts import find_shift
+from services.detector.core.sweeps.silence import find_silence
+from services.detector.core.sweeps.throughput import find_pace
 from services.detector.core.view import Minutes, minutes_of
 
 #: How far the five-minute sweep looks back.

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from services.detector.core.events import Event
-from services.detector.core.evidence import Change, Evidence
-from services.detector.core.levels import NEW_USUAL, is_new_usual, kind_of, level_of
-from services.detector.core.messages import said_in
+from services.detector.core.incidents.evidence import Change, Evidence
+from services.detector.core.incidents.messages import said_in
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
     NAMED_METHODS,
@@ -23,10 +22,11 @@ from services.detector.core.metrics import (
     SENSITIVITIES,
     THROUGHPUT_CHANGE,
 )
-from services.detector.core.narrative import cause_of, summary
-from services.detector.core.phrases import is_of_server, tool_name
-from services.detector.core.surety import confidence_of
-from services.detector.core.words import (
+from services.detector.core.telling.levels import NEW_USUAL, is_new_usual, kind_of, level_of
+from services.detector.core.telling.narrative import cause_of, summary
+from services.detector.core.telling.phrases import is_of_server, tool_name
+from services.detector.core.telling.surety import confidence_of
+from services.detector.core.telling.words import (
     RESOURCES,
     UNITS,
     WORDS,

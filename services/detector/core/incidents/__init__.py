@@ -1,0 +1,1 @@
+"""What belongs together, what else moved, and what the likely cause is. Pure."""

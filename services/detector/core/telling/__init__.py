@@ -1,0 +1,1 @@
+"""Says what was found: sentences, recommendations, explanations, charts. Pure; decides nothing."""
