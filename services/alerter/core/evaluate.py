@@ -7,7 +7,6 @@ catching up calls only fill the windows, and what is still true at the end is ju
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -18,6 +17,7 @@ from services.alerter.core.metrics import CALL_STALE_MS, KINDS, QUANTILES, Aggre
 from services.alerter.core.model import Candidate, Fingerprint, Reason, Severity
 from services.alerter.core.plan import Judge, Plan, Sheet, columns_needed, judge_of, where_any
 from services.alerter.core.series import SeriesTable
+from services.alerter.core.support import supports_alert
 from services.alerter.core.thresholds import Threshold, Thresholds
 from services.alerter.core.windows import Rows, SlidingWindow
 from shared.batch import Batch, Series
@@ -28,9 +28,6 @@ Values = NDArray[np.float64]
 
 #: The columns of a batch that any threshold can watch.
 COLUMNS: Final = tuple(kind.column for kind in KINDS.values() if kind.column is not None)
-#: Failures from which an error rate can be critical, and deviations that one of fewer is above its limit.
-CRITICAL_FAILURES_MIN: Final = 3
-SURE_DEVIATIONS: Final = 1.645
 #: Worst first: a series that is over both thresholds is judged by the critical one.
 SEVERITIES: Final = (Severity.CRITICAL, Severity.WARNING)
 
@@ -277,20 +274,10 @@ def _held(rule: Threshold, calls: int, failures: int, *, stale: bool) -> Reason 
 
 
 def _supported(rule: Threshold, calls: int, failures: int) -> bool:
-    """Whether so many failures bear a critical alert: some, or a rate that is surely above the limit."""
-    metric, severity, _ = rule.key
-    if metric is not Metric.ERROR_RATE or severity is not Severity.CRITICAL or failures >= CRITICAL_FAILURES_MIN:
+    """Whether so many failures bear an alert; a user who said how many calls are enough is taken at their word."""
+    if rule.key.metric is not Metric.ERROR_RATE or rule.min_failures is None:
         return True
-    return 100.0 * lower_rate(failures, calls) > rule.value
-
-
-def lower_rate(failures: int, calls: int) -> float:
-    """The lowest rate that so many failures among so many calls are an ordinary sample of: Wilson's bound, one-sided 95 %."""
-    if calls <= 0:
-        return 0.0
-    share, doubt = failures / calls, SURE_DEVIATIONS**2 / calls
-    middle = share + doubt / 2 - math.sqrt(doubt * share * (1.0 - share) + doubt * doubt / 4)
-    return max(0.0, middle / (1.0 + doubt))
+    return supports_alert(failures, calls, rule.value)
 
 
 def _judged(judge: Judge, calls: int, failures: int) -> str:

@@ -56,7 +56,8 @@ class Key(NamedTuple):
 class Threshold:
     """value: a breach is a value above it, in the metric's unit. window_ms: None judges every call as it arrives.
 
-    min_calls, min_failures: a window's value counts from so many calls, or from so many failures (None: calls alone).
+    min_calls, min_failures: a window's value counts from so many calls, or from so many failures (None: calls alone, however
+    few fail: a user named the calls; else an error rate also takes the failures that `support` asks for).
     set_ms: when a user set it; None for a default.
     """
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from services.alerter.core.metrics import KINDS, Aggregation
 from services.alerter.core.model import Alert, Reason, Status
 from services.alerter.core.statement import judged_words
+from services.alerter.core.support import FAILURES_MIN
 from services.alerter.core.suppression import Held, Suppression
 from services.alerter.core.thresholds import Scope, Threshold
 from shared.names import shown
@@ -101,7 +102,7 @@ def threshold_meaning(threshold: Threshold) -> str:
         return f"a {severity} alert when one call of {where} has {threshold.condition}"
     enough = f"at least {threshold.min_calls} calls"
     if threshold.min_failures is not None:
-        enough += f" or {threshold.min_failures} failures"
+        enough += f" or {threshold.min_failures} failures, {FAILURES_MIN} of them or a rate surely above it"
     minutes = f"{(threshold.window_ms or 0) / 60_000:g} min"
     return (
         f"a {severity} alert when {threshold.condition} ({threshold.aggregation}) over {minutes} with {enough}, {where}"
