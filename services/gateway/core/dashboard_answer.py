@@ -182,7 +182,7 @@ def _line(one: Data) -> str:
         now = "" if kind else "now "
         was = f"{printed(one['usual'])} → " if one.get("usual") is not None else ""
         value = printed(one.get("currentValue"), str(one.get("unit") or ""))
-        what += [f"{now}{was}{value}"] if one.get("currentValue") else []
+        what += [f"{now}{was}{value}"] if one.get("currentValue") is not None else []
     else:
         calls = f" of {counted(one['calls'], 'call')}" if isinstance(one.get("calls"), int) else ""
         what = [f"errors {printed(one.get('errorRate'), '%')}{calls}, p95 {printed(one.get('p95'), 'ms')}"]
