@@ -154,8 +154,7 @@ class Reporter:
         if before is not None and before.rows and not answered.failures.keys() & baseline.keys():
             while len(self._baselines) >= MAX_BASELINES:
                 self._baselines.pop(next(iter(self._baselines)))
-            kept = {name: answered.values[name] for name in baseline}
-            self._baselines[server] = (time.monotonic(), Answered(kept))
+            self._baselines[server] = (time.monotonic(), answered.only(baseline))
         return answered
 
     def _write(self, text: str, wanted: ReportRequest, made: Report) -> tuple[str | None, dict[str, Any]]:

@@ -5,8 +5,8 @@ A question may have failed: then it reads as None, and `failures` has it. Knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from services.reporter.core.answers import (
@@ -81,6 +81,14 @@ class Answered:
         """How far the aggregator is, from the first of its answers that says so."""
         rollups = [value for value in self.values.values() if isinstance(value, Rollup)]
         return next((r.freshness for r in rollups if r.freshness != Freshness()), Freshness())
+
+    def only(self, names: Iterable[str]) -> Answered:
+        """These answers to be remembered: what they say of how far the aggregator was is left out."""
+        kept = {name: self.values[name] for name in names if name in self.values}
+        for name, value in kept.items():
+            if isinstance(value, Rollup):
+                kept[name] = replace(value, freshness=Freshness())
+        return Answered(kept)
 
 
 def read_one(question: Question, raw: object) -> Any:

@@ -93,9 +93,11 @@ def build(
 
 
 def last_call_ms(answered: Answered, server: str | None) -> int | None:
-    """The last call known: of a server, or of all."""
-    last = answered.series.last_of(server)
-    return answered.freshness.last_metric_ms if last is None and server is None else last
+    """The last call known: of a server, or of all. The series may be some minutes old; the figures' answers are of now, and of
+    that server alone.
+    """
+    known = (answered.series.last_of(server), answered.freshness.last_metric_ms)
+    return max((last_ms for last_ms in known if last_ms is not None), default=None)
 
 
 def _health(answered: Answered, rows: Sequence[ServerRow], window: Window, server: str | None) -> Health:

@@ -19,6 +19,7 @@ from services.reporter.shell import build
 from shared.rpc import RpcServer, router
 from shared.runtime.service import Service, now_ms
 from shared.settings import Settings
+from shared.timespan import iso
 
 RANGE = {"startMs": samples.SPAN.start_ms, "endMs": samples.SPAN.end_ms}
 #: Longest wait for an answer; an answer comes much sooner.
@@ -229,6 +230,28 @@ def test_an_unknown_server_is_refused_with_the_nearest_names(house: House, metho
         client.call(method, {**RANGE, "mcpServer": "projekt-management"})
     assert caught.value.code == "unknown_server"
     assert caught.value.fields["nearest"][0] == "project-management-mcp"
+
+
+def test_freshness_is_of_now_though_the_day_before_is_remembered(house: House) -> None:
+    long_ago_ms = now_ms() - 60_000
+    seq, last_ms = 100, long_ago_ms
+
+    def fresh(params: dict[str, Any]) -> dict[str, Any]:
+        said = {"lastMetricMs": last_ms, "seq": seq, "lagEntries": 0}
+        return rollup(params | {"endMs": samples.SPAN.end_ms}) | {"freshness": said}
+
+    others = stand_ins()
+    others["aggregator"] |= {
+        "rollup": fresh,
+        "series": lambda _: {"series": [["git", "git_log", long_ago_ms]], "overflow": 0},
+    }
+    others["ingest"]["stats"] = lambda _: {"head": seq}
+    client = house.open(**others)
+    assert client.call("dashboard", {})["ingestLag"] == 0
+    seq, last_ms = 749, long_ago_ms + 58_000
+    found = client.call("dashboard", {})
+    assert found["ingestLag"] == 0
+    assert found["freshness"]["lastMetric"] == iso(last_ms)
 
 
 @pytest.mark.parametrize("params", [{}, {"startMs": 9, "endMs": 1}, {**RANGE, "format": "pdf"}])
