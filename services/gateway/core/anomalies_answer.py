@@ -15,6 +15,7 @@ from services.gateway.core.shaping import (
     TABLE_NAME_CHARS,
     Answer,
     Data,
+    begun,
     fit,
     fit_told,
     harmless,
@@ -38,7 +39,7 @@ QUIET_MS: Final = 30 * 60_000
 #: Characters of an anomaly's sentence and of an incident's cause; the latter in a default answer; incidents that it names,
 #: and servers of each.
 SENTENCE_CHARS: Final = 400
-CAUSE_CHARS: Final = 160
+CAUSE_CHARS: Final = 240
 COMPACT_INCIDENTS: Final = 3
 NAMED_SERVERS: Final = 5
 
@@ -138,7 +139,7 @@ def _remarks(raw: Data) -> Data:
     """The anomaly's id, sentence and incident, as far as the detector gives them."""
     told: Data = {"id": shown(str(raw["id"]))} if raw.get("id") else {}
     if raw.get("summary"):
-        told["summary"] = shown(str(raw["summary"]), SENTENCE_CHARS)
+        told["summary"] = begun(str(raw["summary"]), SENTENCE_CHARS)
     if isinstance(raw.get("incident"), dict) and raw["incident"].get("id"):
         told["incident"] = harmless(raw["incident"], SENTENCE_CHARS)
     return told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 from services.gateway.core.arguments import DEFAULT_LIMIT, GetDashboard
@@ -11,7 +12,9 @@ from services.gateway.core.shaping import (
     TABLE_NAME_CHARS,
     Answer,
     Data,
+    begun,
     counted,
+    ended,
     fenced,
     fit,
     harmless,
@@ -27,7 +30,11 @@ TABLE_CHARS: Final = 800
 #: Entries of each other list that the text names.
 NAMED: Final = 3
 #: Characters of a map beside the lists, above which it is left out.
-MAP_CHARS: Final = 600
+MAP_CHARS: Final = 900
+#: Characters of a sentence about the whole (how things are and why, what to do next), and of a word in it.
+SENTENCE_CHARS: Final = 400
+WORD_CHARS: Final = 80
+_LONG_WORD: Final = re.compile(rf"(\S{{{WORD_CHARS}}})\S+")
 
 _TITLES: Final = {
     "slowestTools": "Slowest",
@@ -63,8 +70,9 @@ def dashboard_answer(arguments: GetDashboard, reply: Data, timestamp: str) -> An
     for name, value in reply.items():
         if name in {"timestamp", "refreshInterval"}:
             continue
-        shaped = harmless(value, COMPACT_TEXT_CHARS)
-        if isinstance(value, list | tuple):
+        listed = isinstance(value, list | tuple)
+        shaped = harmless(value, COMPACT_TEXT_CHARS) if listed else _about_the_whole(value)
+        if listed:
             if name in _WITHOUT_NULLS:
                 shaped = [_without_nulls(one) for one in shaped]
             named[name] = shaped[:NAMED]
@@ -82,6 +90,17 @@ def dashboard_answer(arguments: GetDashboard, reply: Data, timestamp: str) -> An
     data.setdefault("systemHealth", None)
     data["cut"] = cut
     return Answer(_text(data, named), data)
+
+
+def _about_the_whole(value: object) -> Any:
+    """What is no list: its sentences have room to be said to their ends; names in `arguments` stay whole, to be asked with."""
+    if isinstance(value, dict):
+        return {shown(str(k)): _sentence(v) if isinstance(v, str) else harmless(v) for k, v in value.items()}
+    return _sentence(value) if isinstance(value, str) else harmless(value)
+
+
+def _sentence(said: str) -> str:
+    return begun(_LONG_WORD.sub(r"\1…", said), SENTENCE_CHARS)
 
 
 def _without_nulls(one: object) -> object:
@@ -146,7 +165,7 @@ def _headline(data: Data) -> str:
     status = _inline(str(health.get("status") or "unknown")).replace("_", " ")
     why = [str(health[key]) for key in ("message", "reason") if health.get(key)]
     said = f": {_inline('; '.join(why))}" if why else ""
-    return f"System health{score}, {status}, {_window(data)}{data['timestamp']}{said}."
+    return ended(f"System health{score}, {status}, {_window(data)}{data['timestamp']}{said}")
 
 
 def _window(data: Data) -> str:

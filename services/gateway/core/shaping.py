@@ -85,7 +85,7 @@ def when(ts_ms: object) -> str | None:
 def harmless(value: Any, text_chars: int = 200, depth: int = 0) -> Any:
     """A copy of what another service answered, fit for a client: every text escaped and cut, every number finite."""
     if isinstance(value, str):
-        return shown(value, text_chars)
+        return begun(value, text_chars)
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int | float):
@@ -98,6 +98,19 @@ def harmless(value: Any, text_chars: int = 200, depth: int = 0) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [harmless(item, text_chars, depth + 1) for item in value[:MAX_MEMBERS]]
     return shown(str(value), text_chars)
+
+
+def begun(text: str, limit_chars: int) -> str:
+    """`shown`, which is cut behind a word where one ends in the last quarter."""
+    if len(text) <= limit_chars:
+        return shown(text, limit_chars)
+    last = text.rfind(" ", limit_chars - limit_chars // 4, limit_chars + 1)
+    return shown(text[: last if last > 0 else limit_chars].rstrip(" ,;:"), limit_chars) + "…"
+
+
+def ended(sentence: str) -> str:
+    """A sentence with its full stop; one that was cut ends as it is."""
+    return sentence if sentence.endswith(("…", ".")) else f"{sentence}."
 
 
 def fit(rows: Iterable[Any], budget_chars: int) -> Fitted:

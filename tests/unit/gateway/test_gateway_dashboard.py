@@ -23,3 +23,20 @@ def test_a_value_of_zero_is_a_value():
     assert "info throughput_change 0 calls/h  billing / charge" in dashboard(recentAnomalies=[stopped]).text
     unknown = stopped | {"currentValue": None}
     assert "info throughput_change  billing / charge" in dashboard(recentAnomalies=[unknown]).text
+
+
+def test_how_things_are_is_said_to_its_end_with_one_full_stop():
+    why = '2 of 9 servers critical; worst "a-server-with-a-rather-long-name": 3 critical alerts open; 12.5 % of calls fail'
+    why += '; "billing" has had no calls since 14:56Z'
+    health = {"status": "critical", "message": why}
+    assert dashboard(systemHealth=health).text.splitlines()[0].endswith("no calls since 14:56Z.")
+    endless = health | {"message": f"{why}; " * 5}
+    assert dashboard(systemHealth=endless).text.splitlines()[0].endswith("…")
+
+
+def test_what_to_do_next_is_said_whole_with_its_call():
+    why = "An alert waits that nobody has taken: " + "see how it developed, then take it; " * 6
+    step = {"why": why, "tool": "get_metrics", "arguments": {"mcpServer": "x" * 120, "toolName": "y" * 120}}
+    text = dashboard(nextStep=step).text
+    assert why.rstrip() in text
+    assert "yyy" in text

@@ -10,8 +10,10 @@ from services.gateway.core.known_names import look_up
 from services.gateway.core.paging import OLDEST_MS, Place, page_note, paged, place_of
 from services.gateway.core.refusals import ToolRefusal
 from services.gateway.core.shaping import (
+    begun,
     counted,
     cut_text,
+    ended,
     fenced,
     figure,
     fit,
@@ -173,3 +175,27 @@ def test_only_cursors_of_a_day_are_taken(cursor):
         place_of("get_metrics", cursor, now_ms if cursor != "20-101" else 100, {})
     assert place_of("get_metrics", "20-100", now_ms, {}) == (20, 100)
     assert place_of("get_metrics", None, now_ms, {}) == (0, now_ms)
+
+
+@pytest.mark.parametrize(
+    ("limit", "cut"),
+    [
+        (99, "4 of 4 tools of “weather” went wrong within 24 s"),
+        (40, "4 of 4 tools of “weather” went wrong…"),
+        (36, "4 of 4 tools of “weather” went wrong…"),
+        (35, "4 of 4 tools of “weather” went…"),
+    ],
+)
+def test_a_sentence_is_cut_behind_a_word(limit, cut):
+    assert begun("4 of 4 tools of “weather” went wrong within 24 s", limit) == cut
+    assert harmless({"cause": "4 of 4 tools of “weather” went wrong within 24 s"}, limit) == {"cause": cut}
+
+
+def test_what_has_no_words_is_cut_where_the_room_ends():
+    assert begun("x" * 100, 10) == "x" * 10 + "…"
+    assert begun("a " + "x" * 100, 12) == "a " + "x" * 10 + "…"
+
+
+@pytest.mark.parametrize(("said", "told"), [("no calls", "no calls."), ("no c…", "no c…"), ("none.", "none.")])
+def test_a_sentence_has_one_end(said, told):
+    assert ended(said) == told
