@@ -25,8 +25,14 @@ class Denial(NamedTuple):
 
 BAD_HOST: Final = Denial(421, "bad_host", "this gateway answers for 127.0.0.1, localhost and [::1] only")
 BAD_ORIGIN: Final = Denial(403, "bad_origin", "pages of other sites may not call this gateway")
-NO_TOKEN: Final = Denial(401, "no_token", "a bearer token is needed: `perfmon connect` shows it")
-WRONG_TOKEN: Final = Denial(401, "wrong_token", "the token is wrong: `perfmon connect` shows the right one")
+#: Where a person finds the token, which no command shows.
+_WHERE: Final = "is in state/http.json of the data directory, whose path `perfmon status` tells"
+NO_TOKEN: Final = Denial(401, "no_token", f"a bearer token is needed: it {_WHERE}")
+WRONG_TOKEN: Final = Denial(
+    401,
+    "wrong_token",
+    f"the token is wrong: the right one {_WHERE}; `perfmon connect claude-code` mends the hooks",
+)
 
 
 def check_names(host: str | None, origins: list[str]) -> Denial | None:

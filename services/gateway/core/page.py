@@ -30,7 +30,8 @@ them with the MCP tools, or open a report.</p>
 answer names the file, which opens in any browser and loads nothing from anywhere.</p>
 <h2>What is here</h2>
 <ul>
-<li><code>/mcp</code>: the MCP server over streamable HTTP, for clients that hold this gateway's token</li>
+<li><code>/mcp</code>: the MCP server over streamable HTTP, for clients that hold this gateway's token, which is in
+<code>state/http.json</code> of the data directory</li>
 <li><code>/hooks/claude-code/</code> and the token: takes what Claude Code's hooks tell of its MCP calls</li>
 <li><a href="/healthz">/healthz</a>: whether this gateway answers</li>
 </ul>

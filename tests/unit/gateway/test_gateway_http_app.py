@@ -92,7 +92,7 @@ def test_without_the_token_mcp_is_shut(client, headers, method):
     reply = client.request(method, "/mcp", headers=MCP_HEADERS | headers)
     assert reply.status_code == 401
     assert reply.headers["www-authenticate"].startswith("Bearer")
-    assert "perfmon connect" in reply.json()["message"]
+    assert "state/http.json" in reply.json()["message"]
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/mcp", HOOK + TOKEN])

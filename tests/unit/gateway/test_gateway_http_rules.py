@@ -1,8 +1,20 @@
 """Who may speak to the HTTP gateway."""
 
+from pathlib import Path
+
 import pytest
 
-from services.gateway.core.http_rules import BAD_HOST, BAD_ORIGIN, check_bearer, check_names
+from perfmon.http_access import access_file
+from perfmon.paths import DataDirectory
+from services.gateway.core.http_rules import (
+    BAD_HOST,
+    BAD_ORIGIN,
+    NO_TOKEN,
+    WRONG_TOKEN,
+    check_bearer,
+    check_names,
+)
+from services.gateway.core.page import PAGE
 
 TOKEN = "s3cret-token-of-some-length-------"
 
@@ -77,3 +89,10 @@ def test_anything_else_does_not(header):
     denial = check_bearer(header, TOKEN)
     assert denial is not None
     assert denial.status == 401
+
+
+@pytest.mark.parametrize("said", [NO_TOKEN.message, WRONG_TOKEN.message, PAGE])
+def test_who_lacks_the_token_is_told_the_file_that_holds_it(said):
+    data = DataDirectory(Path("/data"))
+    assert str(access_file(data).relative_to(data.root)) in said
+    assert "connect` shows" not in said  # it shows `<token>` in its place
