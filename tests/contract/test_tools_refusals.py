@@ -9,6 +9,8 @@ from gateway_fakes import NOW_MS, FakeBackends, call, refusal_of, refused, rollu
 from mcp import Client
 from mcp_types import CallToolRequestParams
 
+from services.alerter.core import metrics
+from services.gateway.core import ranges
 from services.gateway.gate import NoPipeline
 
 GOOD: dict[str, dict[str, Any]] = {
@@ -65,6 +67,8 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("set_alert_threshold", {"enabled": "false"}, ['enabled: got the text "false"']),
     ("set_alert_threshold", {"window": "five minutes"}, ["window", "5m"]),
     ("set_alert_threshold", {"window": "0m"}, ["window"]),
+    ("set_alert_threshold", {"window": "1s"}, ['window: got the text "1s"; accepted: 10s to 24h, such as 5m']),
+    ("set_alert_threshold", {"window": "25h"}, ['window: got the text "25h"; accepted: 10s to 24h, such as 5m']),
     ("set_alert_threshold", {"minCalls": 0}, ["minCalls: got 0"]),
     ("get_active_alerts", {"status": "resolved"}, ["active, acknowledged, escalated"]),
     ("get_active_alerts", {"severity": "info"}, ["warning, critical"]),
@@ -283,3 +287,7 @@ def test_a_service_that_has_only_been_started_is_to_be_asked_again(problem):
     assert "starting" in text
     assert "ask again in a few seconds" in text
     assert "Example" not in text
+
+
+def test_a_window_is_refused_here_as_the_alerter_would():
+    assert (ranges.MIN_WINDOW_MS, ranges.MAX_WINDOW_MS) == (metrics.MIN_WINDOW_MS, metrics.MAX_WINDOW_MS)

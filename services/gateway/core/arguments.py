@@ -168,7 +168,7 @@ class SetAlertThreshold(Arguments):
     aggregation: Literal["call", "avg", "p50", "p95", "p99", "min", "max", "error_rate"] | None = Field(
         None, description="Judge this figure over `window`; `call` (the default unless a window is named): every call."
     )
-    window: TimeText | None = Field(None, description="Span for the aggregation, such as 5m.")
+    window: TimeText | None = Field(None, description="Span for the aggregation, such as 5m; 10s to 24h.")
     min_calls: MinCalls | None = Field(None, description="Calls the window must hold before it is judged.")
 
     @model_validator(mode="after")

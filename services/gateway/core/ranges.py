@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from services.gateway.core.refusals import ToolRefusal, quoted, refusal
-from shared.timespan import ACCEPTED_TIMES, DAY_MS, HOUR_MS, BadTime, iso, parse_time, parse_window
+from shared.timespan import ACCEPTED_TIMES, DAY_MS, HOUR_MS, SECOND_MS, BadTime, iso, parse_time, parse_window
 
 PERIODS_MS: Final = {"hour": HOUR_MS, "day": DAY_MS, "week": 7 * DAY_MS, "month": 30 * DAY_MS}
 LOOKBACKS_MS: Final = {"1h": HOUR_MS, "6h": 6 * HOUR_MS, "24h": DAY_MS}
+#: The shortest and the longest window that the alerter judges by.
+MIN_WINDOW_MS: Final = 10 * SECOND_MS
+MAX_WINDOW_MS: Final = DAY_MS
 #: The last moment that ISO-8601 with four digits of year can say.
 LATEST_MS: Final = 253_402_300_799_999
 
@@ -44,16 +47,19 @@ def moment(tool: str, parameter: str, text: str, now_ms: int, example: Mapping[s
     return found
 
 
-def span_ms(tool: str, parameter: str, text: str, example: Mapping[str, Any]) -> int:
-    """Milliseconds of a parameter such as `5m`.
+def window_ms(tool: str, text: str, example: Mapping[str, Any]) -> int:
+    """Milliseconds of a threshold's `window` such as `5m`.
 
-    Raises: ToolRefusal.
+    Raises: ToolRefusal for what is no span and for one that the alerter does not judge by.
     """
+    accepted = f"{MIN_WINDOW_MS // SECOND_MS}s to {MAX_WINDOW_MS // HOUR_MS}h, such as 5m"
     try:
-        return parse_window(text)
+        found = parse_window(text)
     except BadTime as error:
-        problem = f"{parameter}: got the text {quoted(text)}; accepted: {error}"
-        raise ToolRefusal(refusal(tool, [problem], example)) from error
+        accepted, found = str(error), 0
+    if not MIN_WINDOW_MS <= found <= MAX_WINDOW_MS:
+        raise ToolRefusal(refusal(tool, [f"window: got the text {quoted(text)}; accepted: {accepted}"], example))
+    return found
 
 
 def resolve_range(tool: str, start: str, end: str, now_ms: int, example: Mapping[str, Any]) -> Range:

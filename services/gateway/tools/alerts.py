@@ -11,7 +11,7 @@ from services.gateway.core.alerts_answer import (
 )
 from services.gateway.core.arguments import AcknowledgeAlert, GetActiveAlerts, SetAlertThreshold
 from services.gateway.core.paging import place_of
-from services.gateway.core.ranges import span_ms
+from services.gateway.core.ranges import window_ms
 from services.gateway.core.schema import anything, counts, flag, listing, number, record, text, whole
 from services.gateway.core.shaping import Answer
 from services.gateway.tools.get_metrics import NEXT_CURSOR
@@ -37,10 +37,10 @@ ALERT = record(
 
 
 async def _set_threshold(arguments: SetAlertThreshold, context: ToolContext) -> Answer:
-    window_ms = None
+    span_ms = None
     if arguments.window is not None:
-        window_ms = span_ms(SET_ALERT_THRESHOLD.name, "window", arguments.window, SET_ALERT_THRESHOLD.example)
-    request = threshold_request(arguments, window_ms)
+        span_ms = window_ms(SET_ALERT_THRESHOLD.name, arguments.window, SET_ALERT_THRESHOLD.example)
+    request = threshold_request(arguments, span_ms)
     reply = await context.backends.ask("alerter", "thresholds.set", request, mutation=True)
     note = None
     if arguments.mcp_server is not None or arguments.tool_name is not None:
