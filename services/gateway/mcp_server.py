@@ -78,7 +78,7 @@ class McpServer:
     async def _call_tool(self, request: Context, params: types.CallToolRequestParams) -> Any:
         tool = _TOOLS.get(params.name)
         if tool is None:
-            text = f"{quoted(params.name)} is no tool. {did_you_mean(params.name, list(_TOOLS))}"
+            text = f"{quoted(params.name)} is no tool. {did_you_mean(params.name, list(_TOOLS), listed=len(_TOOLS))}"
             return _error(text)
         try:
             return await self._run(tool, params.arguments or {}, request)

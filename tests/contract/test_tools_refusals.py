@@ -291,3 +291,12 @@ def test_a_service_that_has_only_been_started_is_to_be_asked_again(problem):
 
 def test_a_window_is_refused_here_as_the_alerter_would():
     assert (ranges.MIN_WINDOW_MS, ranges.MAX_WINDOW_MS) == (metrics.MIN_WINDOW_MS, metrics.MAX_WINDOW_MS)
+
+
+def test_a_tool_that_there_is_not_is_answered_with_the_nearest_or_with_all_there_are():
+    near = call(FakeBackends(), "get_dashbord")
+    assert near.is_error
+    assert 'Nearest: "get_dashboard"' in near.content[0].text
+    far = call(FakeBackends(), "frobnicate")
+    assert far.is_error
+    assert all(f'"{name}"' in far.content[0].text for name in GOOD)

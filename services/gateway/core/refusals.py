@@ -65,10 +65,10 @@ def quoted(value: object) -> str:
     return '"' + shown(value, MAX_VALUE_CHARS).replace('"', "'") + '"'
 
 
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """`Nearest: …` with up to three names that could be meant; else `Known: …` with the first three of `known`."""
+def did_you_mean(name: str, known: Sequence[str], listed: int = 3) -> str:
+    """`Nearest: …` with up to three names that could be meant; else `Known: …` with the first `listed` of `known`."""
     close = near(name, list(known))
-    word, named = ("Nearest", close) if close else ("Known", list(known[:3]))
+    word, named = ("Nearest", close) if close else ("Known", list(known[:listed]))
     more = f" and {len(known) - len(named)} more" if not close and len(known) > len(named) else ""
     return f"{word}: {', '.join(quoted(candidate) for candidate in named)}{more}"
 
