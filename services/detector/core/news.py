@@ -18,6 +18,7 @@ from services.detector.core.incidents.incidents import Incidents
 from services.detector.core.incidents.messages import Messages
 from services.detector.core.metrics import MINUTE_MS
 from services.detector.core.state.series import SeriesState
+from services.detector.core.sweeps.silent_servers import KEY, company, is_silence
 from services.detector.core.telling.explain import recommendations
 
 #: What a replay finds that ended longer ago makes no alert.
@@ -128,10 +129,21 @@ class News:
             return
         evidence = self.evidence(event, series)
         event.evidence = event.evidence | evidence.as_map()
+        self._note_silence(event, series)
         note_baseline(event, series)
         self.incidents.join(event)
         event.recommendations = recommendations(event, evidence)
         self._book.dirty.add(event.id)
+
+    def _note_silence(self, event: Event, series: SeriesState) -> None:
+        """Of a silence that goes on, what the other tools of the server do; that of a whole server is a warning."""
+        if event.end_ms is not None or not is_silence(event.type, event.value):
+            return
+        of_server = (one for one in self._engine.series.values() if one.key.server == event.server)
+        found = company(series, of_server, event.last_ms)
+        event.evidence[KEY] = found.as_map()
+        if found.whole and found.leads:
+            event.severity = max(event.severity, "warning", key=SEVERITIES.index)
 
 
 def is_worse(found: str, told: str) -> bool:

@@ -153,3 +153,36 @@ def test_the_clock_stands_still_where_nothing_is_usual() -> None:
     clock = Clock(by_hour, called, nights=True, now_ms=MONDAY + DAY + 12 * HOUR)
     assert clock.between(MONDAY + 18 * HOUR, MONDAY + DAY + 6 * HOUR) == 0
     assert clock.between(MONDAY + 10 * HOUR, MONDAY + 11 * HOUR) == pytest.approx(30)
+
+
+def test_a_server_of_which_no_tool_is_called_any_more_is_one_warning_and_no_single_tool_of_it_is() -> None:
+    stopped, end = MONDAY + 3 * HOUR, MONDAY + 4 * HOUR
+    billing = [Series("billing", name) for name in ("charge", "refund", "invoice")]
+    parts = [calls(MONDAY, stopped, 300 - 60 * k, key, seed=k) for k, key in enumerate(billing)]
+    whole = watched([*parts, calls(MONDAY, end, 60, OTHER)], MONDAY, end)
+    found = {key.tool: silences(whole, key)[0] for key in billing}
+    assert [found[tool].severity for tool in ("charge", "refund", "invoice")] == ["warning", "info", "info"]
+    assert [raised.event.tool for raised in whole.take_raises() if raised.event.metric == "calls"] == ["charge"]
+    assert all("No tool of “billing” is called any more" in e.recommendations[0] for e in found.values())
+    parts[1] = calls(MONDAY, end, 240, billing[1], seed=1)
+    one = watched([*parts, calls(MONDAY, end, 60, OTHER)], MONDAY, end)
+    (charge,), (invoice,) = silences(one, billing[0]), silences(one, billing[2])
+    assert charge.severity == invoice.severity == "info"
+    assert "while 1 other tool of “billing” is called still: the server runs" in charge.recommendations[0]
+
+
+def test_a_server_that_people_use_now_and_then_is_no_warning_when_they_go_on_to_another() -> None:
+    stopped, end = MONDAY + 3 * HOUR, MONDAY + 4 * HOUR
+    keys = [Series("git", "log"), Series("git", "diff")]
+    parts = [calls(MONDAY, stopped, 120, key, seed=k) for k, key in enumerate(keys)]
+    parts = [part.take((part.ts < MONDAY + HOUR) | (part.ts > MONDAY + HOUR + 7 * MINUTE)) for part in parts]
+    watch = watched([*parts, calls(MONDAY, end, 60, OTHER)], MONDAY, end)
+    assert [e.severity for key in keys for e in silences(watch, key)] == ["info", "info"]
+
+
+def test_of_a_silence_only_the_calls_are_spoken_of() -> None:
+    stopped, end = MONDAY + 3 * HOUR, MONDAY + 4 * HOUR
+    watch = watched([calls(MONDAY, stopped, 60), calls(MONDAY, end, 60, OTHER)], MONDAY, end)
+    (event,) = silences(watch)
+    assert "still going on: no call since, usual are" in summary(event)
+    assert "did not rise" not in summary(event)

@@ -22,6 +22,7 @@ from services.detector.core.metrics import (
     SENSITIVITIES,
     THROUGHPUT_CHANGE,
 )
+from services.detector.core.sweeps.silent_servers import KEY as SILENCE
 from services.detector.core.telling.levels import NEW_USUAL, is_new_usual, kind_of, level_of
 from services.detector.core.telling.narrative import cause_of, summary
 from services.detector.core.telling.phrases import is_of_server, tool_name
@@ -231,10 +232,24 @@ def _leaking(event: Event, evidence: Evidence) -> Iterator[str]:
         yield f"Calls came {load.times:.2g} times as often as before: compare memory per call."
 
 
+def _stopped(event: Event) -> str:
+    """By what the other tools of its server do."""
+    beside = event.evidence.get(SILENCE)
+    beside = beside if isinstance(beside, dict) else {}
+    called, server = beside.get("called"), quoted(event.server)
+    if type(called) is int and called > 0:
+        others = f"{counted(called, 'other tool')} of {server} {'is' if called == 1 else 'are'} called still"
+        return f"No calls arrive any more, while {others}: the server runs; look at what calls this tool."
+    if beside.get("wholeServer") is True:
+        return f"No tool of {server} is called any more: check that the server runs and that its callers still know it."
+    return "No calls arrive any more: check that the server runs and that its caller still knows it."
+
+
 def _pace(event: Event, evidence: Evidence) -> Iterator[str]:
     if event.value == 0:
-        yield "No calls arrive any more: check that the server runs and that its caller still knows it."
-    elif event.value < event.median:
+        yield _stopped(event)
+        return
+    if event.value < event.median:
         yield "Far fewer calls than usual: check whether callers fail before they reach this tool."
     else:
         yield "Far more calls than usual: check for a caller that retries or loops."

@@ -91,7 +91,9 @@ def _compared(event: Event) -> str:
         failed = f"{event.points:,} of {counted(event.calls, 'call')} failed ({measured(event.value, '%')})"
         return f"{failed}, usual are {measured(event.median, '%')}"
     if event.type == THROUGHPUT_CHANGE and event.value == 0:
-        silent_ms = max(MINUTE_MS, ((event.end_ms or event.last_ms) - event.start_ms) // MINUTE_MS * MINUTE_MS)
+        if event.end_ms is None:
+            return f"no call since, usual are {measured(event.median, event.unit)}"
+        silent_ms = max(MINUTE_MS, (event.end_ms - event.start_ms) // MINUTE_MS * MINUTE_MS)
         return f"no call for {span_text(silent_ms)}, usual are {measured(event.median, event.unit)}"
     usual = f"{brief(event.lower)}–{measured(event.upper, event.unit)}"
     level = level_of(event)
@@ -125,6 +127,8 @@ def _moved(event: Event) -> Iterator[str]:
 
 def _unmoved(event: Event) -> Iterator[str]:
     known = others(event)
+    if event.type == THROUGHPUT_CHANGE and event.value == 0:
+        return  # without calls nothing can rise
     if known and not any(change.moved(name) for name, change in known):
         yield f"{listed([WORDS[name] for name, _ in known])} did not rise with it"
 
