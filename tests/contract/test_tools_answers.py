@@ -681,7 +681,7 @@ def test_the_dashboards_text_says_what_got_slow_in_which_window_and_which_alert_
     first = text.splitlines()[0]
     assert first.startswith("System health 71.5 of 100, degraded, last hour, 2025-10-31T13:00:00.000Z: ")
     assert "120 ms → 900 ms, slower than before, 120 calls  github / get_issue" in text
-    assert "alert-20251031-001 critical error_rate > 5%" in text
+    assert "alert-20251031-001 critical error_rate > 5 %" in text
 
 
 def test_the_dashboards_text_names_three_alerts_whatever_the_structured_content_has_room_for():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from services.gateway.core.alerts_text import UNITS, alerts_text
+from services.gateway.core.alerts_text import UNITS, alerts_text, related_text, spaced
 from services.gateway.core.arguments import (
     DEFAULT_LIMIT,
     FULL_LIMIT,
@@ -78,13 +78,13 @@ def threshold_answer(arguments: SetAlertThreshold, reply: Data, note: str | None
         data["message"] = note
     scope = " / ".join(quoted(name) for name in (arguments.mcp_server, arguments.tool_name) if name) or "every tool"
     value = printed(arguments.threshold, UNITS[arguments.metric])
-    meaning = shown(str(reply.get("meaning") or f"{arguments.severity} when {arguments.metric} > {value}"), 400)
+    meaning = spaced(shown(str(reply.get("meaning") or f"{arguments.severity} when {arguments.metric} > {value}"), 400))
     text = f"Threshold {'set' if arguments.enabled else 'switched off'} for {scope}: {meaning}."
-    also = len(data["alsoApply"])
-    if also:
-        apply = "applies" if also == 1 else "apply"
-        text += f" {counted(also, 'narrower or wider threshold')} {apply} too; the most specific wins."
-    return Answer(f"{text} {note}" if note else text, data)
+    ended = [quoted(alert_id) for alert_id in data["resolvedAlerts"]]
+    if ended:
+        text += f" {counted(len(ended), 'alert')} ended by this: {', '.join(ended)}."
+    text += f" {note}" if note else ""
+    return Answer(text + related_text(data["alsoApply"], len(reply.get("alsoApply") or [])), data)
 
 
 def alerts_request(arguments: GetActiveAlerts, place: Place) -> Data:

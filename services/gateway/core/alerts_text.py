@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 from services.gateway.core.shaping import (
@@ -9,20 +11,43 @@ from services.gateway.core.shaping import (
     FULL_TABLE_CHARS,
     Data,
     counted,
+    fenced,
     printed,
     table,
 )
 from shared.held_back import held_back
+from shared.names import shown
 
 UNITS: Final = {"response_time": "ms", "error_rate": "%", "cpu": "%", "memory": "MB", "disk_io": "KB"}
 #: Characters that the table of held-back conditions may take.
 HELD_TABLE_CHARS: Final = 4_000
+#: Other thresholds that a text names, and characters of each.
+NAMED_RELATED: Final = 5
+WORDS_CHARS: Final = 300
+#: A limit as conditions spell it, its unit without a space.
+_LIMIT: Final = re.compile(r"(> ?[0-9][0-9.]*(?:e[+-]?[0-9]+)?)(ms|%|MB|KB)")
 
 
 def unit_of(alert: Data) -> str:
     """The unit of an alert's value: its own, else that of the metric its condition is about."""
     condition = str(alert.get("condition") or "")
     return str(alert.get("unit") or next((unit for name, unit in UNITS.items() if condition.startswith(name)), ""))
+
+
+def spaced(condition: str) -> str:
+    """`response_time > 300 ms`: a condition, or a sentence with one, as the rest of our text spells a figure and its unit."""
+    return _LIMIT.sub(r"\1 \2", condition)
+
+
+def related_text(related: Sequence[Data], total: int) -> str:
+    """The other thresholds that apply to some of the same calls, each with its place and which of the two holds."""
+    if not related:
+        return ""
+    lines = [spaced(str(one.get("words") or one.get("meaning") or one.get("thresholdId"))) for one in related]
+    named = [shown(line, WORDS_CHARS) for line in lines[:NAMED_RELATED]]
+    more = [f"… and {total - len(named)} more"] if total > len(named) else []
+    others = "Another threshold applies" if total == 1 else "Other thresholds apply"
+    return f"\n{others} to some of the same calls:\n{fenced(chr(10).join([*named, *more]))}"
 
 
 def alerts_text(data: Data, note: str, *, chosen: bool, full: bool) -> str:
@@ -63,7 +88,7 @@ def _row(one: Data, *, full: bool) -> list[str]:
         str(one.get("severity")),
         str(one.get("status")),
         printed(one.get("currentValue"), unit),
-        str(one.get("condition")),
+        spaced(str(one.get("condition"))),
         str(one.get("judgedBy") or "–"),
         *(more if full else ()),
         str(one.get("mcpServer")),
@@ -87,7 +112,7 @@ def _held_table(data: Data, *, full: bool) -> str:
             str(one.get("reason")),
             str(one.get("severity")),
             printed(one.get("currentValue"), unit_of(one)),
-            str(one.get("condition")),
+            spaced(str(one.get("condition"))),
             str(one.get("since") or "–")[:16],
             str(one.get("mcpServer")),
             str(one.get("toolName") or "(all)"),

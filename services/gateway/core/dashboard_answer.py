@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any, Final
 
+from services.gateway.core.alerts_text import spaced
 from services.gateway.core.arguments import DEFAULT_LIMIT, GetDashboard
 from services.gateway.core.shaping import (
     COMPACT_TEXT_CHARS,
@@ -195,7 +196,8 @@ def _inline(sentence: str) -> str:
 
 def _line(one: Data) -> str:
     kind = one.get("kind") or one.get("anomalyType")
-    named = (one.get("alertId"), one.get("severity"), one.get("condition"), kind, one.get("reason"))
+    condition = spaced(str(one.get("condition") or ""))
+    named = (one.get("alertId"), one.get("severity"), condition, kind, one.get("reason"))
     what = [str(part) for part in named if part]
     if what:
         now = "" if kind else "now "
