@@ -17,6 +17,7 @@ from services.detector.core.kernels import error_events, errors, judge
 from services.detector.core.kernels.absorb import FAILURES, sort_calls
 from services.detector.core.kernels.error_mixture import LEVEL, USUAL
 from services.detector.core.metrics import ERROR_RATE_SPIKE, HISTORY_MS, METRICS, MINUTE_MS, STORED_LEVEL
+from services.detector.core.reach import Reach
 from services.detector.core.servers import Servers
 from services.detector.core.signal import course
 from services.detector.core.state.budget import Budget
@@ -75,6 +76,7 @@ class Engine:
         self._judged_minute = -1
         self._least_bytes = 0
         self.servers = Servers(self._tools_of)
+        self.reach = Reach()
         self.max_series = max_series
         self.unwatched_calls_total = 0
         self.calls_total = 0
@@ -92,8 +94,10 @@ class Engine:
         self._next_number = max(self._next_number, series.number + 1)
         self.newest_ts = max(self.newest_ts, series.newest_ts)
 
-    def apply(self, batch: Batch) -> list[Happening]:
-        """Fold a batch in; what happened, in order of series, then metric, then time."""
+    def apply(self, batch: Batch, came_ms: int | None = None, *, live: bool = True) -> list[Happening]:
+        """Fold a batch in; what happened, in order of series, then metric, then time. `came_ms`: when the last of it came, if
+        that is known, and all of it if it is `live`.
+        """
         happenings: list[Happening] = []
         if not len(batch):
             return happenings
@@ -116,10 +120,14 @@ class Engine:
                 self.unwatched_calls_total += end - first
             else:
                 watched[code], rates[code] = series, series.run[USUAL]
+                if came_ms is not None and live:
+                    self.reach.note_tool(key.server, int(calls.ts[end - 1]), came_ms)
                 for row in series.absorb(calls, first, end, self._work):
                     happenings.append(_happening(series, row))
                 self.newest_ts = max(self.newest_ts, series.newest_ts)
             first = end
+        if came_ms is not None:
+            self.reach.note_all(int(calls.ts.max()), came_ms)
         self.calls_total += len(batch)
         self.signals.breaks.note(newest_ts, int(calls.ts.min()), self.newest_ts)
         for happening in happenings:
@@ -132,9 +140,16 @@ class Engine:
         """Judge the minutes that are over at a time, of all series; once a minute at most."""
         minute = now_ms // MINUTE_MS
         if minute > self._judged_minute:
-            self.signals.close(minute)
+            late = self.reach.held_back(now_ms)
+            held = [series for series in self.series.values() if series.key.server in late] if late else ()
+            reached = {series.row: self.reached(series, now_ms) // MINUTE_MS for series in held}
+            self.signals.close(self.reach.of_all(now_ms) // MINUTE_MS, reached)
             self._judged_minute = minute
             self.make_room()
+
+    def reached(self, series: SeriesState, now_ms: int) -> int:
+        """Until when the calls of a series are known (epoch ms)."""
+        return self.reach.of(series.key.server, series.newest_ts, now_ms)
 
     def take_turns(self) -> list[Turn]:
         """What happened in signals since the last time."""
@@ -156,7 +171,8 @@ class Engine:
         return len(ahead)
 
     def close_silent(self, series: SeriesState, now_ms: int) -> list[Happening]:
-        """Close by the clock what a series has heard nothing of for long."""
+        """Close what a series has heard nothing of for long, as far as the stream has come."""
+        now_ms = self.reached(series, now_ms)
         happenings: list[Happening] = []
         for metric in range(series.metrics):
             track = series.tracks[metric]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from services.detector.core.kernels import error_mixture, judge, server_errors
 from services.detector.core.kernels.error_events import end_if_silent
 from services.detector.core.metrics import MINUTE_MS, STORED_LEVEL
+from services.detector.core.reach import Reach
 from services.detector.core.state.series import SeriesState
 from shared.batch import Batch
 
@@ -91,15 +92,19 @@ class Servers:
         if server in self.numbers:
             server_errors.explained(self.rows[self.numbers[server]])
 
-    def tick(self, now_ms: int) -> None:
-        """By the clock: close what was not heard of for long, open what has waited long enough."""
+    def tick(self, now_ms: int, reach: Reach) -> None:
+        """By the clock, as far as the stream has come: close what was not heard of for long, open what has waited long enough."""
         for server, number in self.numbers.items():
             row = self.rows[number]
             if row[error_mixture.PHASE] == judge.OPEN:
-                kind = end_if_silent(row, float(now_ms))
+                kind = end_if_silent(row, float(reach.of(server, -1, now_ms)))
                 if kind:
                     self._take(number, kind, row.copy())
-            elif 0 < row[server_errors.ENOUGH_SINCE] <= now_ms - server_errors.PATIENCE_MS:
+            elif (
+                0
+                < row[server_errors.ENOUGH_SINCE]
+                <= (reach.of(server, int(row[error_mixture.NEWEST]), now_ms) - server_errors.PATIENCE_MS)
+            ):
                 self._ask(server, number)
 
     def take(self) -> list[Turn]:

@@ -57,10 +57,10 @@ class Watch:
 
     # --- what comes in ----------------------------------------------------------------------------------------------
 
-    def apply(self, batch: Batch, *, live: bool) -> bool:
-        """Fold a batch in; whether an event opened, rose or closed."""
+    def apply(self, batch: Batch, *, live: bool, came_ms: int | None = None) -> bool:
+        """Fold a batch in; whether an event opened, rose or closed. `came_ms`: as `Engine.apply` says."""
         self.messages.note(batch)
-        happenings = self.engine.apply(batch)
+        happenings = self.engine.apply(batch, came_ms, live=live)
         changed = self._take(happenings, live=live)
         changed = self._take_servers(live=live) or changed
         return self._take_turns(live=live) or changed
@@ -74,7 +74,7 @@ class Watch:
             for happening in self.engine.close_silent(self.engine.series[series], now_ms)
         ]
         moved = self._take(happenings, live=True)
-        self.engine.servers.tick(now_ms)
+        self.engine.servers.tick(now_ms, self.engine.reach)
         moved = self._take_servers(live=True) or moved
         self.engine.close_minutes(now_ms)
         moved = self._take_turns(live=True) or moved
@@ -86,7 +86,7 @@ class Watch:
         changed = False
         for key in sorted(self._suspects):
             series = self.engine.series.get(key)
-            finding = None if series is None else find_shift(series, now_ms)
+            finding = None if series is None else find_shift(series, self.engine.reached(series, now_ms))
             if series is not None and finding is not None:
                 changed = self._found(series, finding) or changed
         self._suspects.clear()
@@ -108,8 +108,9 @@ class Watch:
         """Look for what a look at single calls cannot see; whether something is to be written or told."""
         changed = False
         for series in all_series:
-            findings = {(f.type, f.metric): f for f in sweep(series, now_ms)}
-            changed = self._settle(series, findings, now_ms) or changed
+            reached_ms = self.engine.reached(series, now_ms)
+            findings = {(f.type, f.metric): f for f in sweep(series, reached_ms)}
+            changed = self._settle(series, findings, reached_ms) or changed
             for finding in findings.values():
                 changed = self._found(series, finding) or changed
         return changed
@@ -136,7 +137,7 @@ class Watch:
 
     def preview(self, series: SeriesState, end_ms: int) -> Iterator[Event]:
         """What a sweep now would add, without adding it."""
-        for finding in sweep(series, end_ms):
+        for finding in sweep(series, self.engine.reached(series, end_ms)):
             if recognition.known(self.book, series.key, finding) is None:
                 event = from_finding(series.key, finding)
                 evidence = self.evidence(event, series)
@@ -286,11 +287,13 @@ class Watch:
         return (written, raised) != (event.written, event.raised)
 
     def _settle(self, series: SeriesState, findings: dict[tuple[str, str], Finding], now_ms: int) -> bool:
-        """Close the swept events of a series that are no longer found."""
+        """Close the swept events of a series that are no longer found; one that was found later than `now_ms` may be over, but
+        that is not known yet.
+        """
         closed = False
         for event in list(self._open()):
             swept = event.origin not in TRACKED and event.method != SIGNAL and event.series == series.key
-            if not swept or (event.origin, event.metric) in findings:
+            if not swept or (event.origin, event.metric) in findings or event.last_ms > now_ms:
                 continue
             if event.origin == RESPONSE_TIME_SHIFT and goes_on(series, event, now_ms):
                 self._lengthen(event, series, now_ms)

@@ -84,7 +84,7 @@ class DetectorState:
 
     def apply(self, entry: Entry, now_ms: int, live: bool) -> bool:  # noqa: ARG002 - calls are judged by their own time
         """Fold an entry in; True when an event opened, rose or closed."""
-        return self.watch.apply(entry.batch, live=live)
+        return self.watch.apply(entry.batch, live=live, came_ms=entry.committed_ms)
 
     def caught_up(self, now_ms: int) -> None:
         """Tell what the replay found, if it is still news."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import mmap
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -34,6 +36,8 @@ _SIGNAL_BYTES: Final = 4 * scorer.SIZE + 8 * course.SIZE + 8
 #: Time and points of an hour after which it is known what is usual in it.
 _DAY_S: Final = 86_400.0
 _SEASON_POINTS: Final = 20.0
+#: No series is held back.
+NONE_HELD: Final[Mapping[int, int]] = MappingProxyType({})
 #: Happenings taken from the kernel at once.
 _OUT_ROWS: Final = 64
 
@@ -112,9 +116,14 @@ class Signals:
                 slot = self.pending[row, minute % SLOTS]
             slot[MINUTE] = minute
 
-    def close(self, newest_minute: int) -> None:
-        """Judge what is over when `newest_minute` has begun, of all series."""
-        self._close(0, self.rows, newest_minute - LATE_MINUTES - 1, newest_minute - SILENT_MINUTES - 1)
+    def close(self, newest_minute: int, held: Mapping[int, int] = NONE_HELD) -> None:
+        """Judge what is over when `newest_minute` has begun, of all series; `held`: by row, those with another newest one."""
+        first = 0
+        for row in sorted(held):
+            self._close_until(first, row, newest_minute)
+            self._close_until(row, row + 1, held[row])
+            first = row + 1
+        self._close_until(first, self.rows, newest_minute)
 
     def take(self) -> list[Point]:
         """What happened since the last time."""
@@ -185,6 +194,9 @@ class Signals:
         self.budget.force(len(has) * _SIGNAL_BYTES)
         self.places[row, has] = np.arange(first, end)
         self.states[first:end], self.tracks[first:end] = states, tracks
+
+    def _close_until(self, first: int, end: int, newest_minute: int) -> None:
+        self._close(first, end, newest_minute - LATE_MINUTES - 1, newest_minute - SILENT_MINUTES - 1)
 
     def _close(self, first: int, end: int, until: int, silent_until: int) -> None:
         before = int(self.counts[minutes.USED] - self.counts[minutes.SPARE])
