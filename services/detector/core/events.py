@@ -196,17 +196,27 @@ class Book:
             del self.open[key]
         self.dirty.add(event.id)
 
+    def remove(self, event: Event) -> None:
+        """Take an event out of the book, as if it had never been there."""
+        key = (event.series, event.origin, event.metric)
+        if self.open.get(key) == event.id:
+            del self.open[key]
+        self._drop(event.id)
+
     def forget_before(self, ts_ms: int) -> None:
         """Let go of closed events that ended before; those not saved yet stay."""
         over = sorted((e.end_ms, e.id) for e in self.events.values() if e.end_ms is not None and e.id not in self.dirty)
         excess = len(self.events) - MAX_BOOK
         for place, (end_ms, name) in enumerate(over):
             if end_ms < ts_ms or place < excess:
-                gone = self.events.pop(name)
-                of_server = self._by_server[gone.server]
-                del of_server[name]
-                if not of_server:
-                    del self._by_server[gone.server]
+                self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        gone = self.events.pop(name)
+        of_server = self._by_server[gone.server]
+        del of_server[name]
+        if not of_server:
+            del self._by_server[gone.server]
 
     def select(self, start_ms: int, end_ms: int, sensitivity: str) -> Iterable[Event]:
         """The events of a span that a sensitivity reports."""

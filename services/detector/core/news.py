@@ -105,6 +105,12 @@ class News:
         self._raises.append(Telling(name, event))
         return True
 
+    def drop(self, name: str) -> None:
+        """Owe nothing of an event that is none."""
+        self._lines = [line for line in self._lines if line.event.id != name]
+        self._raises = [telling for telling in self._raises if telling.event.id != name]
+        self._undecided.discard(name)
+
     def caught_up(self, now_ms: int) -> None:
         """The replay is over: tell what it found if it is still news."""
         for name in sorted(self._undecided):

@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 
 from perfmon.paths import DataDirectory
+from services.detector.core import rebuilding
 from services.detector.core.engine import Engine
 from services.detector.core.events import BOOK_MS, Book
 from services.detector.core.metrics import HISTORY_MS
@@ -132,11 +133,13 @@ class DetectorState:
             book = self.watch.book
             self.unswept_until_ms = 0 if book.events else now_ms
             self.database.forget_all_series()
-            engine = Engine(self._settings.max_series)
+            engine, before = Engine(self._settings.max_series), self.watch.engine
             self.watch = Watch(engine, book)
+            under_way = rebuilding.set_aside(self.watch, before)
+            del before
             for batch in batches_of_last_day(self._data, now_ms - HISTORY_MS, now_ms + DAY_MS, store.sizes):
                 self.watch.apply(batch, live=False)
-            self.watch.reconcile()
+            rebuilding.join(self.watch, under_way)
             self._log.info("rebuilt_from_files", reason=reason, seq=store.position.seq, calls=engine.calls_total)
         finally:
             self.rebuilding = False

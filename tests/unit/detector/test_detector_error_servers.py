@@ -15,6 +15,7 @@ from services.detector.core.events import Book, Event
 from services.detector.core.kernels import error_mixture as place
 from services.detector.core.kernels import judge, server_errors
 from services.detector.core.kernels.twins_servers import ASKED, Company
+from services.detector.core.rebuilding import join, set_aside
 from services.detector.core.state.codec import BadState, decode_server, encode_servers
 from services.detector.core.telling.explain import anomaly
 from services.detector.core.telling.narrative import summary
@@ -213,6 +214,24 @@ def test_the_sweep_and_a_rebuild_leave_an_event_of_a_server_alone() -> None:
     watch.tick(now_ms)
     assert event.end_ms is None
     watch.tick(now_ms + 120 * MINUTE)
+    assert event.ended == "no more calls"
+
+
+def test_an_event_of_a_server_goes_on_when_its_tools_are_read_back_one_after_the_other() -> None:
+    watch, n = make_watch(), 4_000
+    failed = chance(n, 0.002, 7)
+    failed[3_700:] |= chance(300, 0.08, 8)
+    whole = server(n, 30, failed)
+    feed(watch, whole, 100)
+    (event,) = of_server(watch)
+    again = Watch(Engine(100), watch.book)
+    under_way = set_aside(again, watch.engine)
+    for code in range(30):
+        again.apply(whole.take(np.flatnonzero(whole.codes == code)), live=False)
+    join(again, under_way)
+    assert of_server(again) == [event]
+    assert event.end_ms is None
+    again.tick(T0 + n * STEP + 120 * MINUTE)
     assert event.ended == "no more calls"
 
 

@@ -392,6 +392,38 @@ def test_without_a_database_the_anomalies_come_back_from_the_files(make, data_di
     assert not again.courier.offered
 
 
+@pytest.mark.parametrize("database", [True, False])
+def test_an_anomaly_that_goes_on_goes_on_after_a_rebuild(make, data_directory: DataDirectory, database: bool) -> None:
+    values = ordinary(400)
+    values[300:310] *= 12
+    values[390:] *= 12
+    whole = batch(times(400), values)
+    state = make()
+    state.load()
+    seq = run(state, whole)
+    state.save(Position("e", seq))
+    before = [(e.id, e.end_ms) for e in stored(state.watch)]
+    assert [end_ms is None for _, end_ms in before] == [False, True]
+    if not database:
+        state.close()
+        for path in data_directory.state.glob("detector.db*"):
+            path.unlink()
+        state = make()
+        state.load()
+    told = dict(state.courier.offered)
+    write_metrics(data_directory, whole)
+    state.rebuild(store_snapshot(data_directory, "new", 7), "new epoch")
+    state.caught_up(NOW)
+    state.save(Position("new", 7))
+    state.saved(NOW)
+    assert [(e.id, e.end_ms) for e in stored(state.watch)] == before
+    assert state.courier.offered == told
+    assert [line["phase"] for line in lines(data_directory)] == ["open", "close", "open"]
+    again = make()
+    again.load()
+    assert [(e.id, e.end_ms) for e in stored(again.watch)] == before
+
+
 def test_a_rebuild_that_crashes_is_a_rebuild_again(make, data_directory: DataDirectory, monkeypatch) -> None:
     state = make()
     state.load()
