@@ -24,6 +24,7 @@ from services.detector.core.metrics import (
 )
 from services.detector.core.state.series import SeriesState
 from services.detector.core.sweeps.findings import Finding, level_of
+from services.detector.core.sweeps.rise import FEWEST_RISING, Course, Rise, rise_of
 from services.detector.core.sweeps.shifts import find_shift
 from services.detector.core.sweeps.silence import find_silence
 from services.detector.core.sweeps.throughput import find_pace
@@ -46,6 +47,9 @@ LEAK_P: Final = 1e-4
 LEAK_GOES_ON: Final = 0.6
 #: A leak leaves what was usual the day before behind.
 LEAK_BEYOND: Final = 1.1
+#: What is usual is told by the minutes of so long before it began to grow, at least so many.
+USUAL_MS: Final = 2 * 3_600_000
+FEWEST_BEFORE: Final = 5
 #: Minutes of the day before that may have been higher.
 LEAK_OUTLIERS: Final = 0.01
 
@@ -83,19 +87,23 @@ def find_leak(series: SeriesState, end_ms: int) -> Finding | None:
     level = level_of(lambda i: share >= LEAK_GROWTH[i] and tau >= LEAK_TAU[i])
     if not level or not _goes_on(t, y, slope) or not _is_new(series, int(t[0]), float(y[-1])):
         return None
-    spread = float(np.abs(y - (np.median(y - slope * t) + slope * t)).max())
+    rise = rise_of(lambda span_ms: _course(series, end_ms - span_ms, end_ms), SWEEP_MS, BLOCK_MS)
+    median, lower, upper = _before(series, rise)
+    since = t >= rise.start_ms
+    if np.count_nonzero(since) >= FEWEST_RISING:
+        slope = trend(t[since], y[since])[0]
     return Finding(
         RESOURCE_LEAK,
         MEMORY.name,
         MEMORY.unit,
-        int(t[0]),
+        max(rise.start_ms, series.first_ts),
         min(series.newest_ts, end_ms),
         int(minutes.high_at[int(np.argmax(minutes.high))]),
         float(y[-1]),
         float(y[-1]),
-        start_level,
-        max(0.0, start_level - spread),
-        start_level + spread,
+        median,
+        lower,
+        upper,
         n,
         level,
         severity.from_tail(p, severity.LOOKS / n),
@@ -103,6 +111,20 @@ def find_leak(series: SeriesState, end_ms: int) -> Finding | None:
         "theil-sen",
         slope * 3_600_000,
     )
+
+
+def _course(series: SeriesState, start_ms: int, end_ms: int) -> Course:
+    return _blocks(minutes_of(series, METRICS.index(MEMORY), start_ms // MINUTE_MS, end_ms // MINUTE_MS))
+
+
+def _before(series: SeriesState, rise: Rise) -> tuple[float, float, float]:
+    """What was usual before memory began to grow, its median and band; the line's beginning where hardly any is known."""
+    first, last = (rise.start_ms - USUAL_MS) // MINUTE_MS, rise.start_ms // MINUTE_MS - 1
+    before = minutes_of(series, METRICS.index(MEMORY), first, last)
+    if len(before) < FEWEST_BEFORE:
+        return rise.level, max(0.0, rise.level - rise.spread), rise.level + rise.spread
+    lower, upper = float(np.quantile(before.low, 0.05)), float(np.quantile(before.high, 0.95))
+    return float(np.median(before.mean)), lower, upper
 
 
 def _goes_on(t: NDArray[np.float64], y: NDArray[np.float64], slope: float) -> bool:
