@@ -8,7 +8,6 @@ import pytest
 from services.detector.core.events import Event
 from services.detector.core.reach import HOLD_MS, LATE_MS, Reach
 from services.detector.core.signal.minutes import CALLED
-from services.detector.core.signal.pending import LATE_MINUTES
 from services.detector.core.watch import Watch
 from shared.batch import Batch, Series, concatenate
 from tests.unit.detector.detector_kit import DAY, HOUR, KEY, MINUTE, T0, batch, make_watch, ordinary, stored, times
@@ -64,9 +63,10 @@ def test_with_calls_that_come_late_the_same_is_found_as_with_calls_in_time() -> 
 def test_no_minute_is_called_empty_before_its_calls_had_time_to_come() -> None:
     watch = make_watch()
     many = times(3_000, 3_000)
-    come(watch, batch(many, ordinary(3_000)), int(many[-1]) + LATE)
+    now = come(watch, batch(many, ordinary(3_000)), int(many[-1]) + LATE)
+    watch.tick(now + HOLD_MS)
     row = watch.engine.series[KEY].row
-    assert watch.engine.signals.heads[row, CALLED] >= int(many[-1]) // MINUTE - LATE_MINUTES - 1
+    assert watch.engine.signals.heads[row, CALLED] == int(many[-1]) // MINUTE
     assert not [e for e in watch.book.events.values() if e.metric == "calls"]
 
 
