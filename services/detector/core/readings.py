@@ -33,7 +33,7 @@ from services.detector.core.sweeps.sweep import RECENT_MS
 from shared.batch import Series
 
 #: A suspicion so much older than the event that it becomes is another one.
-ANEW_MS: Final = 10 * MINUTE_MS
+ANEW_MS: Final = 2 * MINUTE_MS
 #: How an event ended.
 INSIDE: Final = "back inside"
 SILENT: Final = "no more calls"

@@ -88,3 +88,30 @@ def test_an_event_that_begins_anew_never_ends_before_it_began() -> None:
     assert again is not None
     assert again.start_ms >= int(ts[812])
     assert again.last_ms >= again.start_ms
+
+
+def test_a_stray_failure_minutes_before_is_not_the_beginning_either() -> None:
+    n, at = 1_200, 1_000
+    ts = T0 + np.arange(n) * 5_000
+    ok = np.ones(n, np.uint8)
+    ok[[at - 110, at, at + 3, at + 9, at + 15, at + 22]] = 0  # the first nine minutes before
+    event = the_failures(watched(n, ts, ok))
+    assert event.start_ms == int(ts[at])
+    assert event.points == 5
+
+
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_failures_that_stopped_are_over_before_the_next_begin(share: float) -> None:
+    """A tool called seldom: after a burst, what it usually is for a day, a stray failure among it; then another burst."""
+    n, first, second, length = 600, 400, 450, 12 if share == 1.0 else 24
+    ts = T0 + np.arange(n) * 3_600_000
+    ok = np.ones(n, np.uint8)
+    ok[30::97] = 0
+    for at in (first, second):
+        ok[at : at + length] = np.random.default_rng(3).random(length) >= share
+        ok[at] = ok[at + length - 1] = 0
+    events = [e for e in watched(n, ts, ok, 1).book.events.values() if e.metric == "error_rate" and e.stored]
+    assert [first <= (e.start_ms - T0) / 3_600_000 < first + length for e in events] == [True, False]
+    assert second <= (events[1].start_ms - T0) / 3_600_000 < second + length
+    assert events[0].end_ms is not None
+    assert events[0].end_ms <= int(ts[first + length + 1])

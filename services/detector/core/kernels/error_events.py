@@ -1,8 +1,11 @@
 """The life of an event of failures: how it begins, when it is over, and since when.
 
-An event is found by the luck of its first calls, so its end is asked of the lowest rate that it may well have: a CUSUM of that
-rate against the usual one, which starts from a cap and says “over” at zero; the event lasted until it was last at the cap. An
-event is over too when its tool should have been called many times and was not. Works on the rows of `errors` and `server_errors`.
+An event is found by the luck of its first calls, so how long it lasted is asked of the lowest rate that it may well have: a CUSUM
+of that rate against the usual one, which starts from a cap; the event lasted until it was last at the cap. It is over at zero;
+or, since that rate falls with every call that does not fail, as soon as the calls since the cap are so much likelier usual ones
+than more of the same (a likelihood ratio for a change back: the rates of both parts and of the whole are the likeliest ones), and
+do not fail more than is usual themselves. An event is over too when its tool should have been called many times and was not.
+Works on the rows of `errors` and `server_errors`.
 """
 
 from __future__ import annotations
@@ -19,11 +22,15 @@ from services.detector.core.kernels.judge import CLOSED_QUIET, IDLE, OPEN
 STORED: Final = 2.0
 MIN_FAILURES: Final = 3.0
 #: Evidence for an event's end, as a logarithm of likelihoods, before it is believed; with so many calls it begins to grow by the
-#: logarithm of their number, for each is another chance to be mistaken.
+#: logarithm of their number, for each is another chance to be mistaken. The CUSUM's cap, too.
 _CLOSING_CAP = 4.0
 _CLOSING_CALLS = 32.0
 #: Likewise of an event that is not stored: soon forgotten, so that the next is another one.
 _FAINT_CAP = 3.0
+#: What the evidence for an end must have beyond the CUSUM's cap: every failure is another moment from which to reckon it.
+_BEYOND = 2.0
+#: Evidence, likewise, that the calls since fail more than is usual, from which on the event is not over.
+_STILL = 2.0
 _GAP_MS = 120_000.0
 _GAP_CALLS = 5.0
 #: Calls that should have come since the last one; the time they take is no shorter than the first, no longer than the second.
@@ -109,7 +116,34 @@ def watch_end(t: float, failed: bool, run: Row) -> None:
         run[at.NOTED_FAILURES] = run[at.FAILURES]
 
 
+@compiled("float64(float64, float64, float64)", part=True)
+def likelihood(failures: float, calls: float, rate: float) -> float:
+    """The logarithm of how likely so many failures among so many calls are at a rate."""
+    failing = failures * math.log(rate) if failures > 0.0 else 0.0
+    return float(failing + (calls - failures) * math.log(1.0 - rate) if failures < calls else failing)
+
+
+@compiled("float64(float64[:])", part=True)
+def evidence_of_end(run: Row) -> float:
+    """How much likelier the calls since an event was last sure to go on are usual ones than more of it, as a logarithm; 0 while
+    they fail more than is usual.
+    """
+    usual = run[at.USUAL]
+    calls, failures = run[at.CALLS] - run[at.NOTED_CALLS], run[at.FAILURES] - run[at.NOTED_FAILURES]
+    if calls < 1.0:
+        return 0.0
+    as_usual = likelihood(failures, calls, usual)
+    if failures > usual * calls and likelihood(failures, calls, failures / calls) - as_usual > _STILL:
+        return 0.0
+    # The last call that was noted failed, or it would not have been noted: it says nothing of the rate.
+    sure, failed = max(run[at.NOTED_CALLS] - 1.0, 1.0), max(run[at.NOTED_FAILURES] - 1.0, 0.0)
+    apart = likelihood(failed, sure, failed / sure) + as_usual
+    return float(apart - likelihood(failed + failures, sure + calls, (failed + failures) / (sure + calls)))
+
+
 @compiled("boolean(float64, float64[:])", part=True)
 def is_over(t: float, run: Row) -> bool:
     """Whether the calls since say that the event has ended with its last failure but strays."""
-    return bool(run[at.CLOSING] == 0.0 and run[at.QUIET] >= _GAP_CALLS and t - run[at.LAST] >= _GAP_MS)
+    if run[at.QUIET] < _GAP_CALLS or t - run[at.LAST] < _GAP_MS:
+        return False
+    return bool(run[at.CLOSING] == 0.0 or evidence_of_end(run) >= closing_cap(run) + _BEYOND)

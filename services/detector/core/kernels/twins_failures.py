@@ -50,6 +50,8 @@ class Failures:
     level: int = 0
     next: tuple[int, int] = (0, 0)
     closing: float = 0.0
+    #: Failures and calls when the event was last sure to go on.
+    noted: tuple[float, float] = (0, 0)
 
     def judge(self, t: float, failed: bool) -> list[tuple[float, float, int]]:
         """The happenings of one call: (kind, start, level)."""
@@ -118,14 +120,28 @@ class Failures:
         """An event is under way."""
         self.start, self.calls, self.failures = rise.since, self.clock - rise.after, rise.failures
         self.phase, self.level, self.last, self.quiet, self.next = OPEN, level, max(t, self.start), 0, (0, 0)
-        self.closing = self._cap()
+        self.closing, self.noted = self._cap(), (self.failures, self.calls)
 
     def _cap(self) -> float:
         return 4.0 + math.log(1 + self.calls / 32) if self.level >= _STORED else 3.0
 
     def is_over(self, t: float) -> bool:
         """Whether the calls since the last failure say that the event has ended."""
-        return self.closing == 0 and self.quiet >= 5 and t - self.last >= 2 * _MINUTE
+        if self.quiet < 5 or t - self.last < 2 * _MINUTE:
+            return False
+        return self.closing == 0 or self._evidence_of_end() >= self._cap() + 2
+
+    def _evidence_of_end(self) -> float:
+        """How much likelier it is that what was noted was followed by usual calls than that it all is one."""
+        since = (self.failures - self.noted[0], self.calls - self.noted[1])
+        if since[1] < 1:
+            return 0.0
+        as_usual = _log_likelihood(*since, self.usual)
+        if since[0] > self.usual * since[1] and _log_likelihood(*since, since[0] / since[1]) - as_usual > 2:
+            return 0.0
+        noted = (max(self.noted[0] - 1, 0), max(self.noted[1] - 1, 1))
+        whole = (noted[0] + since[0], noted[1] + since[1])
+        return _log_likelihood(*noted, noted[0] / noted[1]) + as_usual - _log_likelihood(*whole, whole[0] / whole[1])
 
     def _suspected(self, place: int) -> float:
         return min(_TIMES[place] * self.usual, max(0.95, 0.5 + 0.5 * self.usual))
@@ -166,7 +182,7 @@ class Failures:
         self.closing = min(max(self.closing + math.log(ratio), 0.0), self._cap())
         self.quiet += 1
         if self.closing == self._cap():
-            self.last, self.quiet = max(self.last, t), 0
+            self.last, self.quiet, self.noted = max(self.last, t), 0, (self.failures, self.calls)
 
     def _take_usual(self, t: float) -> None:
         self.faded = self.faded or t
@@ -195,6 +211,10 @@ class Failures:
         """The event is over."""
         self.phase, self.mixture, self.due = IDLE, [0.0] * 5, 0.0
         self.slow.ratio = self.fast.ratio = 0.0
+
+
+def _log_likelihood(failures: float, calls: float, rate: float) -> float:
+    return sum(n * math.log(p) for n, p in ((failures, rate), (calls - failures, 1 - rate)) if n > 0)
 
 
 @dataclass
