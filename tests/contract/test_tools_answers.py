@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from gateway_fakes import HOUR_MS, NOW_MS, FakeBackends, alert, anomaly, call, rollup, stats, unavailable
 
+from services.gateway.core.arguments import DetectAnomalies
+from services.gateway.core.paging import Place, question_of
 from services.gateway.tools import Stored
 
 #: Characters of a default answer: under about 1,500 tokens, text and structured content together.
@@ -155,7 +157,7 @@ def test_one_tool_over_time_is_answered_in_times_order_newest_kept():
     times = [row["timestamp"] for row in result.structured_content["metrics"]]
     assert times == sorted(times)
     assert result.structured_content["cut"] == 21
-    assert 'Showing 3 of 24: ask again with cursor="3-1761915600000", or narrow by' in result.content[0].text
+    assert 'Showing 3 of 24: ask again with cursor="3-1761915600000-' in result.content[0].text
 
 
 def test_a_default_answer_over_500_tools_is_small_and_says_what_was_cut():
@@ -207,12 +209,16 @@ def test_cursors_page_through_all_there_is_once(tool, service, method, listed, a
 
 def test_a_cursor_keeps_the_range_of_the_first_page():
     backends = FakeBackends()
-    call(backends, "detect_anomalies", {"cursor": f"20-{NOW_MS - HOUR_MS}"})
+    cursor = Place(20, NOW_MS - HOUR_MS, question_of(DetectAnomalies())).after(0)
+    call(backends, "detect_anomalies", {"cursor": cursor})
     assert backends.asked[0][2]["endMs"] == NOW_MS - HOUR_MS
     assert backends.asked[0][2]["offset"] == 20
     refused = call(backends, "detect_anomalies", {"cursor": "next"})
     assert refused.is_error
     assert "accepted: the nextCursor of an answer" in refused.content[0].text
+    refused = call(backends, "detect_anomalies", {"cursor": cursor, "sensitivity": "high"})
+    assert refused.is_error
+    assert "another question" in refused.content[0].text
 
 
 def test_a_limit_that_was_asked_for_is_kept():

@@ -78,7 +78,7 @@ Detail = Literal["compact", "full"]
 _SERVER = "Only this MCP server (exact name)."
 _TOOL = "Only this tool (exact name)."
 _LIMIT = f"Rows, worst first (default {DEFAULT_LIMIT}; {FULL_LIMIT} with detail=full; at most {MAX_LIMIT})."
-_CURSOR = "An answer's nextCursor: the rows that follow."
+_CURSOR = "An answer's nextCursor; repeat the other parameters."
 _DETAIL = "`full` adds every figure of a row."
 
 

@@ -51,7 +51,7 @@ async def _set_threshold(arguments: SetAlertThreshold, context: ToolContext) -> 
 
 
 async def _active_alerts(arguments: GetActiveAlerts, context: ToolContext) -> Answer:
-    place = place_of(GET_ACTIVE_ALERTS.name, arguments.cursor, context.now_ms(), GET_ACTIVE_ALERTS.example)
+    place = place_of(GET_ACTIVE_ALERTS.name, arguments, context.now_ms(), GET_ACTIVE_ALERTS.example)
     reply = await context.backends.ask("alerter", "alerts.list", alerts_request(arguments, place))
     if reply.get("alerts"):
         return alerts_answer(arguments, reply, None, place)

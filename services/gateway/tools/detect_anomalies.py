@@ -19,7 +19,7 @@ PATIENCE_S: Final = 20.0
 
 
 async def _run(arguments: DetectAnomalies, context: ToolContext) -> Answer:
-    place = place_of(SPEC.name, arguments.cursor, context.now_ms(), SPEC.example)
+    place = place_of(SPEC.name, arguments, context.now_ms(), SPEC.example)
     found = Range(place.now_ms - LOOKBACKS_MS[arguments.lookback_window], place.now_ms)
     request = anomalies_request(arguments, found, place)
     reply = await context.backends.ask("detector", "anomalies", request, patience_s=PATIENCE_S)

@@ -12,7 +12,7 @@ from services.gateway.tools.spec import ToolContext, ToolSpec
 
 
 async def _run(arguments: GetMetrics, context: ToolContext) -> Answer:
-    place = place_of(SPEC.name, arguments.cursor, context.now_ms(), SPEC.example)
+    place = place_of(SPEC.name, arguments, context.now_ms(), SPEC.example)
     found = resolve_range(SPEC.name, arguments.start_time, arguments.end_time, place.now_ms, SPEC.example)
     request = rollup_request(arguments, found, context.backends.after_seq, place)
     reply = await context.backends.ask("aggregator", "rollup", request)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.gateway.core.arguments import DetectAnomalies, GetActiveAlerts, GetMetrics
 from services.gateway.core.known_names import look_up
-from services.gateway.core.paging import OLDEST_MS, Place, page_note, paged, place_of
+from services.gateway.core.paging import OLDEST_MS, Place, page_note, paged, place_of, question_of
 from services.gateway.core.refusals import ToolRefusal
 from services.gateway.core.shaping import (
     begun,
@@ -153,28 +154,59 @@ def test_the_first_row_is_told_whole_the_others_as_far_as_there_is_room():
 
 
 def test_a_note_says_which_rows_are_shown_and_how_to_ask_for_the_rest():
-    first, later = Place(0, 7), Place(20, 7)
-    assert paged(first, 15, 603) == {"cut": 588, "nextCursor": "15-7"}
+    first, later = Place(0, 7, "abc123"), Place(20, 7, "abc123")
+    assert paged(first, 15, 603) == {"cut": 588, "nextCursor": "15-7-abc123"}
     assert paged(later, 20, 40) == {"cut": 0}
     assert page_note(first, {"cut": 0}, 3, fitted=False, narrower="") == ""
     note = page_note(first, paged(first, 15, 603), 15, fitted=True, narrower="narrow by mcpServer")
-    assert note == '\nShowing 15 of 603, cut to fit: ask again with cursor="15-7", or narrow by mcpServer.'
+    assert note == '\nShowing 15 of 603, cut to fit: ask again with cursor="15-7-abc123", or narrow by mcpServer.'
     note = page_note(later, paged(later, 20, 603), 20, fitted=False, narrower="narrow by mcpServer")
-    assert note == '\nShowing 21–40 of 603: ask again with cursor="40-7", or narrow by mcpServer.'
+    assert note == '\nShowing 21–40 of 603: ask again with cursor="40-7-abc123", or narrow by mcpServer.'
     assert page_note(later, paged(later, 20, 40), 20, fitted=False, narrower="") == "\nShowing 21–40 of 40."
-    assert page_note(Place(8, 7), {"cut": 0}, 1, fitted=False, narrower="") == "\nShowing number 9 of 9."
+    assert page_note(Place(8, 7, "abc123"), {"cut": 0}, 1, fitted=False, narrower="") == "\nShowing number 9 of 9."
     assert page_note(later, paged(later, 0, 12), 0, fitted=False, narrower="") == "\nNo more rows."
 
 
+def asked(cursor: str | None = None, **more: object) -> GetMetrics:
+    return GetMetrics.model_validate({"cursor": cursor, **more})
+
+
+def of_metrics(cursor: str) -> str:
+    return f"{cursor}-{question_of(asked())}"
+
+
 @pytest.mark.parametrize(
-    "cursor", ["", "20", "20-", "-1-5", "20-1_0", "999999-100", "9501-100", "20-101", "20-0", "٢-1"]
+    "cursor",
+    ["", "20", "20-", "20-100", "-1-5-abc123", "20-1_0-abc123", "20-100-ABC123", "٢-100-abc123"]
+    + [of_metrics(place) for place in ("999999-100", "9501-100", "20-101", "20-0")],
 )
 def test_only_cursors_of_a_day_are_taken(cursor):
     now_ms = OLDEST_MS + 100
-    with pytest.raises(ToolRefusal, match="nextCursor"):
-        place_of("get_metrics", cursor, now_ms if cursor != "20-101" else 100, {})
-    assert place_of("get_metrics", "20-100", now_ms, {}) == (20, 100)
-    assert place_of("get_metrics", None, now_ms, {}) == (0, now_ms)
+    late = cursor.startswith("20-101")
+    with pytest.raises(ToolRefusal, match="nextCursor of an answer of the last 24 h"):
+        place_of("get_metrics", asked(cursor), 100 if late else now_ms, {})
+    assert place_of("get_metrics", asked(of_metrics("20-100")), now_ms, {})[:2] == (20, 100)
+    assert place_of("get_metrics", asked(), now_ms, {})[:2] == (0, now_ms)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        GetMetrics.model_validate({"mcpServer": "search"}),
+        GetMetrics.model_validate({"startTime": "1h"}),
+        GetMetrics.model_validate({"aggregation": "p95"}),
+        GetMetrics.model_validate({"groupBy": "hour"}),
+        DetectAnomalies(),
+        DetectAnomalies.model_validate({"sensitivity": "high"}),
+        GetActiveAlerts(),
+    ],
+)
+def test_a_cursor_of_another_question_is_refused(changed):
+    cursor = place_of("get_metrics", asked(), 7, {}).after(20)
+    other = changed.model_copy(update={"cursor": cursor})
+    with pytest.raises(ToolRefusal, match="goes on with the answer to another question"):
+        place_of("get_metrics", other, 8, {})
+    assert place_of("get_metrics", asked(cursor, limit=5), 8, {})[:2] == (20, 7)
 
 
 @pytest.mark.parametrize(

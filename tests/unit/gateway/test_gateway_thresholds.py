@@ -60,6 +60,6 @@ def test_figures_have_a_space_before_their_unit(condition, said):
 
 def test_conditions_in_the_list_of_alerts_are_spelled_as_other_text_is():
     alert = {"alertId": "alert-1", "severity": "warning", "condition": "cpu > 50%", "currentValue": 60}
-    answer = alerts_answer(GetActiveAlerts(), {"alerts": [alert], "total": 1}, None, Place(0, 0))
+    answer = alerts_answer(GetActiveAlerts(), {"alerts": [alert], "total": 1}, None, Place(0, 0, ""))
     assert "cpu > 50 %" in answer.text
     assert answer.data["alerts"][0]["condition"] == "cpu > 50%"
