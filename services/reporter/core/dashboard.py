@@ -6,6 +6,7 @@ no page and no socket.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -20,7 +21,14 @@ from services.reporter.core.model import Range, ServerRow
 from services.reporter.core.next_step import next_step
 from services.reporter.core.ranking import SlowTool, by_health, by_slowdown, by_tool, in_order, judged_servers
 from services.reporter.core.render_json import alert_object, anomaly_object, health_object, summary_object
-from services.reporter.core.silent_servers import of_silence, silent_word, with_silence
+from services.reporter.core.silent_servers import (
+    SilentTool,
+    is_silence_text,
+    of_silence,
+    silent_tools,
+    silent_word,
+    with_silence,
+)
 from services.reporter.core.text import plain, visible
 from shared.timespan import DAY_MS, HOUR_MS, iso, span_text
 
@@ -70,15 +78,19 @@ def build(
     listed = answered.alerts("alerts")
     active = () if listed is None else tuple(sorted((a for a in listed.rows if a.is_open), key=_alert_order))
     judged = judged_servers(answered, active, silent=True, only=server)
-    rows = in_order([with_silence(row, window.span) for row in judged])
-    health = _health(answered, rows, window, server)
+    silent = silent_tools(answered)
+    tools = Counter(
+        name for name, _ in {*by_tool(answered.rollup("tools")), *((one.server, one.tool) for one in silent)}
+    )
+    rows = in_order([with_silence(row, window.span, silent, tools[row.stats.server]) for row in judged])
+    health = _health(answered, rows, window, server, silent)
     servers = answered.rollup("servers")
     return {
         "timestamp": iso(now_ms),
         "window": _window(window),
         "systemHealth": {**health_object(health), "message": _message(health, window)},
         "summary": None if servers is None else summary_object(servers.total),
-        "mcpServers": [_server(row, window) for row in rows[:limit]],
+        "mcpServers": [_server(row, window, silent) for row in rows[:limit]],
         "mcpServersTotal": len(rows),
         "worstTools": _worst_tools(answered),
         "slowestTools": _slowest_tools(answered),
@@ -88,7 +100,9 @@ def build(
         "freshness": _freshness(answered, now_ms, server),
         **_ingest(answered),
         "missing": [plain(text) for text in (*find_missing(answered), *servers_left_out(answered))],
-        "nextStep": next_step(answered, health, rows, active, window.name),
+        "nextStep": next_step(
+            answered, health, in_order(judged), active, window=window.name, silent=silent, server=server
+        ),
     }
 
 
@@ -100,7 +114,9 @@ def last_call_ms(answered: Answered, server: str | None) -> int | None:
     return max((last_ms for last_ms in known if last_ms is not None), default=None)
 
 
-def _health(answered: Answered, rows: Sequence[ServerRow], window: Window, server: str | None) -> Health:
+def _health(
+    answered: Answered, rows: Sequence[ServerRow], window: Window, server: str | None, silent: Sequence[SilentTool]
+) -> Health:
     if answered.rollup("servers") is None:
         return unknown(("the aggregator did not answer, so nothing can be judged",))
     if window.name == "last data seen":
@@ -108,7 +124,7 @@ def _health(answered: Answered, rows: Sequence[ServerRow], window: Window, serve
     if server is not None and len(rows) == 1:
         return rows[0].health
     health = of_system([(row.stats.server, row.health) for row in rows], last_call_ms(answered, server))
-    return of_silence(health, rows, window.span, answered.anomalies)
+    return of_silence(health, rows, window.span, silent)
 
 
 def _message(health: Health, window: Window) -> str:
@@ -126,7 +142,7 @@ def _window(window: Window) -> dict[str, Any]:
     }
 
 
-def _server(row: ServerRow, window: Window) -> dict[str, Any]:
+def _server(row: ServerRow, window: Window, silent: Sequence[SilentTool]) -> dict[str, Any]:
     stats, health = row.stats, row.health
     known = {
         "name": visible(stats.server),
@@ -138,13 +154,14 @@ def _server(row: ServerRow, window: Window) -> dict[str, Any]:
         "calls": stats.count,
         "activeAlerts": row.open_alerts,
     }
-    return {**known, "note": _note(row, window) or None}
+    return {**known, "note": _note(row, window, silent) or None}
 
 
-def _note(row: ServerRow, window: Window) -> str:
-    """Since when it is not called, and what holds it back most."""
-    health, silent = row.health, silent_word(row, window.span)
+def _note(row: ServerRow, window: Window, tools: Sequence[SilentTool]) -> str:
+    """Since when it, or one of its tools, is not called, and what holds it back most."""
+    health, silent = row.health, silent_word(row, window.span, tools)
     chosen = health.reasons[:1] if health.status not in ("healthy", "no_data") else ()
+    chosen = () if silent and any(is_silence_text(reason) for reason in chosen) else chosen
     if not chosen and (health.few_calls or (health.status == "no_data" and not silent)):
         chosen = health.reasons[-1:]
     return "; ".join(text for text in (silent, *map(plain, chosen)) if text)

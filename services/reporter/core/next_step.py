@@ -14,6 +14,7 @@ from services.reporter.core.health import Health
 from services.reporter.core.model import ServerRow
 from services.reporter.core.ranking import by_error_rate, by_slowness
 from services.reporter.core.sampling import MIN_CALLS
+from services.reporter.core.silent_servers import WORTH_A_WORD_MS, SilentTool
 from services.reporter.core.text import visible
 
 #: How far back a look goes in each window.
@@ -21,9 +22,18 @@ _LOOKBACK: Final = {"last hour": "1h", "last 24 h": "24h", "last data seen": "24
 
 
 def next_step(
-    answered: Answered, health: Health, rows: Sequence[ServerRow], active: Sequence[Alert], window: str
+    answered: Answered,
+    health: Health,
+    rows: Sequence[ServerRow],
+    active: Sequence[Alert],
+    *,
+    window: str,
+    silent: Sequence[SilentTool] = (),
+    server: str | None = None,
 ) -> dict[str, Any]:
-    """{tool, arguments, why}; `tool` is None when it is a command to run, which `why` gives."""
+    """{tool, arguments, why}; `tool` is None when it is a command to run, which `why` gives. `rows`: as their calls make them,
+    `silent`: what stopped; `server`: the one that was asked for.
+    """
     if health.status == "unknown":
         return _step(None, {}, "The aggregator does not answer: run `perfmon doctor`.")
     waiting = [alert for alert in active if alert.status != "acknowledged"]
@@ -34,10 +44,17 @@ def next_step(
             return _step(
                 None, {}, "Nothing is recorded yet: run `perfmon connect claude-code`, or call track_performance."
             )
+        if server is not None and _others_are_called(answered, server):
+            why = "Other servers are called, this one is not: see since when, and what else changed."
+            return _step("detect_anomalies", _names(server, "") | {"lookbackWindow": "24h"}, why)
         return _step("generate_report", {"period": "day"}, "Nothing is being recorded now; `perfmon doctor` says why.")
     troubled = [row for row in rows if row.health.status in {"critical", "degraded"}]
     if troubled:
         return _about_server(answered, troubled[0], _LOOKBACK[window])
+    if silent:
+        which = _names(silent[0].server, silent[0].tool if len(silent) == 1 else "")
+        why = "Calls stopped that usually come: see since when, and what else changed."
+        return _step("detect_anomalies", which | {"lookbackWindow": "24h"}, why)
     return _step("generate_report", {"period": "day"}, "All is well: see how the day went and what moved.")
 
 
@@ -60,6 +77,12 @@ def _about_server(answered: Answered, row: ServerRow, lookback: str) -> dict[str
     arguments = _names(row.stats.server, slow[0].tool if slow else "")
     why = "The worst server is slow: see which calls are outside its usual range."
     return _step("detect_anomalies", arguments | {"lookbackWindow": lookback}, why)
+
+
+def _others_are_called(answered: Answered, server: str) -> bool:
+    """Whether other servers were called for some time after this one was last."""
+    last_ms, own_ms = answered.series.last_of(None), answered.series.last_of(server)
+    return last_ms is not None and own_ms is not None and last_ms - own_ms >= WORTH_A_WORD_MS
 
 
 def _names(server: str, tool: str) -> dict[str, Any]:

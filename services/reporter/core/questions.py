@@ -17,6 +17,8 @@ MAX_TOOLS: Final = 2_000
 MAX_SERVERS: Final = 500
 #: Tools that a dashboard looks at; the worst come first.
 DASHBOARD_TOOLS: Final = 200
+#: Anomalies that a dashboard looks at, the latest first: among them the tools that are called no more.
+DASHBOARD_ANOMALIES: Final = 60
 #: Tools asked for by slowness, when not all came.
 SLOWEST: Final = 20
 #: Anomalies and alerts that are asked for; the answers say how many there are in all.
@@ -90,7 +92,9 @@ def for_dashboard(span: Range, now_ms: int, server: str | None) -> dict[str, Que
     """What a dashboard shows of now."""
     only = _only(server)
     return for_window(span, server) | {
-        "anomalies": Question("detector", "recent", {"sinceMs": max(0, now_ms - DAY_MS), "limit": 20} | only),
+        "anomalies": Question(
+            "detector", "recent", {"sinceMs": max(0, now_ms - DAY_MS), "limit": DASHBOARD_ANOMALIES} | only
+        ),
         "alerts": Question("alerter", "alerts.list", {"limit": MAX_ALERTS} | only),
         "thresholds": Question("alerter", "thresholds.list", {}),
         "ingest": Question("ingest", "stats", {}),

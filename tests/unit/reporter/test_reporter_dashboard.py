@@ -249,3 +249,60 @@ def test_a_silence_that_the_detector_finds_unusual_is_no_healthy_system() -> Non
     assert before["status"] == "healthy"
     assert after["status"] == "degraded"
     assert after["message"].startswith(f'"{silent}" has had no calls since')
+
+
+def stopped_tool(raw: dict[str, Any], server: str, *tools: str, since_ms: int = NOW - 40 * 60_000) -> dict[str, Any]:
+    """The answers with tools of a server that the detector finds silent."""
+    details = {"currentValue": 0, "expectedRange": "90-120", "metric": "calls", "unit": "calls/h"}
+    rows = [samples.anomaly("throughput_change", server, tool, "info", since_ms, None, **details) for tool in tools]
+    now = [row | {"lastTs": since_ms - 1} if row["toolName"] in tools else row for row in raw["tools"]["rows"]]
+    return raw | {"anomalies": {"anomalies": rows, "total": len(rows)}, "tools": raw["tools"] | {"rows": now}}
+
+
+def well(*servers: str) -> dict[str, Any]:
+    """The answers with some servers alone, and no alert."""
+    raw = samples.raw_answers() | {"alerts": {"alerts": [], "total": 0}, "anomalies": {"anomalies": [], "total": 0}}
+    for name in ("servers", "tools"):
+        raw[name] = samples.rollup([row for row in raw[name]["rows"] if row["mcpServer"] in servers])
+    return raw
+
+
+def test_a_tool_that_is_called_no_more_is_told_while_its_server_is_called() -> None:
+    raw = well("git", "project-management-mcp")
+    before, found = dashboard(raw), dashboard(stopped_tool(raw, "project-management-mcp", "list_goals"))
+    assert (before["systemHealth"]["status"], before["nextStep"]["tool"]) == ("healthy", "generate_report")
+    row = row_of(found, "project-management-mcp")
+    assert row["note"] == 'no calls since 15:20Z of "list_goals"'
+    assert row["status"] == "healthy"
+    assert '"list_goals" of "project-management-mcp" has had no calls since 15:20Z' in found["systemHealth"]["message"]
+    assert found["nextStep"]["tool"] == "detect_anomalies"
+    assert found["nextStep"]["arguments"]["toolName"] == "list_goals"
+
+
+def test_a_server_of_which_half_of_the_tools_are_called_no_more_is_not_healthy_though_one_is_called() -> None:
+    raw = stopped_tool(well("git", "project-management-mcp"), "project-management-mcp", "list_goals", "evaluate_goal")
+    found = dashboard(raw)
+    row = row_of(found, "project-management-mcp")
+    assert (row["healthScore"], row["status"]) == (89, "degraded")
+    assert row["note"] == "no calls since 15:20Z of 2 tools"
+    assert found["systemHealth"]["message"].count("no calls since") == 1
+    assert "All is well" not in found["nextStep"]["why"]
+
+
+def test_a_tool_that_was_called_again_is_not_silent_though_its_anomaly_is_open_still() -> None:
+    raw = well("git")
+    silent = stopped_tool(raw, "git", "git_log")
+    found = dashboard(silent | {"tools": raw["tools"]})
+    assert row_of(found, "git")["note"] is None
+    assert found["nextStep"]["tool"] == "generate_report"
+
+
+def test_of_one_silent_server_nobody_is_told_that_nothing_is_recorded_while_others_are() -> None:
+    raw = silent_from(well("git"), "git", NOW - 40 * 60_000)
+    raw["series"] = {"series": [["git", "git_log", NOW - 40 * 60_000], ["time", "convert_time", NOW - 1_000]]}
+    for name in ("servers", "tools", "servers_before", "tools_before"):
+        raw[name] = raw[name] | {"freshness": samples.freshness() | {"lastMetricMs": NOW - 40 * 60_000}}
+    found = dashboard(raw, server="git")
+    assert found["systemHealth"]["status"] == "no_data"
+    assert (found["nextStep"]["tool"], found["nextStep"]["arguments"]["mcpServer"]) == ("detect_anomalies", "git")
+    assert "Nothing is being recorded" not in found["nextStep"]["why"]
