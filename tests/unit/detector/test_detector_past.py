@@ -27,7 +27,7 @@ from shared.consumer import Entry, Position
 from shared.settings import Settings
 from shared.timespan import day_of, iso
 from tests.kit import store_snapshot
-from tests.unit.detector.detector_kit import DAY, HOUR, MINUTE, T0, batch, make_watch, ordinary, stored
+from tests.unit.detector.detector_kit import DAY, HOUR, MINUTE, T0, batch, cut, make_watch, ordinary, stored
 
 FIVE_MINUTES = 5 * MINUTE
 NOW = T0 + DAY
@@ -264,14 +264,29 @@ def test_after_a_rebuild_the_past_has_the_same_anomalies(
     write_metrics(data_directory, calls)
     past = Past(data_directory, state.database.path, 100, patience_s=60.0)
     asked = {"endMs": NOW - 2 * HOUR, "lookbackMs": 20 * HOUR}
-    before = ask(state.watch, past, **asked)["anomalies"]
+    answered = ask(state.watch, past, **asked)
+    before = answered["anomalies"]
     state.rebuild(store_snapshot(data_directory, "new", 9), "new epoch")
-    after = ask(state.watch, past, **asked)["anomalies"]
+    again = ask(state.watch, past, **asked)
+    after = again["anomalies"]
+    assert again["coverage"]["calls"] == answered["coverage"]["calls"]
     keys = ("id", "anomalyType", "toolName", "startTs")
     assert sorted(tuple(a[k] for k in keys) for a in after) == sorted(tuple(a[k] for k in keys) for a in before)
     assert len({a["toolName"] for a in before}) == 3
     assert not state.unswept_until_ms
     state.close()
+
+
+@pytest.mark.parametrize("reached_ms", [NOW - 3 * HOUR, NOW - 3 * HOUR + 20_123, NOW])
+def test_calls_that_the_state_and_the_files_both_know_are_counted_once(calls: Batch, reached_ms: int) -> None:
+    whole = calls.take(np.flatnonzero(calls.ts >= NOW - 6 * HOUR))
+    watch = make_watch()
+    for part in cut(whole, 500):
+        watch.apply(part, live=True)
+    known = Known(replayed=lived(whole.take(np.flatnonzero(whole.ts < reached_ms)), NOW))
+    query = parse_query({"lookbackMs": 6 * HOUR}, NOW)
+    coverage = answer(watch, query, contextlib.nullcontext, known)["coverage"]
+    assert (coverage["calls"], coverage["series"]) == (len(whole), 3)
 
 
 def test_a_window_without_calls_or_anomalies_is_answered_at_once(

@@ -157,7 +157,7 @@ def _find_auto(
     lately = query.end_ms >= watch.engine.newest_ts - LATELY_MS and query.end_ms - known.swept_ms > SWEPT_MS
     for series in chosen:
         with lock():
-            coverage.add(series)
+            coverage.add(series, known.told_until(series.key))
             if lately:
                 events += [e for e in watch.preview(series, query.end_ms) if not is_below(e.level, query.sensitivity)]
     events.sort(key=badness, reverse=True)
@@ -229,8 +229,9 @@ class _Coverage:
         self._inexact: set[Series] = set()
         self._partial: set[Series] = set()
 
-    def add(self, series: SeriesState) -> None:
-        calls, minutes, start_ms = series.calls, series.minutes, self._query.start_ms
+    def add(self, series: SeriesState, told_until_ms: int = -1) -> None:
+        """`told_until_ms`: calls up to then were seen elsewhere, and are counted there."""
+        calls, minutes, start_ms = series.calls, series.minutes, max(self._query.start_ms, told_until_ms + 1)
         held, told = spans.tally(
             start_ms,
             self._query.end_ms,
@@ -247,7 +248,8 @@ class _Coverage:
         self._since = since if self._since is None else min(self._since, since)
         self._held += held
         self._told += told
-        self._known[series.key] += series.calls_total if self._query.method == "auto" else held + told
+        to_judge_by = series.calls_total if self._query.method == "auto" else held + told
+        self._known[series.key] = max(self._known[series.key], to_judge_by)
         if not calls.covers(start_ms):
             self._inexact.add(series.key)
         if minutes.forgotten * MINUTE_MS >= start_ms:

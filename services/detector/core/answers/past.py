@@ -17,7 +17,7 @@ from services.detector.core.events import Book, Event
 from services.detector.core.metrics import GAP_MS, HISTORY_MS, MINUTE_MS
 from services.detector.core.state.budget import Budget
 from services.detector.core.watch import Watch
-from shared.batch import Batch
+from shared.batch import Batch, Series
 
 #: The past is gone through in steps of a minute, as the clock does; with more calls in longer ones, which cost less.
 STEP_MS: Final = MINUTE_MS
@@ -45,6 +45,11 @@ class Known:
     replayed: Watch | None = None
     note: dict[str, Any] = field(default_factory=dict)
     swept_ms: int = 0
+
+    def told_until(self, key: Series) -> int:
+        """Until when the detector that lived it again knows the calls of a tool (epoch ms), -1 if it knows none."""
+        series = None if self.replayed is None else self.replayed.engine.series.get(key)
+        return -1 if series is None else series.newest_ts
 
 
 class Replay:
