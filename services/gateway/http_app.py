@@ -31,6 +31,11 @@ NOT_FOUND: Final = Denial(404, "not_found", "there are /mcp, /healthz and /")
 WRONG_METHOD: Final = Denial(405, "wrong_method", "this address takes POST")
 READ_ONLY: Final = Denial(405, "wrong_method", "this address takes GET")
 
+_DENIED_HEADERS: Final = {
+    WRONG_METHOD: ((b"allow", b"POST"),),
+    READ_ONLY: ((b"allow", b"GET, HEAD"),),
+}
+
 _COMMON_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -88,6 +93,9 @@ class HttpApp:
 
     async def _serve_mcp(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         denial = check_bearer(headers.get("authorization"), self._token)
+        if denial is None and scope["method"] != "POST":
+            # Nothing is ever sent that was not asked for: a stream opened with GET would stay empty until we are stopped.
+            denial = WRONG_METHOD
         if denial is not None:
             await self._deny(send, denial)
             return
@@ -126,7 +134,9 @@ class HttpApp:
 
     async def _deny(self, send: Send, denial: Denial) -> None:
         self.denied_total[denial.reason] += 1
-        extra = ((b"www-authenticate", b'Bearer realm="perfmon"'),) if denial.status == 401 else ()
+        extra = _DENIED_HEADERS.get(denial, ())
+        if denial.status == 401:
+            extra = ((b"www-authenticate", b'Bearer realm="perfmon"'),)
         body = json.dumps({"error": denial.reason, "message": denial.message}).encode()
         await _answer(send, denial.status, b"application/json", body, extra)
 

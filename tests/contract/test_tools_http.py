@@ -114,7 +114,13 @@ def test_hooks_are_counted_in_the_statistics(access, data):
         assert client.call("stats")["http"]["hooks_ignored_total"]["other_event"] >= 1
 
 
-def test_it_ends_cleanly_when_told_to(process, access):
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(PATIENCE_S) == 0
-    assert access.token.encode() not in process.stderr.read()
+def test_it_ends_cleanly_when_told_to_whatever_clients_had_opened(process, access):
+    headers = {"Authorization": f"Bearer {access.token}", "Accept": "text/event-stream"}
+    with httpx2.stream("GET", f"{access.base_url}/mcp", headers=headers) as stream:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+    assert stream.status_code == 405
+    assert stream.headers["allow"] == "POST"
+    logged = process.stderr.read()
+    assert b"Traceback" not in logged
+    assert access.token.encode() not in logged

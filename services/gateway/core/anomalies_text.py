@@ -184,7 +184,9 @@ def _explained(anomalies: list[Data]) -> str:
         lines.append(f"{place}. {said}")
         for advice in map(str, (one.get("recommendations") or [])[:ADVICE_EACH]):
             first = told.setdefault(advice, place)
-            lines.append(f"   do: {advice}" if first == place else f"   do: as for {first}: {begun(advice, ADVICE_CHARS)}")
+            lines.append(
+                f"   do: {advice}" if first == place else f"   do: as for {first}: {begun(advice, ADVICE_CHARS)}"
+            )
         if untold:
             lines.append(f"   evidence: {shown(json.dumps(untold, ensure_ascii=False), EVIDENCE_CHARS)}")
     rest = "the rest is in the structured content, or narrow the question"
