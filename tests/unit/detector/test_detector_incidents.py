@@ -260,6 +260,19 @@ def test_a_server_of_which_some_tools_say_the_same_is_told_with_what_they_say() 
     )
 
 
+def test_a_message_that_some_tools_said_before_is_not_called_new_to_all_of_them() -> None:
+    known = (False, True, False, True)
+    found = [
+        event(T0 + i * 5_000, f"t{i}", kind=ERROR_RATE_SPIKE, said=saying("upstream: HTTP #", new=new))
+        for i, new in enumerate(known)
+    ]
+    cause = likely(rank(found))
+    assert cause is not None
+    assert "4 tools of “server” fail with “upstream: HTTP #” since 00:00Z" in cause.sentence
+    assert "which 2 of them never said before" in cause.sentence
+    assert "none of them" not in cause.sentence
+
+
 def test_messages_that_differ_or_were_known_name_no_cause_and_no_effect() -> None:
     for said in ((saying("refused"), saying("no such file")), (saying("refused", new=False),) * 2):
         two = [event(T0 + i * MINUTE, f"t{i}", kind=ERROR_RATE_SPIKE, said=one) for i, one in enumerate(said)]

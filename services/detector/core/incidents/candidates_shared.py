@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from services.detector.core.events import Event
 from services.detector.core.incidents.candidates import FAILING, SAME_MS, SOON_MS, Cause, kind_of, since_of
 from services.detector.core.metrics import ERROR_RATE_SPIKE
 from services.detector.core.telling.words import clock, counted, lead, quoted
 
-#: A message, and the events of the tools whose failures have it.
-Alike = tuple[str, list[Event]]
 
 #: Tools of a server, and servers, that are no coincidence.
 MANY_TOOLS: Final = 3
@@ -26,6 +24,25 @@ MANY_SERVERS: Final = 3
 _ALIKE: Final = 0.6
 _ALIKE_MORE: Final = 0.05
 _RIVALLED: Final = 0.7
+
+
+class Alike(NamedTuple):
+    """A message, the events of the tools whose failures have it and never had it before, and of those that had."""
+
+    message: str
+    new_to: list[Event]
+    known_to: list[Event]
+
+    @property
+    def events(self) -> list[Event]:
+        """Of all that say it."""
+        return self.new_to + self.known_to
+
+    @property
+    def is_new(self) -> str:
+        """To whom it is, as a clause."""
+        to = f"{len(self.new_to)} of them never said" if self.known_to else "none of them said"
+        return f"which {to} before"
 
 
 def among_shared(members: Sequence[Event]) -> Iterator[Cause]:
@@ -40,12 +57,12 @@ def among_shared(members: Sequence[Event]) -> Iterator[Cause]:
     own = [e for e in members if e.server == server]
     said = said_alike(own)
     whole = _of_server(server, own, said)
-    alike = None if said is None else _alike(server, own, *said)
+    alike = None if said is None else _alike(server, own, said)
     if whole is not None and alike is not None and said is not None:
         # What all tools say is what the whole server has in common: one candidate, the one that tells of more tools.
         cause, together = whole
         score = max(cause.score, alike.score)
-        yield replace(cause if together > len(said[1]) else alike, score=score)
+        yield replace(cause if together > len(said.events) else alike, score=score)
     elif whole is not None:
         yield whole[0]
     elif alike is not None:
@@ -59,7 +76,7 @@ def _of_servers(members: Sequence[Event], servers: int) -> Cause:
     if together < servers:
         what = f"anomalies on {together} of {servers} servers began within {lead(until_ms - since_ms)}"
     said = said_alike(members)
-    alike = set() if said is None else {e.server for e in said[1]}
+    alike = set() if said is None else {e.server for e in said.new_to}
     if len(alike) > 1:
         score = max(score, _alike_score(len(alike)) * (0.6 + 0.4 * len(alike) / servers))
     sentence = f"{what}{_saying(said)}: something they share (machine, network, an upstream service)"
@@ -83,17 +100,19 @@ def _of_server(server: str, own: Sequence[Event], said: Alike | None) -> tuple[C
 def _saying(said: Alike | None) -> str:
     if said is None:
         return ""
-    return f", and {counted(len(said[1]), 'tool')} fail with {quoted(said[0])}, which none of them said before"
+    return f", and {counted(len(said.events), 'tool')} fail with {quoted(said.message)}, {said.is_new}"
 
 
-def _alike(server: str, own: Sequence[Event], message: str, saying: Sequence[Event]) -> Cause:
-    """Tools that fail and say the same, which none of them said before."""
+def _alike(server: str, own: Sequence[Event], said: Alike) -> Cause:
+    """Tools that fail and say the same, which is new to several of them."""
+    saying = said.new_to
     tools = {e.tool for e in own}
     score = _alike_score(len(saying)) * (0.6 + 0.4 * len(saying) / len(tools))
     since_ms = min(since_of(e) for e in saying)
     score *= _RIVALLED if _led_to(since_ms, since_ms, own) else 1.0
-    who_say = f"{counted(len({e.tool for e in saying}), 'tool')} of {quoted(server)}"
-    sentence = f"{who_say} fail with {quoted(message)} since {clock(since_ms, own[-1].last_ms)}, which none of them said before"
+    who_say = f"{counted(len({e.tool for e in said.events}), 'tool')} of {quoted(server)}"
+    when = clock(min(since_of(e) for e in said.events), own[-1].last_ms)
+    sentence = f"{who_say} fail with {quoted(said.message)} since {when}, {said.is_new}"
     return Cause("", "message", since_ms, score, 0.0, f"{sentence}: what they all call")
 
 
@@ -102,22 +121,25 @@ def _alike_score(saying: int) -> float:
 
 
 def said_alike(members: Sequence[Event]) -> Alike | None:
-    """The message that most failures of several tools have, new to each of them, and their events; None without any."""
-    saying: dict[str, dict[Any, Event]] = {}
+    """The message that most failures of several tools have, and that is new to most tools; None without any."""
+    saying: dict[str, Alike] = {}
+    seen = set()
     for event in members:
-        message = _new_message(event)
-        if message:
-            saying.setdefault(message, {}).setdefault(event.series, event)
-    most = max(saying.items(), key=lambda one: len(one[1]), default=None)
-    return None if most is None or len(most[1]) < 2 else (most[0], list(most[1].values()))
+        message, new = _message(event)
+        if message and (message, event.series) not in seen:
+            seen.add((message, event.series))
+            alike = saying.setdefault(message, Alike(message, [], []))
+            (alike.new_to if new else alike.known_to).append(event)
+    most = max(saying.values(), key=lambda alike: len(alike.new_to), default=None)
+    return None if most is None or len(most.new_to) < 2 else most
 
 
-def _new_message(event: Event) -> str:
-    for said in event.evidence.get("said") or ():
-        if isinstance(said, dict) and said.get("new") and 2 * int(said.get("count") or 0) > int(said.get("of") or 0):
-            return str(said.get("message") or "") if event.type == ERROR_RATE_SPIKE else ""
-        break
-    return ""
+def _message(event: Event) -> tuple[str, bool]:
+    """What most failures of an event say, if anything, and whether that is new."""
+    said = next((one for one in event.evidence.get("said") or () if isinstance(one, dict)), None)
+    if said is None or event.type != ERROR_RATE_SPIKE or 2 * int(said.get("count") or 0) <= int(said.get("of") or 0):
+        return "", False
+    return str(said.get("message") or ""), bool(said.get("new"))
 
 
 def _led_to(since_ms: int, until_ms: int, members: Sequence[Event]) -> bool:

@@ -33,7 +33,7 @@ def rank(members: Sequence[Event]) -> list[Cause]:
     """The candidates, likeliest first, at most NAMED."""
     chosen = sorted(members, key=lambda e: (since_of(e), e.id))[:MAX_LOOKED_AT]
     said = said_alike(chosen)
-    alike = set() if said is None else {event.id for event in said[1]}
+    alike = set() if said is None else {event.id for event in said.new_to}
     found = [*among_members(chosen, alike), *among_moved(chosen), *among_shared(chosen)]
     found.sort(key=lambda cause: (-cause.score, cause.since_ms, cause.anomaly))
     found = [cause for place, cause in enumerate(found) if place == 0 or cause.score >= LEAST]
