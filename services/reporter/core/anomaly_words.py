@@ -7,6 +7,7 @@ from typing import Final
 
 from services.reporter.core.answers import Anomaly
 from services.reporter.core.figures import DASH, duration_text, minute_text, with_unit
+from services.reporter.core.text import Untrusted
 from shared.timespan import span_text
 
 #: The units of what anomalies are about.
@@ -44,3 +45,8 @@ def anomaly_when(anomaly: Anomaly) -> str:
     if anomaly.ended == NEW_USUAL:
         return f"{minute_text(anomaly.start_ms)}, stays: the new usual"
     return f"{minute_text(anomaly.start_ms)}, {span_text(max(0, anomaly.end_ms - anomaly.start_ms))}"
+
+
+def figure_text(anomaly: Anomaly, text: str) -> str | Untrusted:
+    """A figure with its unit, as ours when the unit is."""
+    return text if anomaly.unit in UNITS and not text[:1].isalpha() else Untrusted(text)

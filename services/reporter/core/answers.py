@@ -99,6 +99,11 @@ class Anomaly:
     shape: str = ""
     ended: str = ""
 
+    @property
+    def is_silence(self) -> bool:
+        """Whether it says that a tool is called no more."""
+        return self.kind == "throughput_change" and self.value == 0 and self.end_ms is None
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:

@@ -20,10 +20,19 @@ from services.reporter.core.ranking import (
     by_slowness,
     by_time_spent,
     by_tool,
+    in_order,
     judged_servers,
     with_timelines,
 )
 from services.reporter.core.recommendations import recommend
+from services.reporter.core.silent_servers import (
+    WORTH_A_WORD_MS,
+    SilentTool,
+    of_silence,
+    silent_tools,
+    tools_of_servers,
+    with_silence,
+)
 from services.reporter.core.trends import Trend, compare
 
 SEVERITY_ORDER: Final = {"critical": 0, "warning": 1, "info": 2}
@@ -42,7 +51,8 @@ def compose(
     total, before = _total(answered), answered.rollup("before")
     tools, tools_before = all_tools(answered), by_tool(answered.rollup("tools_before"))
     alerts, anomalies = _alerts(answered, span), _anomalies(answered, span)
-    servers = _servers(answered, alerts.active or ())
+    silent = silent_tools(answered) if _is_current(span, now_ms) else ()
+    servers = _servers(answered, alerts.active or (), span, silent)
     evidence = Evidence(
         tuple(tools or ()),
         None if before is None else tools_before,
@@ -56,7 +66,7 @@ def compose(
         range=span,
         generated_ms=now_ms,
         server=server,
-        health=_health(answered, servers, total, server),
+        health=_health(answered, servers, total, server, span, silent),
         summary=total,
         before=None if before is None else before.total,
         timeline=_timeline(answered),
@@ -126,15 +136,37 @@ def _rows_total(answered: Answered, name: str) -> int:
     return 0 if rollup is None else rollup.rows_total
 
 
-def _servers(answered: Answered, alerts: Sequence[Alert]) -> tuple[ServerRow, ...] | None:
+def _is_current(span: Range, now_ms: int) -> bool:
+    """Whether a range reaches up to now, so that what is silent now is silent at its end."""
+    return abs(now_ms - span.end_ms) < WORTH_A_WORD_MS
+
+
+def _servers(
+    answered: Answered, alerts: Sequence[Alert], span: Range, silent: Sequence[SilentTool]
+) -> tuple[ServerRow, ...] | None:
+    """The servers with calls in the range, and those whose silence the detector finds unusual."""
     if answered.rollup("servers") is None:
         return None
-    rows = judged_servers(answered, alerts, silent=False)
+    unusual = {one.server for one in silent}
+    tools = tools_of_servers(answered, silent)
+    judged = judged_servers(answered, alerts, silent=bool(unusual))
+    rows = in_order(
+        with_silence(row, span, silent, tools[row.stats.server]) if row.stats.server in unusual else row
+        for row in judged
+        if row.stats.count or row.stats.server in unusual
+    )
     lines = {row.stats.server: answered.rollup(f"timeline {row.stats.server}") for row in rows}
     return with_timelines(rows, {name: rollup.rows for name, rollup in lines.items() if rollup is not None})
 
 
-def _health(answered: Answered, servers: Sequence[ServerRow] | None, total: Stats | None, server: str | None) -> Health:
+def _health(  # noqa: PLR0917 - one call, by position
+    answered: Answered,
+    servers: Sequence[ServerRow] | None,
+    total: Stats | None,
+    server: str | None,
+    span: Range,
+    silent: Sequence[SilentTool],
+) -> Health:
     if servers is None or total is None:
         return unknown(("the aggregator did not answer, so nothing can be judged",))
     if server is not None and len(servers) == 1:
@@ -142,7 +174,8 @@ def _health(answered: Answered, servers: Sequence[ServerRow] | None, total: Stat
     last_ms = answered.series.last_of(server)
     if last_ms is None and server is None:
         last_ms = answered.freshness.last_metric_ms
-    return of_system([(row.stats.server, row.health) for row in servers], last_ms)
+    health = of_system([(row.stats.server, row.health) for row in servers], last_ms)
+    return of_silence(health, servers, span, silent) if silent else health
 
 
 def _trends(answered: Answered, total: Stats | None, span: Range) -> tuple[Trend, ...]:

@@ -6,7 +6,6 @@ no page and no socket.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -27,6 +26,7 @@ from services.reporter.core.silent_servers import (
     of_silence,
     silent_tools,
     silent_word,
+    tools_of_servers,
     with_silence,
 )
 from services.reporter.core.text import plain, visible
@@ -79,9 +79,7 @@ def build(
     active = () if listed is None else tuple(sorted((a for a in listed.rows if a.is_open), key=_alert_order))
     judged = judged_servers(answered, active, silent=True, only=server)
     silent = silent_tools(answered)
-    tools = Counter(
-        name for name, _ in {*by_tool(answered.rollup("tools")), *((one.server, one.tool) for one in silent)}
-    )
+    tools = tools_of_servers(answered, silent)
     rows = in_order([with_silence(row, window.span, silent, tools[row.stats.server]) for row in judged])
     health = _health(answered, rows, window, server, silent)
     servers = answered.rollup("servers")

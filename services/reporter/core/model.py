@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from services.reporter.core.answers import Alert, Anomaly, ErrorGroup, Freshness, Stats
 from services.reporter.core.health import Health
-from services.reporter.core.recommendations import Recommendation
+from services.reporter.core.recommendation import Recommendation
 from services.reporter.core.text import Text
 from services.reporter.core.trends import Trend
 from shared.timespan import DAY_MS, HOUR_MS

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from services.reporter.core.anomaly_words import UNITS, anomaly_expected, anomaly_kind, anomaly_value
+from services.reporter.core.anomaly_words import anomaly_expected, anomaly_kind, anomaly_value, figure_text
 from services.reporter.core.answers import SEVERITIES, Anomaly, Stats
 from services.reporter.core.evidence import (
     Evidence,
@@ -26,7 +25,9 @@ from services.reporter.core.evidence import (
 )
 from services.reporter.core.figures import count_text, counted, duration_text, percent_text, short_count
 from services.reporter.core.incident import TIMES, incident_of, incident_text
+from services.reporter.core.recommendation import Recommendation
 from services.reporter.core.sampling import MIN_CALLS, MIN_TREND_CALLS
+from services.reporter.core.stopped import stopped
 from services.reporter.core.text import Text, Untrusted, term, tool_of
 from services.reporter.core.trends import tool_moves
 from shared.names import ALL_TOOLS
@@ -54,28 +55,11 @@ _SLOW_WITH: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Recommendation:
-    """One thing to do. `title` says what is wrong, `evidence` why we think so, `action` what to do first; `message` is what
-    the failures say; `weight` ranks within a severity (failed calls, or ms lost).
-    """
-
-    severity: str
-    metric: str
-    server: str
-    tool: str
-    title: Text
-    action: Text
-    evidence: tuple[Text, ...] = ()
-    since_ms: int | None = None
-    message: str | None = None
-    weight: float = 0.0
-
-
 def recommend(evidence: Evidence) -> tuple[Recommendation, ...]:
     """The recommendations that the evidence supports, most severe and costly first, eight at most."""
     found = [*_failing(evidence), *_slow(evidence)]
     spoken_of = {(r.server, r.tool, r.metric) for r in found}
+    found += stopped(evidence)
     found += _from_anomalies(evidence, spoken_of)
     found += _unattended(evidence)
     found.sort(key=_rank)
@@ -287,14 +271,9 @@ def _from_anomalies(evidence: Evidence, spoken_of: set[tuple[str, str, str]]) ->
         key = (anomaly.server, anomaly.tool, metric)
         if key in spoken_of or (anomaly.server, "", metric) in spoken_of or key in found:
             continue
-        if anomaly.severity != "info":
+        if anomaly.severity != "info" and not anomaly.is_silence:
             found[key] = _of_anomaly(anomaly, metric)
     return list(found.values())
-
-
-def _figure(anomaly: Anomaly, text: str) -> str | Untrusted:
-    """A figure with its unit, as ours when the unit is."""
-    return text if anomaly.unit in UNITS and not text[:1].isalpha() else Untrusted(text)
 
 
 def _of_anomaly(anomaly: Anomaly, metric: str) -> Recommendation:
@@ -304,8 +283,8 @@ def _of_anomaly(anomaly: Anomaly, metric: str) -> Recommendation:
         "throughput_change": "Check whether its callers changed or stopped.",
     }
     title: Text = (*tool_of(anomaly.server, anomaly.tool), ": ", term(anomaly_kind(anomaly)))
-    said: Text = (term(anomaly.metric or "value"), " ", _figure(anomaly, anomaly_value(anomaly)))
-    expected: Text = (", expected ", _figure(anomaly, anomaly_expected(anomaly))) if anomaly.expected else ()
+    said: Text = (term(anomaly.metric or "value"), " ", figure_text(anomaly, anomaly_value(anomaly)))
+    expected: Text = (", expected ", figure_text(anomaly, anomaly_expected(anomaly))) if anomaly.expected else ()
     action = actions.get(anomaly.kind, "Look at this tool around that time with get_metrics, groupBy minute.")
     return Recommendation(
         anomaly.severity,

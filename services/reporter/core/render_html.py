@@ -14,7 +14,7 @@ from services.reporter.core.elements import Child, Markup, el, fragment, name, s
 from services.reporter.core.figures import change_text, count_text, duration_text, minute_text, percent_text
 from services.reporter.core.html_tables import alerts_table, anomalies_table, error_list, servers_table, tools_table
 from services.reporter.core.model import Limits, Report
-from services.reporter.core.recommendations import Recommendation
+from services.reporter.core.recommendation import Recommendation
 from services.reporter.core.style import STYLE, policy
 from services.reporter.core.svg import Bar, bars_chart, calls_chart, health_ring, latency_chart
 from services.reporter.core.text import visible

@@ -12,7 +12,7 @@ from services.reporter.core.answers import Alert, Anomaly, Stats
 from services.reporter.core.figures import rounded
 from services.reporter.core.health import Health
 from services.reporter.core.model import Limits, Ranked, Report, ServerRow
-from services.reporter.core.recommendations import Recommendation
+from services.reporter.core.recommendation import Recommendation
 from services.reporter.core.text import plain, visible
 from services.reporter.core.trends import Trend
 from services.reporter.core.wording import alert_unit

@@ -18,7 +18,7 @@ from services.reporter.core.figures import (
 )
 from services.reporter.core.markdown import escaped, fenced, sentence, table
 from services.reporter.core.model import Limits, Ranked, Report, ServerRow, ToolRow
-from services.reporter.core.recommendations import Recommendation
+from services.reporter.core.recommendation import Recommendation
 from services.reporter.core.wording import (
     NOTHING_STANDS_OUT,
     alert_value,

@@ -6,12 +6,12 @@ that of one tool among others at all, is the detector's to say.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from services.reporter.core.answered import Answered
-from services.reporter.core.answers import Anomaly
 from services.reporter.core.figures import clock_text
 from services.reporter.core.health import HEALTHY_FROM, Health
 from services.reporter.core.model import Range, ServerRow
@@ -41,9 +41,16 @@ def silent_tools(answered: Answered) -> tuple[SilentTool, ...]:
     found = {
         (one.server, one.tool): SilentTool(one.server, one.tool, one.start_ms)
         for one in (listed.rows if listed else ())
-        if is_silence(one) and one.start_ms is not None and called.get((one.server, one.tool), 0) <= one.start_ms
+        if one.is_silence and one.start_ms is not None and called.get((one.server, one.tool), 0) <= one.start_ms
     }
     return tuple(sorted(found.values(), key=lambda one: (one.since_ms, one.server, one.tool)))
+
+
+def tools_of_servers(answered: Answered, silent: Sequence[SilentTool]) -> Counter[str]:
+    """Tools a server: those with calls in the window, and the silent ones."""
+    rollup = answered.rollup("tools")
+    called = {(row.server, row.tool) for row in (rollup.rows if rollup else ())}
+    return Counter(server for server, _ in called | {(one.server, one.tool) for one in silent})
 
 
 def with_silence(row: ServerRow, span: Range, silent: Sequence[SilentTool] = (), tools: int = 0) -> ServerRow:
@@ -118,11 +125,6 @@ def _tools_text(tools: Sequence[SilentTool], span: Range, *, of_server: bool = F
 def _stopped_servers(rows: Sequence[ServerRow], span: Range) -> list[tuple[str, int]]:
     silent = [(row.stats.server, silent_since(row, span)) for row in rows if row.health.score is None]
     return [(server, since_ms) for server, since_ms in silent if since_ms is not None]
-
-
-def is_silence(anomaly: Anomaly) -> bool:
-    """Whether an anomaly says that a tool is called no more."""
-    return anomaly.kind == "throughput_change" and anomaly.value == 0 and anomaly.end_ms is None
 
 
 def silent_since(row: ServerRow, span: Range) -> int | None:

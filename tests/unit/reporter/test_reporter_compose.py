@@ -235,3 +235,45 @@ def test_an_alerts_value_has_its_unit() -> None:
         "34.4 % (limit 5 %)",
         "34.4 MB (limit 300 MB)",
     ]
+
+
+def silent_git(severity: str = "info") -> dict[str, Any]:
+    """Answers in which git was last called forty minutes ago, which the detector finds unusual; nothing else is wrong."""
+    since = samples.END_MS - 40 * 60_000
+    details = {"currentValue": 0, "expectedRange": "90-120", "metric": "calls", "unit": "calls/h"}
+    rows = [
+        samples.anomaly("throughput_change", "git", t, severity, since, None, **details)
+        for t in ("git_log", "git_diff")
+    ]
+    raw = samples.raw_answers() | {"anomalies": {"anomalies": rows, "total": 2}, "alerts": {"alerts": [], "total": 0}}
+    for name in ("servers", "tools"):
+        kept = [row for row in raw[name]["rows"] if row["mcpServer"] in ("git", "project-management-mcp")]
+        raw[name] = samples.rollup([r | ({"lastTs": since} if r["mcpServer"] == "git" else {}) for r in kept])
+    return raw
+
+
+def test_a_report_up_to_now_says_which_server_is_called_no_more_and_what_to_do() -> None:
+    report = sample(**silent_git())
+    row = next(row for row in report.servers if row.stats.server == "git")
+    assert (row.health.score, row.health.status) == (None, "no_data")
+    assert report.health.status == "degraded"
+    assert plain(report.health.reasons[0]) == '"git" has had no calls since 15:20Z'
+    card = next(one for one in report.recommendations if one.metric == "throughput_change")
+    assert plain(card.title) == '2 tools of "git" are called no more'
+    assert "no call since 2025-10-31 15:20 UTC, usual 90–120 calls/h" in plain(card.evidence[0])
+    text = render_markdown(report, IN_FILE)
+    assert "has had no calls since 15:20Z" in text
+    assert "Check that the server runs" in text
+
+
+def test_a_silent_server_without_calls_in_the_range_is_in_the_report_all_the_same() -> None:
+    raw = silent_git()
+    for name in ("servers", "tools"):
+        raw[name] = samples.rollup([row for row in raw[name]["rows"] if row["mcpServer"] != "git"])
+    assert [row.stats.server for row in sample(**raw).servers] == ["project-management-mcp", "git"]
+
+
+def test_what_is_silent_now_was_healthy_in_a_range_long_ago() -> None:
+    later = samples.END_MS + 6 * HOUR
+    report = compose(samples.answered(samples.raw_answers() | silent_git()), samples.SPAN, later)
+    assert next(row for row in report.servers if row.stats.server == "git").health.status == "healthy"

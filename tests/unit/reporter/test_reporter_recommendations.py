@@ -10,7 +10,8 @@ import reporter_samples as samples
 from services.reporter.core.answers import Alert, Anomaly, ErrorGroup, Stats
 from services.reporter.core.compose import compose
 from services.reporter.core.evidence import Evidence
-from services.reporter.core.recommendations import MAX_RECOMMENDATIONS, Recommendation, recommend
+from services.reporter.core.recommendation import Recommendation
+from services.reporter.core.recommendations import MAX_RECOMMENDATIONS, recommend
 from services.reporter.core.text import Untrusted, plain, term
 from shared.names import ALL_TOOLS
 
