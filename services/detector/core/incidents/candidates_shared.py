@@ -15,7 +15,6 @@ from services.detector.core.incidents.candidates import FAILING, SAME_MS, SOON_M
 from services.detector.core.metrics import ERROR_RATE_SPIKE
 from services.detector.core.telling.words import clock, counted, lead, quoted
 
-
 #: Tools of a server, and servers, that are no coincidence.
 MANY_TOOLS: Final = 3
 MANY_SERVERS: Final = 3
