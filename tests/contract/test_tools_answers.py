@@ -321,7 +321,7 @@ def test_a_named_method_tells_what_chance_explains_and_a_line_a_tool():
     result = call(backends, "detect_anomalies", {"method": "percentile"})
     text = result.content[0].text
     assert (
-        "In tools as they always are percentile (above P99) finds about 12; it judges single calls, not failures"
+        "Were nothing wrong, percentile (above P99) would still find about 12: it judges single calls by a fixed limit."
         in text
     )
     assert "warning   17      12.3" in text
@@ -487,7 +487,10 @@ def test_full_detail_passes_the_explanation_and_the_likely_cause_on():
 
 def test_an_incident_of_one_anomaly_without_a_cause_is_not_spoken_of():
     alone = {**INCIDENT, "members": 1, "cause": None, "confidence": None}
-    assert "What belongs together" not in call(of_incidents([alone]), "detect_anomalies").content[0].text
+    for detail in ("compact", "full"):
+        answer = call(of_incidents([alone, INCIDENT]), "detect_anomalies", {"detail": detail})
+        assert answer.content[0].text.count("incident-20251031-1f3a:") == 1
+        assert [one["members"] for one in answer.structured_content["summary"]["incidents"]] == [5]
 
 
 def test_many_incidents_with_long_hostile_names_stay_small():

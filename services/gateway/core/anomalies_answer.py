@@ -158,11 +158,16 @@ def _summary(raw: object, rows: int, incidents: int | None) -> Data:
     if isinstance(found.get("limit"), str):
         summary["limit"] = shown(found["limit"])
     if isinstance(found.get("incidents"), list):
-        known = [one for one in found["incidents"] if isinstance(one, dict)]
+        known = [one for one in found["incidents"] if isinstance(one, dict) and _tells_more(one)]
         summary["incidents"] = [
             _incident(one, SENTENCE_CHARS if incidents is None else CAUSE_CHARS) for one in known[:incidents]
         ]
     return summary
+
+
+def _tells_more(incident: Data) -> bool:
+    """Whether it says more than its anomaly: it has several, or a likely cause."""
+    return whole_number(incident.get("members")) > 1 or bool(incident.get("cause"))
 
 
 def _incident(raw: Data, cause_chars: int) -> Data:

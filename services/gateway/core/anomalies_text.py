@@ -85,8 +85,8 @@ def _by_chance(arguments: DetectAnomalies, data: Data) -> str:
         return ""
     limit = f" ({summary['limit']})" if summary.get("limit") else ""
     return (
-        f" In tools as they always are {arguments.method}{limit} finds about {summary['expectedByChance']:,}; it judges single "
-        "calls, not failures; auto judges both."
+        f" Were nothing wrong, {arguments.method}{limit} would still find about {summary['expectedByChance']:,}: it judges "
+        "single calls by a fixed limit. It sees no failures; the method auto does."
     )
 
 
@@ -97,12 +97,10 @@ def _auto_finds(data: Data) -> str:
 
 
 def _incidents(summary: Data) -> str:
-    """What belongs together, and the likely cause: those of several anomalies, or of which a cause is likely."""
+    """What belongs together, and the likely cause."""
     lines = []
     for one in summary.get("incidents") or []:
         members, cause = whole_number(one.get("members")), one.get("cause")
-        if members < 2 and not cause:
-            continue
         servers = ", ".join(str(server) for server in one.get("servers") or [])
         told = f"; likely cause ({_sure(one.get('confidence'))}): {cause}" if cause else "; no cause stands out"
         since = str(one.get("since"))[:16]
