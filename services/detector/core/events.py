@@ -18,6 +18,8 @@ from shared.timespan import day_of
 Severity = Literal["info", "warning", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "critical")
 
+#: The level of what is part of another event: no sensitivity reports it.
+TOLD_ELSEWHERE: Final = 0
 #: Events that ended longer ago leave the book; the database keeps them.
 BOOK_MS: Final = 2 * HISTORY_MS
 #: Events in the book; beyond it those that ended first leave.
@@ -181,9 +183,10 @@ class Book:
                 yield event
 
     def about(self, series: Series, metric: str, start_ms: int, end_ms: int) -> Iterator[Event]:
-        """The events of a series' metric, whatever found them, that overlap a span, or nearly."""
+        """The events of a series' metric, whatever found them, that overlap a span, or nearly; not what is told elsewhere."""
         for event in self.of_server(series.server):
-            if (event.series, event.metric) == (series, metric) and event.overlaps(start_ms - GAP_MS, end_ms + GAP_MS):
+            same = (event.series, event.metric) == (series, metric) and event.level > TOLD_ELSEWHERE
+            if same and event.overlaps(start_ms - GAP_MS, end_ms + GAP_MS):
                 yield event
 
     def close(self, event: Event, end_ms: int, ended: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from services.detector.core import following, recognition, server_events
+from services.detector.core import following, leaks, recognition, server_events
 from services.detector.core.engine import Engine, Happening, Turn
 from services.detector.core.events import Book, Event
 from services.detector.core.firing import note_baseline, note_surer
@@ -183,7 +183,7 @@ class Watch:
                 event = dated_anew(happening.series, event, happening.place) or event
             if any(self.book.same(event.series, event.type, metric, event.start_ms, event.last_ms)):
                 return  # found before, and still in the book: replayed or rebuilt
-            if recognition.belongs_to_shift(self.book, event):
+            if recognition.belongs_to_shift(self.book, event) or leaks.is_part(self.book, event):
                 return
             shown = recognition.shown_by_signal(self.book, event)
             if shown is not None:
@@ -266,25 +266,36 @@ class Watch:
 
     def _found(self, series: SeriesState, finding: Finding) -> bool:
         event = self.book.open_event(series.key, finding.type, finding.metric)
+        parts = leaks.parts(self.book, series.key, finding)
         if event is None:
             spike = recognition.lasting_spike(self.book, series.key, finding)
             if spike is not None:
                 spike.found_as, spike.type = spike.type, RESPONSE_TIME_SHIFT
                 self.news.explain(spike)
                 return True
-            known = recognition.known(self.book, series.key, finding)
+            known = None if parts else recognition.known(self.book, series.key, finding)
             if known is not None:
                 return self._surer(known, from_finding(series.key, finding), live=True)
-            event = from_finding(series.key, finding)
-            self.book.add(event)
+            event = leaks.begun(self.book, series.key, finding, parts)
         else:
             move(event, finding)
+        self._unite(event, parts)
         name_by_length(event)
         if finding.per_hour:
             event.evidence["perHour"] = finding.per_hour
         written, raised = event.written, event.raised
         self._changed(event, live=True)
         return (written, raised) != (event.written, event.raised)
+
+    def _unite(self, event: Event, parts: list[Event]) -> None:
+        """What is part of an event is told with it, and no more by itself."""
+        for part in parts:
+            if part is event:
+                continue
+            if part.end_ms is None:
+                self.news.close(part, part.last_ms, leaks.PART_OF_LEAK)
+            leaks.leave_to(part, event)
+            self.book.dirty.add(part.id)
 
     def _settle(self, series: SeriesState, findings: dict[tuple[str, str], Finding], now_ms: int) -> bool:
         """Close the swept events of a series that are no longer found; one that was found later than `now_ms` may be over, but

@@ -1,14 +1,20 @@
-"""A leak is told since when, from what and how fast it grew."""
+"""A leak is told since when, from what and how fast it grew; and once."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from services.detector.core.events import Event
 from services.detector.core.sweeps.findings import Finding
 from services.detector.core.sweeps.sweep import find_leak
+from services.detector.core.watch import Watch
 from shared.batch import Batch
 from tests.unit.detector.detector_kit import HOUR, KEY, MINUTE, T0, batch, feed, make_watch, ordinary
+
+FIVE = 5 * MINUTE
 
 
 def leaking(hours: float, since_min: float, mb_per_hour: float, calls_a_minute: float = 20) -> Batch:
@@ -47,3 +53,48 @@ def test_a_leak_never_began_before_the_first_call() -> None:
     assert found.per_hour == pytest.approx(100, rel=0.05)
     assert found.lower <= found.median <= found.upper
     assert found.median == pytest.approx(330, rel=0.03)
+
+
+def live(watch: Watch, calls: Batch, hours: float) -> None:
+    """As the service does: five minutes of calls, then a sweep."""
+    for now in range(T0 + FIVE, T0 + int(hours * HOUR) + FIVE, FIVE):
+        watch.apply(calls.take((calls.ts >= now - FIVE) & (calls.ts < now)), live=True)
+        watch.tick(now)
+        watch.sweep(watch.engine.series.values(), now)
+
+
+def at_once(watch: Watch, calls: Batch, hours: float) -> None:
+    """As after a pipeline was down."""
+    feed(watch, calls, 500)
+    watch.tick(T0 + int(hours * HOUR))
+    watch.sweep(watch.engine.series.values(), T0 + int(hours * HOUR))
+
+
+def told(watch: Watch, metric: str) -> list[Event]:
+    return [e for e in watch.book.events.values() if e.metric == metric and e.level > 0]
+
+
+@pytest.mark.parametrize("come", [live, at_once])
+def test_a_leak_is_one_anomaly_however_far_beyond_its_band_memory_goes(
+    come: Callable[[Watch, Batch, float], None],
+) -> None:
+    watch = make_watch()
+    come(watch, leaking(3.2, 62, 250), 3.2)
+    (leak,) = told(watch, "memory")
+    assert (leak.type, leak.end_ms, leak.stored) == ("resource_leak", None, True)
+    assert abs(leak.start_ms - (T0 + 62 * MINUTE)) <= 10 * MINUTE
+    assert leak.median == pytest.approx(220, rel=0.01)
+    lines = watch.take_lines()
+    assert [line.phase for line in lines if line.event is leak] == ["open"]
+    assert all(line.event.end_ms is not None for line in lines if line.event is not leak)
+
+
+def test_what_is_part_of_a_leak_is_no_news_and_calls_far_beyond_it_are() -> None:
+    watch = make_watch()
+    calls = leaking(4, 62, 60)
+    assert calls.memory is not None
+    calls.memory[4_200:4_260] *= 6.0
+    live(watch, calls, 4)
+    leak, spike = sorted(told(watch, "memory"), key=lambda e: e.start_ms)
+    assert (leak.type, spike.type) == ("resource_leak", "resource_spike")
+    assert abs(spike.start_ms - int(calls.ts[4_200])) <= MINUTE

@@ -106,7 +106,7 @@ class Incidents:
     def members(self, name: str) -> list[Event]:
         """The members that are still in the book, in order of time."""
         events = self._book.events
-        known = [events[member] for member in self._members.get(name, ()) if member in events]
+        known = [events[member] for member in self._members.get(name, ()) if member in events and events[member].stored]
         return sorted(known, key=lambda e: (e.start_ms, e.id))
 
     def forget(self) -> None:
