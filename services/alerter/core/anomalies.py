@@ -58,7 +58,7 @@ def parse_anomaly(raw: object) -> Anomaly:
         raise BadAnomaly("details: a map")
     value = _number(details.get("currentValue"), "details.currentValue")
     candidate = Candidate(
-        Fingerprint(signal_of_anomaly(kind), server, tool),
+        Fingerprint(signal_of_anomaly(kind, details.get("metric")), server, tool),
         Severity(severity),
         f"{kind} detected",
         value,

@@ -11,7 +11,7 @@ from typing import Final
 from services.alerter.core.metrics import Metric
 from services.alerter.core.model import Candidate
 
-#: The anomalies that say of a metric what its thresholds say. Others (a resource, the pace of calls) stand by themselves.
+#: The anomalies that say of a metric what its thresholds say. Others (the pace of calls) stand by themselves.
 METRIC_OF_ANOMALY: Final = {
     "error_rate_spike": Metric.ERROR_RATE,
     "response_time_spike": Metric.RESPONSE_TIME,
@@ -19,8 +19,17 @@ METRIC_OF_ANOMALY: Final = {
 }
 
 
-def signal_of_anomaly(kind: str) -> str:
-    """The condition of an anomaly's fingerprint: its metric, or `anomaly:` and its type where no threshold says the same."""
+#: Those that say it of the resource that they are about.
+OF_A_RESOURCE: Final = frozenset({"resource_spike", "resource_leak"})
+RESOURCES: Final = frozenset({Metric.CPU, Metric.MEMORY, Metric.DISK_IO})
+
+
+def signal_of_anomaly(kind: str, about: object = None) -> str:
+    """The condition of an anomaly's fingerprint: its metric, or `anomaly:` and its type where no threshold says the same.
+    `about`: what the anomaly names as its metric.
+    """
+    if kind in OF_A_RESOURCE and isinstance(about, str) and about in RESOURCES:
+        return about
     metric = METRIC_OF_ANOMALY.get(kind)
     return f"anomaly:{kind}" if metric is None else metric.value
 

@@ -591,6 +591,26 @@ def test_an_anomaly_that_no_threshold_says_has_an_alert_of_its_own(timeline):
     assert [alert.candidate.text for alert in t.opened()] == ["cpu > 90%", "resource_spike detected"]
 
 
+LEAK = {
+    "anomalyType": "resource_leak",
+    "severity": "critical",
+    "details": {"currentValue": 620, "expectedRange": "210-230", "metric": "memory", "unit": "MB"},
+}
+
+
+def test_a_leak_and_a_threshold_of_memory_are_one_alert_whichever_comes_first(timeline):
+    t = timeline()
+    t.set(metric="memory", threshold=600, severity="critical")
+    t.calls(0, 1, memory=610)
+    assert told(t.anomaly(1, id="leak", **LEAK)) == []
+    assert (t.only().candidate.text, t.only().anomaly_ids) == ("memory > 600MB", ("leak",))
+    t.anomaly(2, id="other", toolName="u", **LEAK)
+    assert told(t.calls(3, 1, tool="u", memory=640)) == []
+    assert [(a.candidate.text, a.peak_value) for a in t.opened()] == [("memory > 600MB", 620), ("memory > 600MB", 640)]
+    cpu = LEAK | {"anomalyType": "resource_spike", "details": LEAK["details"] | {"metric": "cpu", "unit": "%"}}
+    assert told(t.anomaly(4, id="cpu", **cpu)) == [Told.RAISED]
+
+
 def test_an_alert_names_the_latest_twenty_anomalies_it_covers(timeline):
     t = timeline()
     t.calls(0, 5, failed=5)
