@@ -370,3 +370,11 @@ def test_the_window_is_an_hour_around_a_short_event_and_more_around_a_long_one()
     event.last_ms = event.start_ms + 6 * HOUR
     long = window(event)
     assert (long.start_ms, long.end_ms) == (event.start_ms - 3 * HOUR, event.last_ms + HOUR + HOUR // 2 + MINUTE)
+
+
+def test_what_fell_to_nothing_is_off_by_no_factor_of_nought() -> None:
+    _, event = slow_watch()
+    fallen = from_record(to_record(event) | {"type": "resource_spike", "metric": "cpu", "unit": "%", "value": 0.0})
+    assert anomaly(fallen)["details"]["deviation"] == "to 0"
+    stopped = from_record(to_record(event) | {"type": "throughput_change", "metric": "calls", "value": 0.0})
+    assert anomaly(stopped)["details"]["deviation"] == "stopped"

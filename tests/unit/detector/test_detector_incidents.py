@@ -12,7 +12,7 @@ from services.detector.core.events import Book, Event, event_id
 from services.detector.core.incidents.causes import likely, rank
 from services.detector.core.incidents.evidence import gather
 from services.detector.core.incidents.incidents import MAX_MEMBERS, Incidents, belong_together, incident_id, summary
-from services.detector.core.incidents.messages import MAX_CLASSES, MAX_SERIES, Messages, class_of
+from services.detector.core.incidents.messages import MAX_CLASSES, MAX_SERIES, Messages, Said, class_of
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
     RESOURCE_LEAK,
@@ -423,3 +423,16 @@ def test_only_what_began_within_minutes_is_the_same_trouble_however_long_it_last
     just_before = event(T0 + 6 * MINUTE, "near")
     found = gather(ours, series, iter((just_before, since_long)), 3)
     assert [sibling.tool for sibling in found.siblings] == ["near"]
+
+
+def test_what_a_stray_failure_says_is_no_evidence_of_slow_calls_and_what_many_say_is() -> None:
+    said = [Said("TimeoutError", 1, 1, new=False)]
+    for failing, expected in ((1, ()), (100, tuple(said))):
+        watch, ok = make_watch(), np.ones(600, np.uint8)
+        ok[500 : 500 + failing] = 0
+        feed(watch, batch(times(600), ordinary(600), ok))
+        (series,) = watch.engine.series.values()
+        slow = event(int(times(600)[490]), "tool", minutes=25)
+        assert gather(slow, series, iter(()), 1, said).said == expected
+        stray = event(int(times(600)[490]), "tool", kind=ERROR_RATE_SPIKE, minutes=25)
+        assert gather(stray, series, iter(()), 1, said).said == tuple(said)

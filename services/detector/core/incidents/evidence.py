@@ -19,7 +19,7 @@ from services.detector.core.events import Event
 from services.detector.core.incidents.messages import Said
 from services.detector.core.incidents.messages import as_map as said_map
 from services.detector.core.kernels.fold import MEAN, N
-from services.detector.core.metrics import METRICS, MINUTE_MS
+from services.detector.core.metrics import ERROR_RATE_SPIKE, METRICS, MINUTE_MS
 from services.detector.core.state.series import SeriesState
 from services.detector.core.telling.levels import Level, may_last, measure
 from services.detector.core.view import Float64, Int64, combined, minutes_of
@@ -91,7 +91,7 @@ class Evidence:
     """Changes by name (`response_time`, `cpu`, `memory`, `disk_io`: means; `error_rate` in %; `calls_per_minute`), and company.
     `first`: no sibling began before. `tools`: how many other tools of the server are watched. `measured`: metrics of which there
     is any measurement, during it or before; one that is not in `changes` as well has nothing to be compared with. `said`: what
-    its failing calls said. `level`: of a lasting change.
+    its failing calls said, of one that fails more than usual. `level`: of a lasting change.
     """
 
     changes: dict[str, Change]
@@ -147,7 +147,9 @@ def gather(
     first = all(s.start_ms >= event.start_ms for s in siblings)
     changes, named = _changes(event, series), tuple(siblings[:MAX_SIBLINGS])
     level = measure(event, series) if may_last(event) else None
-    return Evidence(changes, named, first, tools - 1, _measured(event, series), tuple(said), level)
+    # What a stray failure says is no evidence of anything else.
+    failed = event.type == ERROR_RATE_SPIKE or ("error_rate" in changes and changes["error_rate"].moved("error_rate"))
+    return Evidence(changes, named, first, tools - 1, _measured(event, series), tuple(said) if failed else (), level)
 
 
 def is_sibling(event: Event, other: Event) -> bool:

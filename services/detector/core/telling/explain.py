@@ -121,7 +121,7 @@ def ended(event: Event) -> str | None:
 
 def deviation(event: Event) -> str:
     """`10x`: the worst value over the end of the expected range it passed; of a lasting change, its level over that before.
-    Of calls that come no more `stopped`.
+    Of calls that come no more `stopped`, of another figure that fell to nothing `to 0`.
     """
     level = level_of(event)
     if level is not None:
@@ -131,7 +131,7 @@ def deviation(event: Event) -> str:
     if event.type == THROUGHPUT_CHANGE and event.value < event.lower:
         return f"{event.value / event.lower:.2g}x"
     if event.value < event.lower and event.lower > 0:
-        return f"{event.value / event.lower:.2g}x"
+        return f"{event.value / event.lower:.2g}x" if event.value > 0 else "to 0"
     times = event.value / event.upper if event.upper > 0 else math.inf
     if not math.isfinite(times):
         return "from 0"
