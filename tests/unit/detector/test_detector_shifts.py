@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from services.detector.core.state.series import SeriesState
-from services.detector.core.sweeps.latest import latest_calls
+from services.detector.core.sweeps.latest import UNKNOWN_WANDERING, latest_calls, wandering
 from services.detector.core.sweeps.shifts import find_shift
-from tests.unit.detector.detector_kit import DAY, HOUR, KEY, MINUTE, T0, batch, feed, make_watch, ordinary
+from tests.unit.detector.detector_kit import DAY, HOUR, KEY, MINUTE, T0, batch, feed, make_watch, ordinary, stored
 
 MEDIUM = 2
 
@@ -84,3 +84,41 @@ def test_a_time_of_day_that_is_always_slow_is_no_shift_and_is_taken_off() -> Non
 def test_calls_that_all_take_the_same_time_are_no_shift() -> None:
     ts = seldom(200)
     assert find_shift(known(ts, np.full(200, 100.0)), int(ts[-1])) is None
+
+
+def of_three_hours(minutes_ago: int, times: float, end_ms: int) -> tuple[np.ndarray, np.ndarray]:
+    """25 calls a minute of a tool that nobody knew before, times as slow since so many minutes."""
+    rng = np.random.default_rng(1)
+    ts = np.sort(rng.integers(end_ms - 3 * HOUR, end_ms, 3 * 60 * 25))
+    return ts, ordinary(len(ts), level=200.0, spread=0.25) * np.where(ts >= end_ms - minutes_ago * MINUTE, times, 1.0)
+
+
+@pytest.mark.parametrize("minutes_ago", [15, 30, 45, 60, 75, 90])
+def test_a_shift_of_a_tool_known_for_three_hours_is_found_for_as_long_as_it_lasts(minutes_ago: int) -> None:
+    end_ms = T0 + 10 * HOUR
+    found = find_shift(known(*of_three_hours(minutes_ago, 1.6, end_ms)), end_ms)
+    assert found is not None
+    assert found.level >= MEDIUM
+    assert abs(found.start_ms - (end_ms - minutes_ago * MINUTE)) <= 2 * MINUTE
+
+
+def test_a_lasting_rise_is_called_a_shift_when_its_calls_come_all_at_once() -> None:
+    end_ms, watch = T0 + 10 * HOUR, make_watch()
+    feed(watch, batch(*of_three_hours(75, 1.6, end_ms)), 500)
+    watch.tick(end_ms)
+    watch.sweep(watch.engine.series.values(), end_ms)
+    (event,) = stored(watch)
+    assert (event.type, event.end_ms) == ("response_time_shift", None)
+
+
+def test_how_much_a_level_wanders_does_not_contain_the_one_change_that_is_judged() -> None:
+    began = T0 + np.arange(12, dtype=np.int64) * 15 * MINUTE
+    changed = np.where(np.arange(12) < 7, 0.0, 1.0)
+    assert wandering(changed, 0.0, began) < UNKNOWN_WANDERING
+    restless = np.array([0.0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1])
+    assert wandering(restless, 0.0, began) > UNKNOWN_WANDERING
+
+
+def test_how_much_a_level_wanders_within_hours_is_not_told_by_parts_of_other_days() -> None:
+    apart = T0 + np.arange(40, dtype=np.int64) * 7 * HOUR
+    assert wandering(np.random.default_rng(1).normal(0.0, 2.0, 40), 0.0, apart) == UNKNOWN_WANDERING

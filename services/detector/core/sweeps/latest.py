@@ -39,10 +39,15 @@ BLOCK: Final = 8
 FEWEST_BLOCKS: Final = 12
 #: Parts of the time whose levels are compared are so many apart.
 APART: Final = 4
+#: Blocks of calls so far apart tell nothing of hours.
+NEAR_MS: Final = 6 * HOUR_MS
 #: No level wanders by more of what single calls do; what looks like it was trouble.
 MOST_WANDERING: Final = 0.35
 #: What it is of a tool that is not known for long.
 UNKNOWN_WANDERING: Final = 0.1
+#: It counts as much as so many comparisons of parts; among fewer than so many one change counts too much.
+UNKNOWN_PAIRS: Final = 2
+FEW_PAIRS: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ def latest_calls(series: SeriesState, end_ms: int) -> Latest:
     steady = np.exp(_steady(ts, np.log(np.maximum(values, LOWEST)))) if len(ts) else values
     size, low = len(series.histograms.base_of(0)), int(series.histograms.lows[0])
     bins = np.clip(np.searchsorted(EDGES, steady, "right") - 1 - low, 0, size - 1)
-    return Latest(ts, steady, bins, _wandering(bins, size), _own_days(ts))
+    return Latest(ts, steady, bins, _wandering(ts, bins, size), _own_days(ts))
 
 
 def _own_days(ts: Int64) -> bool:
@@ -96,7 +101,7 @@ def _steady(ts: Int64, logs: Float64) -> Float64:
     return np.asarray(logs - coefficients @ known)
 
 
-def _wandering(bins: Int64, size: int) -> float:
+def _wandering(ts: Int64, bins: Int64, size: int) -> float:
     """Variance of the level within hours, in normal scores: of the differences of blocks of calls, beyond what single calls make
     of them. Robust: what lasts does not count, nor what was brief.
     """
@@ -104,11 +109,31 @@ def _wandering(bins: Int64, size: int) -> float:
     if blocks < FEWEST_BLOCKS:
         return UNKNOWN_WANDERING
     scores = normal_scores(np.bincount(bins, minlength=size).astype(np.float64))[bins]
-    of_block = scores[len(scores) - blocks * BLOCK :].reshape(blocks, BLOCK)
-    return wandering(of_block.mean(axis=1), float(np.median(of_block.var(axis=1, ddof=1))) / BLOCK)
+    first = len(scores) - blocks * BLOCK
+    of_block = scores[first:].reshape(blocks, BLOCK)
+    by_chance = float(np.median(of_block.var(axis=1, ddof=1))) / BLOCK
+    return wandering(of_block.mean(axis=1), by_chance, ts[first::BLOCK])
 
 
-def wandering(means: Float64, by_chance: float) -> float:
-    """Variance of a level, from the means of parts of the time and the variance that these have by chance."""
+def wandering(means: Float64, by_chance: float, began: Int64) -> float:
+    """Variance of a level, from the means of parts of the time, the variance that these have by chance, and when they began (ms).
+    Few parts are believed with reserve, and the likeliest change among them is none of it, for it may be what is judged.
+    """
     moved = np.abs(means[APART:] - means[:-APART])
-    return min(max(0.0, (1.4826 * float(np.median(moved))) ** 2 / 2.0 - by_chance), MOST_WANDERING)
+    counts = began[APART:] - began[:-APART] <= NEAR_MS
+    if np.count_nonzero(counts) < FEW_PAIRS:
+        first, change = np.arange(len(moved)), _likeliest_change(means)
+        counts &= (first + APART < change) | (first >= change)
+    pairs = np.count_nonzero(counts)
+    if not pairs:
+        return UNKNOWN_WANDERING
+    found = min(max(0.0, (1.4826 * float(np.median(moved[counts]))) ** 2 / 2.0 - by_chance), MOST_WANDERING)
+    return (pairs * found + UNKNOWN_PAIRS * UNKNOWN_WANDERING) / (pairs + UNKNOWN_PAIRS)
+
+
+def _likeliest_change(means: Float64) -> int:
+    """The number of the part with which another level most likely began: by the squares that two means explain."""
+    n = len(means)
+    before = np.arange(1, n)
+    total = np.cumsum(means - means.mean())[:-1]
+    return 1 + int(np.argmax(total**2 / (before * (n - before))))

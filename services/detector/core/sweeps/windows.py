@@ -145,7 +145,7 @@ def _wandering(series: SeriesState, whole: Float64, last: int) -> float:
     if np.count_nonzero(some) < FEWEST_QUARTERS:
         return UNKNOWN_WANDERING
     means = (counts[some] @ normal_scores(whole)) / calls[some]
-    return wandering(means, float(np.median(1.0 / calls[some])))
+    return wandering(means, float(np.median(1.0 / calls[some])), hists.quarters.index[rows][some] * QUARTER_MS)
 
 
 def _counted(bins: Int64, size: int) -> Float64:
