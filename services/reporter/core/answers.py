@@ -75,6 +75,18 @@ class Rollup:
 
 
 @dataclass(frozen=True, slots=True)
+class Incident:
+    """What an anomaly is part of; `members`: anomalies in all, `cause`: the sentence of its likely cause, empty when none stands
+    out.
+    """
+
+    incident_id: str
+    members: int
+    cause: str = ""
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Anomaly:
     """One event that the detector stored; `end_ms` None = still going on. `usual`: the level before a lasting change; `shape`:
     what it is called where its kind says less; `ended`: how it ended.
@@ -98,6 +110,7 @@ class Anomaly:
     usual: float | None = None
     shape: str = ""
     ended: str = ""
+    incident: Incident | None = None
 
     @property
     def is_silence(self) -> bool:
@@ -274,6 +287,19 @@ def _anomaly(body: Mapping[Any, Any]) -> Anomaly:
         _float(details.get("usual")),
         _str(details.get("kind")),
         _str(body.get("ended")),
+        _incident(_map(body.get("incident"))),
+    )
+
+
+def _incident(body: Mapping[Any, Any]) -> Incident | None:
+    incident_id, cause = _str(body.get("id")), _map(body.get("likelyCause"))
+    if not incident_id:
+        return None
+    return Incident(
+        incident_id,
+        max(1, _int(body.get("members")) or 1),
+        _str(cause.get("sentence")),
+        _float(cause.get("confidence")),
     )
 
 

@@ -25,6 +25,7 @@ from services.reporter.core.evidence import (
 )
 from services.reporter.core.figures import count_text, counted, duration_text, percent_text, short_count
 from services.reporter.core.incident import TIMES, incident_of, incident_text
+from services.reporter.core.incident_cards import one_an_incident
 from services.reporter.core.recommendation import Recommendation
 from services.reporter.core.sampling import MIN_CALLS, MIN_TREND_CALLS
 from services.reporter.core.stopped import stopped
@@ -62,7 +63,7 @@ def recommend(evidence: Evidence) -> tuple[Recommendation, ...]:
     found += stopped(evidence)
     found += _from_anomalies(evidence, spoken_of)
     found += _unattended(evidence)
-    found.sort(key=_rank)
+    found = one_an_incident(sorted(found, key=_rank), evidence)
     return tuple(_with_slowest(found[:MAX_RECOMMENDATIONS], evidence))
 
 
@@ -100,16 +101,17 @@ def _failing(evidence: Evidence) -> Iterable[Recommendation]:
 
 def _failing_tool(evidence: Evidence, tool: Stats) -> Recommendation:
     before = evidence.earlier(tool)
-    said: list[Text] = [(f"{count_text(tool.errors)} of {counted(tool.count, 'call')} failed",)]
-    if before is not None and before.count >= MIN_TREND_CALLS:
-        said.append((f"{percent_text(before.error_rate)} failed in the window before",))
     incident = incident_of(evidence, tool.server, {tool.tool}, "error_rate")
-    said += incident_text(incident)
-    message = main_message(evidence, [tool])
-    said += [(moved.words,) for moved in also_moved(evidence, tool, "error_rate")]
     rate = tool.error_rate or 0.0
     at_worst = incident is not None and (incident.value or 0.0) >= TIMES * rate
-    title = f" failed {percent_text(incident.value)} of its calls" if incident and at_worst else ""
+    whole = f", {percent_text(rate)}, in all of the range" if at_worst else ""
+    said: list[Text] = [(f"{count_text(tool.errors)} of {counted(tool.count, 'call')} failed{whole}",)]
+    if before is not None and before.count >= MIN_TREND_CALLS:
+        said.append((f"{percent_text(before.error_rate)} failed in the window before",))
+    said = [*incident_text(incident), *said] if at_worst else [*said, *incident_text(incident)]
+    message = main_message(evidence, [tool])
+    said += [(moved.words,) for moved in also_moved(evidence, tool, "error_rate")]
+    title = f" failed {percent_text(incident.value)} of its calls for a time" if incident and at_worst else ""
     return Recommendation(
         _worse(_error_severity(evidence, tool), incident),
         "error_rate",
@@ -272,11 +274,11 @@ def _from_anomalies(evidence: Evidence, spoken_of: set[tuple[str, str, str]]) ->
         if key in spoken_of or (anomaly.server, "", metric) in spoken_of or key in found:
             continue
         if anomaly.severity != "info" and not anomaly.is_silence:
-            found[key] = _of_anomaly(anomaly, metric)
+            found[key] = _of_anomaly(evidence, anomaly, metric)
     return list(found.values())
 
 
-def _of_anomaly(anomaly: Anomaly, metric: str) -> Recommendation:
+def _of_anomaly(evidence: Evidence, anomaly: Anomaly, metric: str) -> Recommendation:
     actions = {
         "resource_leak": "It keeps growing: restart the server to win time, then look for what it never lets go of.",
         "resource_spike": "Compare what was asked of it then; set a threshold if this is to be told at once.",
@@ -285,7 +287,9 @@ def _of_anomaly(anomaly: Anomaly, metric: str) -> Recommendation:
     title: Text = (*tool_of(anomaly.server, anomaly.tool), ": ", term(anomaly_kind(anomaly)))
     said: Text = (term(anomaly.metric or "value"), " ", figure_text(anomaly, anomaly_value(anomaly)))
     expected: Text = (", expected ", figure_text(anomaly, anomaly_expected(anomaly))) if anomaly.expected else ()
-    action = actions.get(anomaly.kind, "Look at this tool around that time with get_metrics, groupBy minute.")
+    message = main_message(evidence, [Stats(anomaly.server, anomaly.tool)]) if metric == "error_rate" else None
+    known = "Start from the message below." if message else None
+    action = known or actions.get(anomaly.kind, "Look at this tool around that time with get_metrics, groupBy minute.")
     return Recommendation(
         anomaly.severity,
         metric,
@@ -293,8 +297,9 @@ def _of_anomaly(anomaly: Anomaly, metric: str) -> Recommendation:
         anomaly.tool,
         title,
         (action,),
-        ((*said, *expected),),
+        ((*said, *expected), *_message_text(message)),
         anomaly.start_ms,
+        message[0].message if message else None,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import reporter_samples as samples
 
-from services.reporter.core.answers import Alert, Anomaly, ErrorGroup, Stats
+from services.reporter.core.answers import Alert, Anomaly, ErrorGroup, Incident, Stats
 from services.reporter.core.compose import compose
 from services.reporter.core.evidence import Evidence
 from services.reporter.core.recommendation import Recommendation
@@ -130,7 +130,8 @@ def test_the_incident_of_a_failing_tool_is_told_and_not_only_the_days_rate() -> 
     )  # fmt: skip
     (found,) = recommend(evidence(bad, anomalies=(spike,)))
     assert found.severity == "critical"
-    assert '"t" of "s" failed 34 % of its calls' in words(found)
+    assert plain(found.title) == '"t" of "s" failed 34 % of its calls for a time'
+    assert "40 of 1,000 calls failed, 4 %, in all of the range" in words(found)
     assert "UTC, 30 min: 34 %, usual 0–1 %" in words(found)
     assert "40 of 1,000 calls failed" in words(found)
     (found,) = recommend(evidence(bad))
@@ -207,3 +208,28 @@ def test_the_slowest_tool_is_spoken_of_even_beside_many_failing_ones() -> None:
     found = recommend(Evidence((*failing, slow), {}))
     assert len(found) == MAX_RECOMMENDATIONS
     assert any(item.server == "z" for item in found)
+
+
+def failing(tool: str, severity: str = "warning", **more: object) -> Anomaly:
+    """A rise of failures of a tool, one of three of an incident."""
+    cause = 'the latest 40 failures of 3 tools say "quota exceeded"'
+    found = Anomaly(
+        tool, "s", tool, "error_rate_spike", severity, 5_000, 9_000, 16, "0-1", "", "error_rate", "%", "auto", 0.9, (),
+        incident=Incident("incident-1", 3, cause, 0.83),
+    )  # fmt: skip
+    return replace(found, **more)  # type: ignore[arg-type]
+
+
+def test_an_incident_is_one_recommendation_with_its_likely_cause_and_what_the_failures_say() -> None:
+    tools = (replace(GOOD, errors=60), replace(GOOD, tool="u", errors=1), replace(GOOD, tool="v", errors=1))
+    said = tuple(ErrorGroup("s", tool, "quota exceeded", 9, 1, 2) for tool in ("t", "u", "v"))
+    anomalies = (failing("t", "critical"), failing("u"), failing("v"))
+    (found,) = recommend(Evidence(tools, {}, anomalies, errors=said))
+    assert found.tool == "t"
+    assert 'in one incident with "u", "v"' in words(found)
+    assert "likely cause (confidence 0.83): " in words(found)
+    assert "quota exceeded" in words(found)
+    (alone,) = recommend(Evidence(tools[1:2], {}, (failing("u"),), errors=said))
+    assert (plain(alone.action), alone.message) == ("Start from the message below.", "quota exceeded")
+    apart = (failing("t"), failing("u", incident=None))
+    assert len(recommend(Evidence(tools, {}, apart, errors=said))) == 2
