@@ -160,6 +160,12 @@ def test_one_tool_over_time_is_answered_in_times_order_newest_kept():
     assert 'Showing 3 of 24: ask again with cursor="3-1761915600000-' in result.content[0].text
 
 
+def test_calls_that_are_counted_are_told_once():
+    backends = FakeBackends(aggregator__rollup=rollup([stats()]))
+    text = call(backends, "get_metrics", {"aggregation": "count"}).content[0].text
+    assert "\ncalls  server  tool\n120    github  get_issue\n" in text
+
+
 def test_a_default_answer_over_500_tools_is_small_and_says_what_was_cut():
     backends = FakeBackends(aggregator__rollup=rollup(many(20), rows_total=500))
     result = call(backends, "get_metrics", {"aggregation": "p95"})
@@ -726,7 +732,11 @@ def test_the_dashboards_text_says_since_when_a_server_is_not_called():
     backends = FakeBackends()
     servers = backends.replies["reporter", "dashboard"]["mcpServers"]
     assert "Not called now" not in call(backends, "get_dashboard").content[0].text
-    servers[0] |= {"note": "no calls since 12:31Z", "healthScore": None, "status": "no_data"}
+    servers[0] |= {
+        "note": "no calls since 12:31Z; 0.94 % of calls fail (1 of 106)",
+        "healthScore": None,
+        "status": "no_data",
+    }
     assert f"no calls since 12:31Z  {servers[0]['name']}" in call(backends, "get_dashboard").content[0].text
 
 

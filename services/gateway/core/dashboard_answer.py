@@ -144,9 +144,13 @@ def _worth_telling(name: str, rows: list[Data], slow: list[Data]) -> list[Data]:
 
 
 def _silent(servers: list[Any]) -> list[str]:
-    """The servers that are not called now, and since when."""
+    """The servers that are not called now, and since when; what else is said of them is in the table."""
     rows = [one for one in servers if isinstance(one, dict) and str(one.get("note") or "").startswith(_NOT_CALLED)]
-    lines = [shown(f"{one['note']}  {shown(str(one.get('name')), TABLE_NAME_CHARS)}", 160) for one in rows[:NAMED]]
+    notes = [str(one["note"]).split(";")[0] for one in rows[:NAMED]]
+    lines = [
+        shown(f"{note}  {shown(str(one.get('name')), TABLE_NAME_CHARS)}", 160)
+        for note, one in zip(notes, rows, strict=False)
+    ]
     more = f", {len(rows) - len(lines)} more" if len(rows) > len(lines) else ""
     return [f"Not called now{more}:\n{fenced(chr(10).join(lines))}"] if lines else []
 

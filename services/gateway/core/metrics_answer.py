@@ -200,10 +200,11 @@ def _text(arguments: GetMetrics, data: Data, *, chosen: bool) -> str:
     )
     with_time = arguments.group_by is not None
     more = tuple(field for field in _MORE if field != FIELDS[arguments.aggregation][0]) if full else ()
+    counts = arguments.aggregation == "count"
     header = [
         *(["time"] if with_time else []),
-        f"{arguments.aggregation} {data['unit']}" if full else data["unit"],
-        "calls",
+        f"{arguments.aggregation} {data['unit']}" if full and not counts else data["unit"],
+        *([] if counts else ["calls"]),
         *(_HEADS[field] for field in more),
         "server",
         "tool",
@@ -212,7 +213,7 @@ def _text(arguments: GetMetrics, data: Data, *, chosen: bool) -> str:
         [
             *([str(row["timestamp"])[:16]] if with_time else []),
             printed(row["value"]),
-            printed(row["count"]),
+            *([] if counts else [printed(row["count"])]),
             *(printed(row.get(field)) for field in more),
             row["mcpServer"],
             row["toolName"],
