@@ -16,9 +16,20 @@ from services.reporter.core.ranking import by_error_rate, by_slowness
 from services.reporter.core.sampling import MIN_CALLS
 from services.reporter.core.silent_servers import WORTH_A_WORD_MS, SilentTool
 from services.reporter.core.text import visible
+from shared.names import ALL_TOOLS
 
 #: How far back a look goes in each window.
 _LOOKBACK: Final = {"last hour": "1h", "last 24 h": "24h", "last data seen": "24h"}
+
+#: How the conditions begin whose course get_metrics shows; that of others is in the anomalies.
+_IN_METRICS: Final = ("error", "response_time")
+_ABOUT: Final = {
+    "memory": "memory",
+    "cpu": "CPU",
+    "disk_io": "disk I/O",
+    "resource": "a resource",
+    "throughput": "the pace of calls",
+}
 
 
 def next_step(
@@ -59,9 +70,20 @@ def next_step(
 
 
 def _about_alert(alert: Alert) -> dict[str, Any]:
+    names = _names(alert.server, "" if alert.tool == ALL_TOOLS else alert.tool)
+    if not alert.condition.startswith(_IN_METRICS):
+        why = (
+            f"An alert waits ({_word(alert)}): see since when and what else moved, then take it with acknowledge_alert."
+        )
+        return _step("detect_anomalies", names | {"lookbackWindow": "24h"}, why)
     aggregation = "error_rate" if alert.condition.startswith("error") else "p95"
-    arguments = _names(alert.server, alert.tool) | {"aggregation": aggregation, "groupBy": "minute", "startTime": "1h"}
+    arguments = names | {"aggregation": aggregation, "groupBy": "minute", "startTime": "1h"}
     return _step("get_metrics", arguments, "An alert waits: see how it developed, then take it with acknowledge_alert.")
+
+
+def _word(alert: Alert) -> str:
+    """What it is about: `memory`, `the pace of calls`."""
+    return next((words for name, words in _ABOUT.items() if alert.condition.startswith(name)), "an anomaly")
 
 
 def _about_server(answered: Answered, row: ServerRow, lookback: str) -> dict[str, Any]:

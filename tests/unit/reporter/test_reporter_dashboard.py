@@ -306,3 +306,26 @@ def test_of_one_silent_server_nobody_is_told_that_nothing_is_recorded_while_othe
     assert found["systemHealth"]["status"] == "no_data"
     assert (found["nextStep"]["tool"], found["nextStep"]["arguments"]["mcpServer"]) == ("detect_anomalies", "git")
     assert "Nothing is being recorded" not in found["nextStep"]["why"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "tool", "asked"),
+    [
+        ("memory > 600MB", "detect_anomalies", {"mcpServer": "git", "toolName": "git_log", "lookbackWindow": "24h"}),
+        (
+            "resource_leak detected",
+            "detect_anomalies",
+            {"mcpServer": "git", "toolName": "git_log", "lookbackWindow": "24h"},
+        ),
+        ("throughput_change detected", "detect_anomalies", {}),
+        ("response_time > 500ms", "get_metrics", {"aggregation": "p95"}),
+        ("error_rate > 5%", "get_metrics", {"aggregation": "error_rate"}),
+    ],
+)
+def test_the_next_step_of_an_alert_shows_what_the_alert_is_about(
+    condition: str, tool: str, asked: dict[str, str]
+) -> None:
+    waiting = [samples.alert(1, "git", "git_log", "critical", "active", condition)]
+    step = dashboard(well("git") | {"alerts": {"alerts": waiting, "total": 1}})["nextStep"]
+    assert step["tool"] == tool
+    assert asked.items() <= step["arguments"].items()
