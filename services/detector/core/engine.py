@@ -14,8 +14,20 @@ from numpy.typing import NDArray
 
 from perfmon.wire.limits import OVERFLOW_NAME
 from services.detector.core.kernels import error_events, errors, judge
-from services.detector.core.kernels.absorb import FAILURES, sort_calls
-from services.detector.core.kernels.error_mixture import LEVEL, USUAL
+from services.detector.core.kernels.absorb import FAILURES as FAILURES_STAGE
+from services.detector.core.kernels.absorb import sort_calls
+from services.detector.core.kernels.error_mixture import (
+    CALLS,
+    FAILED,
+    FAILURES,
+    LAST,
+    LEVEL,
+    NOTED_CALLS,
+    NOTED_FAILURES,
+    SEEN,
+    START,
+    USUAL,
+)
 from services.detector.core.metrics import ERROR_RATE_SPIKE, HISTORY_MS, METRICS, MINUTE_MS, STORED_LEVEL
 from services.detector.core.reach import Reach
 from services.detector.core.servers import Servers
@@ -35,6 +47,10 @@ MOST_AT_HAND: Final = 1_000
 _WORSE_TIMES: Final = 1.05
 
 
+#: What of a row changes when its failures are found to have begun later.
+_DATED: Final = [START, CALLS, FAILURES, SEEN, FAILED]
+
+
 class Happening(NamedTuple):
     """A kernel saw an event open, rise a level or close. `metric` indexes METRICS, −1 = failures; `kind` and `place` are
     those of `kernels.judge` (`kernels.errors` for failures).
@@ -49,6 +65,19 @@ class Happening(NamedTuple):
     def type(self) -> str:
         """The anomaly type it is about."""
         return ERROR_RATE_SPIKE if self.metric < 0 else METRICS[self.metric].spike_type
+
+    @property
+    def start_ms(self) -> int:
+        """When the event began."""
+        return int(self.place[START if self.metric < 0 else judge.START])
+
+    def begin_as(self, before: NDArray[np.float64], after: NDArray[np.float64]) -> None:
+        """Follow an earlier happening of the same failures that was dated anew: its row before and after."""
+        moved = after - before
+        self.place[_DATED] += moved[_DATED]
+        for noted, counted in ((NOTED_CALLS, CALLS), (NOTED_FAILURES, FAILURES)):
+            self.place[noted] = max(self.place[noted] + moved[counted], after[noted])
+        self.place[LAST] = max(self.place[LAST], self.place[START])
 
 
 class Turn(NamedTuple):
@@ -273,5 +302,5 @@ def _own(column: NDArray[Any]) -> NDArray[Any]:
 
 def _happening(series: SeriesState, row: NDArray[np.float64]) -> Happening:
     stage = int(row[0])
-    size, metric = (errors.SIZE, -1) if stage == FAILURES else (judge.SIZE, stage)
+    size, metric = (errors.SIZE, -1) if stage == FAILURES_STAGE else (judge.SIZE, stage)
     return Happening(series, metric, float(row[1]), row[2 : 2 + size].copy())

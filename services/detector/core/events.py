@@ -22,6 +22,8 @@ SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "critical")
 TOLD_ELSEWHERE: Final = 0
 #: Events that ended longer ago leave the book; the database keeps them.
 BOOK_MS: Final = 2 * HISTORY_MS
+#: How an event ended whose times were read off a clock that was set back since: what is then at that time is another one.
+SET_BACK: Final = "the clock was set back"
 #: Events in the book; beyond it those that ended first leave.
 MAX_BOOK: Final = 20_000
 
@@ -176,17 +178,17 @@ class Book:
 
     def same(self, series: Series, anomaly_type: str, metric: str, start_ms: int, end_ms: int) -> Iterator[Event]:
         """The events of a series and type that overlap a span, or nearly: the same ones, found again."""
-        for event in self.of_server(series.server):
-            if (event.series, event.origin, event.metric) == (series, anomaly_type, metric) and event.overlaps(
-                start_ms - GAP_MS, end_ms + GAP_MS
-            ):
-                yield event
+        return (e for e in self._near(series, metric, start_ms, end_ms) if e.origin == anomaly_type)
 
     def about(self, series: Series, metric: str, start_ms: int, end_ms: int) -> Iterator[Event]:
         """The events of a series' metric, whatever found them, that overlap a span, or nearly; not what is told elsewhere."""
+        return (e for e in self._near(series, metric, start_ms, end_ms) if e.level > TOLD_ELSEWHERE)
+
+    def _near(self, series: Series, metric: str, start_ms: int, end_ms: int) -> Iterator[Event]:
         for event in self.of_server(series.server):
-            same = (event.series, event.metric) == (series, metric) and event.level > TOLD_ELSEWHERE
-            if same and event.overlaps(start_ms - GAP_MS, end_ms + GAP_MS):
+            alike = (event.series, event.metric) == (series, metric)
+            valid = event.ended != SET_BACK or event.start_ms == start_ms
+            if alike and valid and event.overlaps(start_ms - GAP_MS, end_ms + GAP_MS):
                 yield event
 
     def close(self, event: Event, end_ms: int, ended: str) -> None:

@@ -43,6 +43,15 @@ def follow(event: Event, series: SeriesState, engine: Engine) -> bool:
     return True
 
 
+def is_watched(event: Event, engine: Engine) -> bool:
+    """Whether the tool, or the server, of an event is known: not silent for so long that another took its place, nor heard of
+    under a clock that was set back.
+    """
+    if server_events.is_of_server(event):
+        return engine.servers.row_of(event.server, event.start_ms) is not None
+    return event.series in engine.series
+
+
 def is_lost(event: Event, engine: Engine) -> bool:
     """Whether what an event was found in knows nothing of it; after a rebuild, that is."""
     series = engine.series.get(event.series)

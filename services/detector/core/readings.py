@@ -39,6 +39,7 @@ INSIDE: Final = "back inside"
 SILENT: Final = "no more calls"
 NEW_LEVEL: Final = "the new normal"
 REBUILT: Final = "lost in a rebuild"
+LOST: Final = "watched no more"
 ENDINGS: Final = {judge.CLOSED_INSIDE: INSIDE, judge.CLOSED_QUIET: SILENT, judge.CLOSED_ADOPTED: NEW_LEVEL}
 
 SIGNAL_ENDINGS: Final = {
@@ -91,7 +92,7 @@ def update(event: Event, place: judge.Row) -> None:
 
 def _update_spike(event: Event, track: judge.Row) -> None:
     event.level = max(event.level, int(track[judge.LEVEL]))
-    event.last_ms = int(track[judge.LAST])
+    event.last_ms = max(event.start_ms, int(track[judge.LAST]))
     event.peak_ms = int(track[judge.PEAK_AT])
     event.value = float(track[judge.PEAK])
     event.points = int(track[judge.OUTSIDE])
@@ -107,7 +108,7 @@ def _update_spike(event: Event, track: judge.Row) -> None:
 
 def _update_failures(event: Event, run: judge.Row) -> None:
     event.level = max(event.level, int(run[errors.LEVEL]))
-    event.last_ms = event.peak_ms = int(run[errors.LAST])
+    event.last_ms = event.peak_ms = max(event.start_ms, int(run[errors.LAST]))
     event.calls, event.points = int(run[errors.NOTED_CALLS]), int(run[errors.NOTED_FAILURES])
     event.value = event.typical = 100.0 * event.points / max(event.calls, 1)
     if not run[errors.ADOPTED]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from services.detector.core import following, leaks, recognition, server_events
 from services.detector.core.engine import Engine, Happening, Turn
-from services.detector.core.events import Book, Event
+from services.detector.core.events import SET_BACK, Book, Event
 from services.detector.core.firing import note_baseline, note_surer
 from services.detector.core.incidents.evidence import Evidence
 from services.detector.core.kernels import error_mixture, judge
@@ -19,8 +19,10 @@ from services.detector.core.news import Line, News, Telling
 from services.detector.core.readings import (
     ENDINGS,
     INSIDE,
+    LOST,
     REBUILT,
     SIGNAL_ENDINGS,
+    SILENT,
     TRACKED,
     dated_anew,
     ending,
@@ -80,6 +82,13 @@ class Watch:
         moved = self._take_turns(live=True) or moved
         moved = self.look(now_ms) or moved
         return self.follow() or moved
+
+    def end_forgotten(self, now_ms: int) -> bool:
+        """End the events of tools that are watched no more; whether there are any."""
+        gone = [event for event in self._open() if not following.is_watched(event, self.engine)]
+        for event in gone:
+            self.news.close(event, event.last_ms, SET_BACK if event.last_ms > now_ms else SILENT)
+        return bool(gone)
 
     def look(self, now_ms: int) -> bool:
         """Look at the calls of series whose minutes gave cause; whether something is to be written or told."""
@@ -166,15 +175,30 @@ class Watch:
         self.news.close(event, event.last_ms, how)
 
     def _take(self, happenings: list[Happening], *, live: bool) -> bool:
-        for happening in happenings:
+        for number, happening in enumerate(happenings):
             metric = "error_rate" if happening.metric < 0 else METRICS[happening.metric].name
             event = self.book.open_event(happening.series.key, happening.type, metric)
+            event, older = self._under_way(event, happening.start_ms)
+            if older:
+                continue
             if happening.kind == judge.OPENED:
+                before = happening.place.copy()
                 self._opened(event, happening, metric, live=live)
+                if happening.metric < 0 and happening.place[error_mixture.START] != before[error_mixture.START]:
+                    _date_later(happenings[number + 1 :], happening, before)
             elif event is not None:
                 update(event, happening.place)
                 self._ended(event, ENDINGS[happening.kind], live=live)
         return bool(happenings)
+
+    def _under_way(self, event: Event | None, start_ms: int) -> tuple[Event | None, bool]:
+        """The open event if it is that of a track which began at a time, and whether the track is an older one's; an event that a
+        later track finds open is lost.
+        """
+        if event is not None and event.start_ms < start_ms:
+            self.news.close(event, event.last_ms, LOST)
+            return None, False
+        return event, event is not None and event.start_ms > start_ms
 
     def _opened(self, event: Event | None, happening: Happening, metric: str, *, live: bool) -> None:
         if event is None:
@@ -209,6 +233,9 @@ class Watch:
         turns = self.engine.servers.take()
         for turn in turns:
             event = server_events.open_event(self.book, turn.server)
+            event, older = self._under_way(event, int(turn.row[error_mixture.START]))
+            if older:
+                continue
             if turn.kind == judge.OPENED:
                 self._server_opened(event, turn, live=live)
             elif event is not None:
@@ -232,6 +259,9 @@ class Watch:
                 self._suspects.add(turn.series.key)
                 continue
             event = self.book.open_event(turn.series.key, SIGNAL, metric_of(turn.signal)[0])
+            event, older = self._under_way(event, int(turn.track[course.START]))
+            if older:
+                continue
             if turn.kind == course.OPENED:
                 changed = self._turned(event, turn, live=live) or changed
             elif event is not None:
@@ -317,3 +347,11 @@ class Watch:
         event.last_ms = max(event.last_ms, min(series.newest_ts, now_ms))
         name_by_length(event)
         self.book.dirty.add(event.id)
+
+
+def _date_later(later: list[Happening], happening: Happening, before: judge.Row) -> None:
+    """What came of the same failures in the same batch was copied before they were dated anew."""
+    for one in later:
+        same = one.series is happening.series and one.metric < 0
+        if same and one.place[error_mixture.START] == before[error_mixture.START]:
+            one.begin_as(before, happening.place)

@@ -93,10 +93,11 @@ class DetectorState:
 
     def tick(self, now_ms: int) -> bool:
         """Events that end by the clock, a part of the sweep, lines that could not be written before."""
-        urgent = self.watch.tick(now_ms)
         ahead = self.watch.engine.forget_after(now_ms + AHEAD_MS)
         if ahead:
             self._log.error("series_ahead_of_the_clock_forgotten", series=ahead)
+        urgent = self.watch.end_forgotten(now_ms)
+        urgent = self.watch.tick(now_ms) or urgent
         if now_ms - self.swept_ms >= self._settings.sweep_interval_s * 1000 or now_ms < self.swept_ms:
             self._begin_sweep(now_ms)
         if self._sweeping:

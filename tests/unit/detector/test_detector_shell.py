@@ -424,6 +424,40 @@ def test_an_anomaly_that_goes_on_goes_on_after_a_rebuild(make, data_directory: D
     assert [(e.id, e.end_ms) for e in stored(again.watch)] == before
 
 
+def test_an_anomaly_that_goes_on_when_the_clock_is_set_back_ends_and_the_next_is_found(
+    make: Callable[[], DetectorState], clock: list[int]
+) -> None:
+    state = make()
+    values = ordinary(320)
+    values[310:] *= 12
+    clock[0] = T0 + 320 * 15_000
+    seq = run(state, batch(times(320), values), now=clock[0])
+    state.tick(clock[0])
+    (first,) = stored(state.watch)
+    assert first.end_ms is None
+    clock[0] -= HOUR
+    state.tick(clock[0])
+    assert (first.ended, state.watch.book.open) == ("the clock was set back", {})
+    calm, spike = ordinary(240, 2), ordinary(10, 3) * 12
+    run(state, batch(times(250, start=clock[0]), np.concatenate([calm, spike])), seq, now=clock[0] + HOUR)
+    assert [event.end_ms is None for event in stored(state.watch)] == [False, True]
+
+
+def test_an_anomaly_of_a_tool_whose_place_another_took_ends(make, clock: list[int]) -> None:
+    state = make()
+    state.watch.engine.max_series = 1
+    values = ordinary(320)
+    values[310:] *= 12
+    run(state, batch(times(320), values))
+    (event,) = stored(state.watch)
+    assert event.end_ms is None
+    clock[0] = NOW + 2 * DAY
+    run(state, batch(times(20, start=clock[0]), ordinary(20), key=Series("server", "other")), now=clock[0])
+    assert list(state.watch.engine.series) == [Series("server", "other")]
+    state.tick(clock[0])
+    assert (event.ended, event.end_ms, state.watch.book.open) == ("no more calls", event.last_ms, {})
+
+
 def test_a_rebuild_that_crashes_is_a_rebuild_again(make, data_directory: DataDirectory, monkeypatch) -> None:
     state = make()
     state.load()

@@ -187,7 +187,7 @@ def _changes(event: Event, series: SeriesState) -> dict[str, Change]:
 
 def _load(event: Event, series: SeriesState, calls_before: float, since_ms: int) -> Change | None:
     """Calls a minute in the whole minutes before an event, and during it; None when it is not known what is usual."""
-    first, last = event.start_ms // MINUTE_MS, event.last_ms // MINUTE_MS
+    first, last = event.start_ms // MINUTE_MS, max(event.start_ms, event.last_ms) // MINUTE_MS
     known = first - since_ms / MINUTE_MS
     if known < KNOWN_MINUTES:
         return None
