@@ -151,7 +151,7 @@ def test_what_is_not_there_is_said_with_the_nearest(
     assert name in unknown.stderr
     several = explain(data_directory, "anomaly-")
     assert several.returncode == 1
-    assert "beginning of several" in several.stderr
+    assert "fits several" in several.stderr
     hostile = explain(data_directory, "x\x1b[31m" * 100)
     assert hostile.returncode == 1
     assert "\x1b" not in hostile.stderr

@@ -165,15 +165,15 @@ class Database:
             connection.close()
         return [from_record(json.loads(row[0])) for row in rows], total
 
-    def beginning(self, name: str, limit: int) -> list[Event]:
-        """The events whose id, or the last part of it, begins so, latest start first. `name`: letters, digits and `-` alone. From
-        any thread.
+    def named(self, name: str, limit: int) -> list[Event]:
+        """The events whose id begins or ends so, or the last part of it begins so, latest start first. `name`: letters, digits
+        and `-` alone. From any thread.
         """
-        query = "SELECT record FROM event WHERE id GLOB ? OR id GLOB ? ORDER BY start_ms DESC, id LIMIT ?"
+        query = "SELECT record FROM event WHERE id GLOB ? OR id GLOB ? OR id GLOB ? ORDER BY start_ms DESC, id LIMIT ?"
         connection = open_readonly(self.path)
         try:
             # An id is `anomaly-`, eight digits, `-`, and its own part.
-            rows = connection.execute(query, [f"{name}*", f"anomaly-????????-{name}*", limit]).fetchall()
+            rows = connection.execute(query, [f"{name}*", f"anomaly-????????-{name}*", f"*{name}", limit]).fetchall()
         finally:
             connection.close()
         return [from_record(json.loads(row[0])) for row in rows]

@@ -18,10 +18,12 @@ from shared.rpc import Refusal
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 #: Columns of the text.
 WIDTHS: Final = (20, 400)
-#: Anomalies that are listed when a prefix fits several, and among which the nearest are sought.
+#: Anomalies that are listed when a part fits several, and among which the nearest are sought.
 MAX_LISTED: Final = 5
 MAX_NEAR: Final = 500
 LATEST: Final = "latest"
+#: How whole ids begin.
+BEGINNING: Final = "anomaly-"
 
 Turn = Callable[[], AbstractContextManager[None]]
 
@@ -36,12 +38,12 @@ class Explaining:
     def explain(self, params: dict[str, Any]) -> dict[str, Any]:
         """{id, width?=80, ascii?=false, points?: [[epoch ms, value]]} → {anomaly, explanation, text, wanted}; only reads.
 
-        `id`: an anomaly's, a prefix of it (or of its last part) that fits one alone, or `latest`. `points`: the figure by minute,
-        for anomalies whose minutes the detector no longer has; `wanted` says of which.
+        `id`: an anomaly's, its beginning or end (or the beginning of its last part) that fits one alone, or `latest`.
+        `points`: the figure by minute, for anomalies whose minutes the detector no longer has; `wanted` says of which.
         """
         name, width, points = params.get("id"), params.get("width", 80), None
         if not isinstance(name, str):
-            raise Refusal("bad_parameter", "id: an anomaly's id, a prefix of one, or `latest`", field="id")
+            raise Refusal("bad_parameter", "id: an anomaly's id, its beginning or end, or `latest`", field="id")
         if type(width) is not int or not WIDTHS[0] <= width <= WIDTHS[1]:
             raise Refusal("bad_parameter", f"width: a whole number from {WIDTHS[0]} to {WIDTHS[1]}", field="width")
         if params.get("points") is not None:
@@ -64,16 +66,16 @@ class Explaining:
         if found:
             raise Refusal(
                 "ambiguous",
-                f"{shown(name)} is the beginning of several anomalies; more of the id tells them apart",
+                f"{shown(name)} fits several anomalies; more of the id tells them apart",
                 fits=listed_ids(found[:MAX_LISTED]),
             )
         raise self._unknown(name)
 
     def _found(self, name: str) -> list[Event]:
-        """The anomalies whose id begins so, latest first, a few at most."""
+        """The anomalies whose id begins or ends so, latest first, a few at most."""
         with self._turn():
             booked = {e.id: e for e in self._state.watch.book.events.values() if _fits(e.id, name)}
-        stored = {e.id: e for e in self._state.database.beginning(name, MAX_LISTED + 1)}
+        stored = {e.id: e for e in self._state.database.named(name, MAX_LISTED + 1)}
         return sorted((stored | booked).values(), key=lambda e: (-e.start_ms, e.id))
 
     def _latest(self) -> Event:
@@ -89,12 +91,11 @@ class Explaining:
         with self._turn():
             known = {e.id: e for e in self._state.watch.book.events.values() if e.stored}
         known |= {e.id: e for e in self._state.database.recent(0, None, MAX_NEAR)[0]}
-        # Where the day is the same or misspelt, what tells anomalies apart is the end of their names.
-        near = nearest(name, sorted(known), 3)
-        return Refusal(
-            "unknown_anomaly", f"no anomaly is called {shown(name)}", nearest=listed_ids([known[n] for n in near])
-        )
+        # What tells anomalies apart is the end of their names; who gives no more is not answered by the beginning.
+        whole_names = {n if name.startswith(BEGINNING) else n.rpartition("-")[2]: n for n in sorted(known)}
+        near = [known[whole_names[n]] for n in nearest(name, list(whole_names), 3)]
+        return Refusal("unknown_anomaly", f"no anomaly is called {shown(name)}", nearest=listed_ids(near))
 
 
 def _fits(anomaly_id: str, name: str) -> bool:
-    return anomaly_id.startswith(name) or anomaly_id.rpartition("-")[2].startswith(name)
+    return anomaly_id.startswith(name) or anomaly_id.rpartition("-")[2].startswith(name) or anomaly_id.endswith(name)

@@ -37,7 +37,10 @@ def register(app: typer.Typer) -> None:
 
 def explain(
     anomaly: Annotated[
-        str, typer.Argument(help="An anomaly's id, a prefix of it that fits one alone, or `latest`.", metavar="ANOMALY")
+        str,
+        typer.Argument(
+            help="An anomaly's id, its beginning or end if that fits one alone, or `latest`.", metavar="ANOMALY"
+        ),
     ] = "latest",
     data: Data = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,

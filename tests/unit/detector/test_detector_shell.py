@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,12 @@ from perfmon.wire import error_reply, ok_reply, unpack_envelope
 from services.detector.core.metrics import HISTORY_MS
 from services.detector.shell import state as state_module
 from services.detector.shell.courier import Courier
+from services.detector.shell.explaining import Explaining
 from services.detector.shell.files import AnomalyFiles, line_of
 from services.detector.shell.state import DetectorState
 from shared.batch import Batch, Series
 from shared.consumer import Entry, Position
+from shared.rpc import Refusal
 from shared.settings import Settings
 from shared.timespan import iso
 from tests.kit import eventually, store_snapshot
@@ -604,3 +608,34 @@ def test_a_spike_is_found_after_a_clock_that_was_days_ahead_is_set_back(
     again = make()
     assert again.load() == Position("e", seq)
     assert list(again.watch.engine.series) == [KEY]
+
+
+# --- explain ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_anomaly_is_known_by_the_beginning_and_the_end_of_its_id(make: Callable[[], DetectorState]) -> None:
+    state = make()
+    state.load()
+    run(state, faulty())
+    (event,) = stored(state.watch)
+    explaining = Explaining(state, contextlib.nullcontext)
+    own = event.id.rpartition("-")[2]
+    for booked in (True, False):
+        for name in (event.id, own, own[:6], own[-6:], event.id[:-2], event.id[3:]):
+            assert explaining.explain({"id": name})["anomaly"]["id"] == event.id, (name, booked)
+        state.save(Position("e", 99))
+        state.watch.book.events.clear()
+
+
+def test_the_nearest_to_the_end_of_an_id_are_those_that_end_nearly_so(make: Callable[[], DetectorState]) -> None:
+    state = make()
+    state.load()
+    run(state, faulty())
+    (event,) = stored(state.watch)
+    ends = ("7f7778", "2025f9", "111111", "333333")
+    for end in ends:
+        state.watch.book.add(replace(event, id=f"anomaly-20251010-aaaaaa{end}", end_ms=event.last_ms))
+    with pytest.raises(Refusal) as refused:
+        Explaining(state, contextlib.nullcontext).explain({"id": "2025f8"})
+    assert refused.value.code == "unknown_anomaly"
+    assert refused.value.fields["nearest"][0]["id"].endswith("2025f9"), "and not one whose day looks so"
