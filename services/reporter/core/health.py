@@ -232,8 +232,10 @@ def _worst(parts: Iterable[tuple[str, Health]]) -> tuple[str, Health] | None:
 
 
 def _system_reasons(judged: Sequence[tuple[str, Health]], worst_name: str, worst: Health) -> tuple[Text, ...]:
-    critical, degraded = (sum(h.status == status for _, h in judged) for status in ("critical", "degraded"))
-    servers = f"{len(judged)} server{'s' * (len(judged) != 1)}"
+    """How many are how well, of those with enough calls to say so, among which the worst is; of all when none has."""
+    counted = [health for _, health in judged if not health.few_calls] or [health for _, health in judged]
+    critical, degraded = (sum(h.status == status for h in counted) for status in ("critical", "degraded"))
+    servers = f"{len(counted)} server{'s' * (len(counted) != 1)}"
     if not critical and not degraded:
         return ((f"{servers} with calls, none degraded",),)
     counts = f"{critical} of {servers} critical" if critical else f"{degraded} of {servers} degraded"

@@ -153,14 +153,16 @@ def _silent(series: Series, seen: set[str], alerts: Sequence[Alert], only: str |
 
 
 def in_order(rows: Iterable[ServerRow]) -> tuple[ServerRow, ...]:
-    """Servers worst first; one that had calls in the window and has no score stands before the healthy ones."""
+    """Servers worst first, those with fewer than five calls after the others; one that had calls in the window and has no score
+    stands before the healthy ones.
+    """
     return tuple(sorted(rows, key=_worst_first))
 
 
-def _worst_first(row: ServerRow) -> tuple[bool, int, int, str]:
+def _worst_first(row: ServerRow) -> tuple[bool, bool, int, int, str]:
     stopped = row.health.score is None and row.stats.count > 0
     score = HEALTHY_FROM - 1 if stopped else row.health.score or 0
-    return row.health.score is None and not stopped, score, -row.stats.count, row.stats.server
+    return row.health.score is None and not stopped, row.health.few_calls, score, -row.stats.count, row.stats.server
 
 
 def _ranked(tools: Sequence[Stats], before: Mapping[Key, Stats]) -> Ranked:

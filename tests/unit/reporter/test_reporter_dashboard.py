@@ -329,3 +329,13 @@ def test_the_next_step_of_an_alert_shows_what_the_alert_is_about(
     step = dashboard(well("git") | {"alerts": {"alerts": waiting, "total": 1}})["nextStep"]
     assert step["tool"] == tool
     assert asked.items() <= step["arguments"].items()
+
+
+def test_a_server_that_was_hardly_called_is_neither_counted_as_critical_nor_listed_first() -> None:
+    rows = [samples.stats("try", "", 1, 1.0, 5, 5), samples.stats("bad", "", 500, 0.3, 20, 60)]
+    rows += [samples.stats("good", "", 500, 0.0, 20, 60)]
+    tools = [row | {"toolName": "t"} for row in rows]
+    raw = well() | {"servers": samples.rollup(rows), "tools": samples.rollup(tools), "series": {"series": []}}
+    found = dashboard(raw)
+    assert [row["name"] for row in found["mcpServers"]] == ["bad", "good", "try"]
+    assert found["systemHealth"]["message"].startswith('1 of 2 servers critical; worst "bad"')
