@@ -30,7 +30,7 @@ from services.reporter.core.silent_servers import (
     with_silence,
 )
 from services.reporter.core.text import plain, visible
-from shared.timespan import DAY_MS, HOUR_MS, iso, span_text
+from shared.timespan import DAY_MS, HOUR_MS, MINUTE_MS, iso, span_text
 
 WindowName = Literal["last hour", "last 24 h", "last data seen"]
 
@@ -53,8 +53,8 @@ class Window:
 
 
 def first_window(now_ms: int) -> Window:
-    """The last hour."""
-    return Window(Range(max(0, now_ms - HOUR_MS), now_ms), "last hour")
+    """The last hour, from a whole minute on: figures by the minute and those of single calls then count the same calls."""
+    return Window(_until(now_ms, HOUR_MS), "last hour")
 
 
 def wider_window(tried: Window, answered: Answered, now_ms: int, server: str | None) -> Window | None:
@@ -63,12 +63,17 @@ def wider_window(tried: Window, answered: Answered, now_ms: int, server: str | N
     if servers is None or servers.total.count or servers.rows:
         return None
     if tried.name == "last hour":
-        return Window(Range(max(0, now_ms - DAY_MS), now_ms), "last 24 h", "no calls in the last hour")
+        return Window(_until(now_ms, DAY_MS), "last 24 h", "no calls in the last hour")
     last = last_call_ms(answered, server)
     if tried.name == "last 24 h" and last is not None:
         why = f"no data since {minute_text(last)}: these figures are old"
-        return Window(Range(max(0, last + 1 - HOUR_MS), last + 1), "last data seen", why)
+        return Window(_until(last + 1, HOUR_MS), "last data seen", why)
     return None
+
+
+def _until(end_ms: int, span_ms: int) -> Range:
+    """The range up to a moment, of that length and what is missing to a whole minute."""
+    return Range(max(0, end_ms - span_ms) // MINUTE_MS * MINUTE_MS, end_ms)
 
 
 def build(

@@ -339,3 +339,11 @@ def test_a_server_that_was_hardly_called_is_neither_counted_as_critical_nor_list
     found = dashboard(raw)
     assert [row["name"] for row in found["mcpServers"]] == ["bad", "good", "try"]
     assert found["systemHealth"]["message"].startswith('1 of 2 servers critical; worst "bad"')
+
+
+def test_a_window_begins_with_a_whole_minute_so_that_all_figures_count_the_same_calls() -> None:
+    window = first_window(NOW + 31_234)
+    assert window.span == Range(NOW - HOUR, NOW + 31_234)
+    wider = wider_window(window, answered(without_calls()), NOW + 31_234, None)
+    assert wider is not None
+    assert wider.span.start_ms == NOW - 24 * HOUR
