@@ -121,7 +121,7 @@ def _text(data: Data, named: dict[str, list[Any]]) -> str:
         if rows:
             more = len(data[name]) + data["cut"].get(name, 0) - len(listed)
             rest = f", {more} more with {_LISTED_BY[name]}" if more > 0 else ""
-            lines = [(_slow_line if name == "slowestTools" else _line)(one) for one in rows]
+            lines = [_slow_line(one) if name == "slowestTools" else _line(one, data["timestamp"]) for one in rows]
             parts.append(f"{_title(name, rows)}{rest}:\n{fenced(chr(10).join(lines))}")
     if data.get("missing"):
         parts.append("Missing: " + "; ".join(_inline(str(one)) for one in data["missing"]))
@@ -198,20 +198,31 @@ def _inline(sentence: str) -> str:
     return sentence.replace("`", "'")
 
 
-def _line(one: Data) -> str:
+def _line(one: Data, now: str) -> str:
     kind = one.get("kind") or one.get("anomalyType")
     condition = spaced(str(one.get("condition") or ""))
     named = (one.get("alertId"), one.get("severity"), condition, kind, one.get("reason"))
     what = [str(part) for part in named if part]
     if what:
-        now = "" if kind else "now "
+        is_now = "" if kind else "now "
         was = f"{printed(one['usual'])} → " if one.get("usual") is not None else ""
         value = printed(one.get("currentValue"), str(one.get("unit") or ""))
-        what += [f"{now}{was}{value}"] if one.get("currentValue") is not None else []
+        what += [f"{is_now}{was}{value}"] if one.get("currentValue") is not None else []
+        what += [_while(one, now)] if one.get("timestamp") else []
     else:
         calls = f" of {counted(one['calls'], 'call')}" if isinstance(one.get("calls"), int) else ""
         what = [f"errors {printed(one.get('errorRate'), '%')}{calls}, p95 {printed(one.get('p95'), 'ms')}"]
     return shown(f"{' '.join(what)}  {_names(one)}", 200)
+
+
+def _while(one: Data, now: str) -> str:
+    """`since 14:29Z`, or `14:35Z to 14:43Z` of what is over; with the day unless it is today."""
+    start, end = (_clock(str(one.get(name) or ""), now) for name in ("timestamp", "end"))
+    return f"{start} to {end}" if end else f"since {start}"
+
+
+def _clock(time: str, now: str) -> str:
+    return time and f"{time[11:16] if time[:10] == now[:10] else time[:16]}Z"
 
 
 def _names(one: Data) -> str:

@@ -40,3 +40,15 @@ def test_what_to_do_next_is_said_whole_with_its_call():
     text = dashboard(nextStep=step).text
     assert why.rstrip() in text
     assert "yyy" in text
+
+
+def test_anomalies_and_alerts_say_since_when_and_whether_they_are_over():
+    at = {"severity": "info", "currentValue": 5, "mcpServer": "s", "toolName": "t"}
+    anomaly = at | {"anomalyType": "response_time_spike", "unit": "ms", "timestamp": "2025-10-31T12:29:54.489Z"}
+    alert = at | {"alertId": "alert-1", "condition": "cpu > 50%", "timestamp": "2025-10-30T22:01:00.000Z"}
+    text = dashboard(
+        recentAnomalies=[anomaly, anomaly | {"end": "2025-10-31T12:44:59.000Z"}], activeAlerts=[alert]
+    ).text
+    assert "response_time_spike 5 ms since 12:29Z  s / t" in text
+    assert "response_time_spike 5 ms 12:29Z to 12:44Z  s / t" in text
+    assert "cpu > 50 % now 5 since 2025-10-30T22:01Z  s / t" in text
