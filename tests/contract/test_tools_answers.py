@@ -499,6 +499,15 @@ def test_an_incident_of_one_anomaly_without_a_cause_is_not_spoken_of():
         assert [one["members"] for one in answer.structured_content["summary"]["incidents"]] == [5]
 
 
+def test_an_anomaly_has_the_same_type_in_text_and_data():
+    backends = of_incidents([INCIDENT])
+    (one,) = backends.replies["detector", "anomalies"]["anomalies"]
+    one |= {"anomalyType": "resource_spike", "details": {**one["details"], "kind": "resource_step"}}
+    result = call(backends, "detect_anomalies")
+    assert result.structured_content["anomalies"][0]["anomalyType"] == "resource_spike"
+    assert "resource_spike (step)" in result.content[0].text
+
+
 def test_many_incidents_with_long_hostile_names_stay_small():
     wide = {**INCIDENT, "cause": HOSTILE * 60, "servers": [HOSTILE * 9 + str(n) for n in range(100)]}
     result = call(of_incidents([wide] * 40), "detect_anomalies")

@@ -136,13 +136,19 @@ def _line(one: Data, *, full: bool) -> list[str]:
         str(one.get("severity")),
         str(one.get("timestamp"))[:16],
         _until(one),
-        str(details.get("kind") or one.get("anomalyType")),
+        _type(one),
         *_figures(one),
         str(details.get("deviation") or "–"),
         *(more if full else ()),
         str(one.get("mcpServer")),
         str(one.get("toolName")),
     ]
+
+
+def _type(one: Data) -> str:
+    """By the name that the data has as well, and what it is called where that says more: `resource_spike (step)`."""
+    kind = str((one.get("details") or {}).get("kind") or "")
+    return str(one.get("anomalyType")) + (f" ({kind.rpartition('_')[2]})" if kind else "")
 
 
 def _figures(one: Data) -> tuple[str, str]:
