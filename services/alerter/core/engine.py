@@ -279,7 +279,8 @@ class Core:
 
     def _anomaly(self, event: AnomalyFound, now_ms: int) -> list[Action]:
         anomaly = parse_anomaly(event.raw)
-        if anomaly.anomaly_id in self.anomalies:
+        key = event.key or anomaly.anomaly_id
+        if key in self.anomalies:
             self._count(Reason.ALREADY_SEEN)
             return []
         actions: list[Action] = []
@@ -291,8 +292,8 @@ class Core:
             stale = now_ms - candidate.ts_ms > ANOMALY_STALE_MS
             decision = self._decide(candidate, now_ms, actions, stale=stale)
         alert_id = decision.alert.alert_id if decision.alert else None
-        self.anomalies[anomaly.anomaly_id] = AnomalyOutcome(decision.reason, alert_id, now_ms)
-        self.anomalies_changed.add(anomaly.anomaly_id)
+        self.anomalies[key] = AnomalyOutcome(decision.reason, alert_id, now_ms)
+        self.anomalies_changed.add(key)
         return [*actions, SaveSoon()]
 
     # --- the clock --------------------------------------------------------------------------------------------------

@@ -54,9 +54,12 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class AnomalyFound:
-    """The detector found something; the map is as it came."""
+    """The detector found something, or it became worse; the map is as it came. `key`: what is said once has one; None: the
+    anomaly's id.
+    """
 
     raw: Any
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
-from services.alerter.core.anomalies import BadAnomaly
+from services.alerter.core.anomalies import MAX_ID_CHARS, BadAnomaly
 from services.alerter.core.engine import CannotDo
 from services.alerter.core.events import Acknowledged, AnomalyFound, ThresholdSet
 from services.alerter.core.metrics import DEFAULT_WINDOW_MS
@@ -124,19 +124,21 @@ class Requests:
         return {"alert": alert_view(alert), "alreadyAcknowledged": already}
 
     def raise_anomaly(self, params: dict[str, Any]) -> dict[str, Any]:
-        """{anomaly} → {outcome: "alert" | "held", reason, alertId?}; the same id is decided once, and answered so again."""
+        """{anomaly, key?} → {outcome: "alert" | "held", reason, alertId?}; what has the same key (by default the anomaly's id) is
+        decided once, and answered so again.
+        """
         raw = params.get("anomaly")
         with self._consumer.lock:
             self._must_be_ready()
-            anomaly_id = raw.get("id") if isinstance(raw, dict) else None
-            known = self._state.core.anomalies.get(anomaly_id) if isinstance(anomaly_id, str) else None
+            key = _text(params, "key", MAX_ID_CHARS) or (raw.get("id") if isinstance(raw, dict) else None)
+            known = self._state.core.anomalies.get(key) if isinstance(key, str) else None
             try:
-                self._state.perform(AnomalyFound(raw), now_ms())
+                self._state.perform(AnomalyFound(raw, key), now_ms())
             except BadAnomaly as error:
                 raise Refusal("bad_anomaly", str(error)) from error
             # A repeat too: the save of the first may have failed on a full disk.
             self._consumer.save_now()
-            decided = self._state.core.anomalies[str(anomaly_id)]
+            decided = self._state.core.anomalies[str(key)]
         raised = decided.reason in (Reason.RAISED, Reason.UPGRADED)
         answer = {
             "outcome": "alert" if raised else "held",

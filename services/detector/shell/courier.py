@@ -1,7 +1,7 @@
 """Carries anomalies to the alerter, at least once each, in a thread of its own.
 
 What is owed lies in the database until the alerter has answered, so neither a restart nor a dead alerter loses one; the alerter
-recognises an id. The loop never waits for it.
+recognises a name: the anomaly's id, and another when it became worse. The loop never waits for it.
 """
 
 from __future__ import annotations
@@ -88,9 +88,8 @@ class Courier:
         while not self._stopping.is_set():
             try:
                 # The stop must not wait long for an alerter that is gone.
-                answer = client.call(
-                    "anomaly.raise", {"anomaly": anomaly}, request_id=f"detector-{name}", timeout_s=2.0
-                )
+                asked = {"anomaly": anomaly, "key": name}
+                answer = client.call("anomaly.raise", asked, request_id=f"detector-{name}", timeout_s=2.0)
             except RpcError as error:
                 if error.code in FINAL_REFUSALS:
                     self.refused_total += 1

@@ -115,7 +115,7 @@ class DetectorState:
             owed = line_of(line.event, line.phase)
             self._owed[owed[0], owed[1]] = owed
         for name, event in self.watch.take_raises():
-            self._raises[name] = anomaly(event) | {"id": name}
+            self._raises[name] = anomaly(event)
         debts = Debts(self._owed.values(), self._raises.items(), self._done, self._delivered)
         self.database.save(position, self.watch.engine, self.watch.book, debts)
         self._done.clear()

@@ -160,6 +160,11 @@ def test_an_anomaly_is_raised_once_however_often_it_comes(alerter):
     assert (first["outcome"], first["reason"], first["repeated"]) == ("alert", "raised", False)
     again = alerter.call("anomaly.raise", {"anomaly": found})
     assert again == {**first, "repeated": True}
+    worse = {"anomaly": found | {"severity": "critical"}, "key": f"{found['id']}-critical"}
+    assert alerter.call("anomaly.raise", worse)["reason"] == "upgraded"
+    assert _alerts(alerter)["alerts"][0]["anomalyIds"] == [found["id"]]
+    assert alerter.call("anomaly.raise", worse)["repeated"]
+    assert _refused(alerter, "anomaly.raise", {**worse, "key": 5}).code == "bad_request"
     assert _alerts(alerter)["alerts"][0]["condition"] == "response_time_spike detected"
     alerter.kill()
 

@@ -292,6 +292,17 @@ def test_an_anomaly_is_remembered_across_restarts(pipeline):
     assert pipeline.state.core.decided_total == {"already_seen": 1}
 
 
+def test_an_anomaly_that_became_worse_comes_under_a_key_of_its_own_and_is_named_once(pipeline):
+    worse = anomaly(T0) | {"severity": "critical"}
+    pipeline.do(AnomalyFound(anomaly(T0), "anomaly-1"))
+    for _ in range(2):
+        pipeline.do(AnomalyFound(worse, "anomaly-1-critical"))
+        pipeline.start()
+    (alert,) = pipeline.state.core.book.opened()
+    assert (alert.severity.value, alert.anomaly_ids) == ("critical", ("anomaly-1",))
+    assert set(pipeline.state.core.anomalies) == {"anomaly-1", "anomaly-1-critical"}
+
+
 def test_people_are_told_after_the_alert_is_on_disk_and_once(told):
     batch = build([("s", "t", T0, 1.0, False)] * 10)
     assert told.state.apply(Entry("e", 1, T0, batch), T0, True)

@@ -227,6 +227,22 @@ def test_an_event_is_on_disk_before_it_is_written_and_told(make, data_directory:
     assert state.courier.offered[line["id"]]["startTs"] == times(304)[300]
 
 
+def test_an_anomaly_that_becomes_worse_is_told_again_as_the_same_anomaly(make) -> None:
+    state = make()
+    state.load()
+    values = ordinary(330)
+    values[300:] *= 6
+    values[306:] *= 40
+    run(state, batch(times(330), values))
+    for at in range(3):
+        state.tick(NOW + at)
+    state.save(Position("e", 99))
+    state.saved(NOW)
+    (event,) = stored(state.watch)
+    found = {name: (told["id"], told["severity"]) for name, told in state.courier.offered.items()}
+    assert found == {event.id: (event.id, "warning"), f"{event.id}-critical": (event.id, "critical")}
+
+
 def test_a_crash_between_saving_and_acting_loses_and_doubles_nothing(make, data_directory: DataDirectory) -> None:
     first = make()
     first.load()
@@ -513,7 +529,8 @@ class Alerter:
                 continue
             *envelope, frame = self._socket.recv_multipart()
             body = unpack_envelope(frame).body
-            self.seen.append(body["params"]["anomaly"]["id"])
+            assert body["params"]["key"].startswith(body["params"]["anomaly"]["id"])
+            self.seen.append(body["params"]["key"])
             self.request_ids.append(body["id"])
             reply = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
             if reply == "ok":
@@ -552,9 +569,9 @@ def test_an_anomaly_is_offered_until_the_alerter_has_answered(delivery) -> None:
     alerter = start("starting", "internal_error", "ok")
     courier.offer("a", {"id": "a"})
     courier.offer("a", {"id": "a"})
-    courier.offer("b", {"id": "b"})
-    eventually(lambda: delivered == ["a", "b"], "both are delivered")
-    assert alerter.seen == ["a", "a", "a", "b"]
+    courier.offer("b-critical", {"id": "b"})
+    eventually(lambda: delivered == ["a", "b-critical"], "both are delivered")
+    assert alerter.seen == ["a", "a", "a", "b-critical"]
     assert len(set(alerter.request_ids)) == 2, "a repetition is the same request"
     assert courier.waiting == 0
 
