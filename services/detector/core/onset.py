@@ -41,6 +41,25 @@ def onset_of(series: SeriesState, first_ms: int, last_ms: int, usual: float) -> 
     return Onset(int(start[failing[at]]), int(n[at]), int(k[at]))
 
 
+class Lull(NamedTuple):
+    """What was before an onset: the last failure (epoch ms), the calls and failures up to it, and the calls after it."""
+
+    last_ms: int
+    calls: int
+    failures: int
+    after: int
+
+
+def lull_before(series: SeriesState, first_ms: int, onset_ms: int) -> Lull | None:
+    """The calls from `first_ms` to an onset; None without failures in them."""
+    start, calls, failures = _counts(series, first_ms, onset_ms - 1)
+    failing = np.flatnonzero(failures > 0)
+    if not len(failing):
+        return None
+    end = int(failing[-1]) + 1
+    return Lull(int(start[end - 1]), int(calls[:end].sum()), int(failures[:end].sum()), int(calls[end:].sum()))
+
+
 def _counts(
     series: SeriesState, first_ms: int, last_ms: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:

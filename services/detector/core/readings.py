@@ -25,7 +25,7 @@ from services.detector.core.metrics import (
     STORED_LEVEL,
     THROUGHPUT_CHANGE,
 )
-from services.detector.core.onset import Onset, onset_of
+from services.detector.core.onset import Onset, lull_before, onset_of
 from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
 from services.detector.core.sweeps.findings import Finding
@@ -34,6 +34,8 @@ from shared.batch import Series
 
 #: A suspicion so much older than the event that it becomes is another one.
 ANEW_MS: Final = 2 * MINUTE_MS
+#: Failures that an event should have had, at its rate, in the time in which there were none, to be over by then.
+MISSED_FAILURES: Final = 4.0
 #: How an event ended.
 INSIDE: Final = "back inside"
 SILENT: Final = "no more calls"
@@ -121,18 +123,34 @@ def _update_failures(event: Event, run: judge.Row) -> None:
     event.severity = max(event.severity, found, key=SEVERITIES.index)
 
 
-def dated_anew(series: SeriesState, event: Event, run: judge.Row) -> Event | None:
+def dated_anew(series: SeriesState, event: Event, run: judge.Row, *, known: bool) -> Event | None:
     """An event that bears a suspicion since some stray failure, as one that began when failures really rose, and the series' own
-    run with it; None if that was at once.
+    run with it; None if that was at once. One that is `known` to people already goes on, unless it was over before: then it is
+    cut back to what it was.
     """
     onset = onset_of(series, event.start_ms, int(run[errors.NEWEST]), float(run[errors.USUAL]))
     if onset is None or onset.start_ms - event.start_ms < ANEW_MS:
+        return None
+    if known and not _over_before(series, event, onset.start_ms):
         return None
     if series.run[errors.PHASE] == judge.OPEN and series.run[errors.START] == run[errors.START]:
         _begin_anew(series.run, onset, run)
         series.dirty = True
     _begin_anew(run, onset, run.copy())
     return from_track(series.key, -1, run)
+
+
+def _over_before(series: SeriesState, event: Event, onset_ms: int) -> bool:
+    """Whether an event of failures was over when they began anew: at its rate there would have been some in between. If so it is
+    cut back.
+    """
+    lull = lull_before(series, event.start_ms, onset_ms)
+    if lull is None or lull.after * lull.failures < MISSED_FAILURES * lull.calls:
+        return False
+    event.last_ms = event.peak_ms = lull.last_ms
+    event.calls, event.points = lull.calls, lull.failures
+    event.value = event.typical = 100.0 * event.points / event.calls
+    return True
 
 
 def _begin_anew(run: judge.Row, onset: Onset, risen: judge.Row) -> None:

@@ -204,7 +204,7 @@ class Watch:
         if event is None:
             event = from_track(happening.series.key, happening.metric, happening.place)
             if happening.metric < 0 and event.stored:
-                event = dated_anew(happening.series, event, happening.place) or event
+                event = dated_anew(happening.series, event, happening.place, known=False) or event
             if any(self.book.same(event.series, event.type, metric, event.start_ms, event.last_ms)):
                 return  # found before, and still in the book: replayed or rebuilt
             if recognition.belongs_to_shift(self.book, event) or leaks.is_part(self.book, event):
@@ -215,15 +215,18 @@ class Watch:
                 return
             self.book.add(event)
         else:
-            event = self._risen(event, happening)
+            event = self._risen(event, happening, live=live)
         self._changed(event, live=live)
 
-    def _risen(self, event: Event, happening: Happening) -> Event:
-        """An event that rose a level; what was a mere suspicion for long may have begun anew."""
-        if happening.metric < 0 and not event.stored and happening.place[error_mixture.LEVEL] >= STORED_LEVEL:
-            again = dated_anew(happening.series, event, happening.place)
+    def _risen(self, event: Event, happening: Happening, *, live: bool) -> Event:
+        """An event that rose a level; what was a mere suspicion for long, or over unnoticed, may have begun anew."""
+        if happening.metric < 0 and happening.place[error_mixture.LEVEL] >= max(STORED_LEVEL, event.level + 1):
+            again = dated_anew(happening.series, event, happening.place, known=event.stored)
             if again is not None and again.id not in self.book.events:
-                self.book.close(event, min(event.last_ms, again.start_ms), INSIDE)
+                if event.stored:
+                    self._ended(event, INSIDE, live=live)
+                else:
+                    self.book.close(event, min(event.last_ms, again.start_ms), INSIDE)
                 self.book.add(again)
                 return again
         update(event, happening.place)

@@ -84,7 +84,7 @@ def test_an_event_that_begins_anew_never_ends_before_it_began() -> None:
     series = watch.engine.series[KEY]
     run = series.run.copy()
     run[errors.START], run[errors.LAST] = ts[200], ts[520]  # a suspicion whose latest failure noted is long ago
-    again = dated_anew(series, from_track(KEY, -1, run), run)
+    again = dated_anew(series, from_track(KEY, -1, run), run, known=False)
     assert again is not None
     assert again.start_ms >= int(ts[812])
     assert again.last_ms >= again.start_ms
@@ -113,3 +113,17 @@ def test_failures_that_stopped_are_over_before_the_next_begin(gap: int) -> None:
     before, after = (e for e in watched(n, ts, ok, 1).book.events.values() if e.metric == "error_rate" and e.stored)
     assert (before.start_ms, before.end_ms) == (ts[first], ts[first + 5])
     assert after.start_ms == ts[second]
+
+
+@pytest.mark.parametrize("size", [1, 20, 1_000])
+def test_what_failed_for_minutes_and_was_well_since_is_not_the_beginning_of_a_burst(size: int) -> None:
+    n, faint, burst = 3_000, 2_600, 2_850
+    ts = T0 + np.arange(n) * 12_000
+    ok = np.ones(n, np.uint8)
+    ok[100:2_400:600] = 0
+    ok[[faint, faint + 20, faint + 30, faint + 45]] = 0
+    ok[burst::3] = 0
+    events = [e for e in watched(n, ts, ok, size).book.events.values() if e.metric == "error_rate" and e.stored]
+    assert [(e.start_ms, e.points) for e in events] == [(ts[faint], 4), (ts[burst], 50)]
+    assert (events[0].end_ms, events[0].calls) == (ts[faint + 45], 46)
+    assert events[1].end_ms is None
