@@ -16,11 +16,12 @@ from services.reporter.core.wording import (
     STATUS_WORDS,
     alert_value,
     cut_note,
+    messages_note,
 )
 
 
-def tools_table(ranked: Ranked, limits: Limits, title: str, figure: str) -> Markup:
-    """Tools ranked by `error_rate` or `p95`, with a bar for the ranking figure."""
+def tools_table(ranked: Ranked, limits: Limits, title: str, figure: str, before: str = "") -> Markup:
+    """Tools ranked by `error_rate` or `p95`, with a bar for the ranking figure. `before`: what the column of that name is of."""
     if not ranked.rows:
         words = "No call failed." if figure == "error_rate" else "No tool was called."
         return el("section", el("h2", title), el("p", words, class_="none"))
@@ -29,7 +30,8 @@ def tools_table(ranked: Ranked, limits: Limits, title: str, figure: str) -> Mark
     last = "Failed" if figure == "error_rate" else "p95"
     heads = (("Tool", ""), ("Calls", "n"), ("Before", "n opt"), (last, "n"))
     rows = [_tool(row, figure, largest) for row in shown]
-    return el("section", el("h2", title), _table(heads, rows), _cut(ranked.total, limits.tools, "tools"))
+    note = el("p", before, class_="lead") if before else None
+    return el("section", el("h2", title), note, _table(heads, rows), _cut(ranked.total, limits.tools, "tools"))
 
 
 def servers_table(report: Report, limits: Limits) -> Iterator[Markup]:
@@ -77,9 +79,8 @@ def error_list(report: Report, limits: Limits) -> Iterator[Markup]:
         times = f" · {counted(group.count, 'time')}, last {minute_text(group.last_ms)}"
         head = el("div", name(group.tool), " of ", name(group.server), times)
         said.append(el("div", head, el("pre", visible(group.message)), class_="said"))
-    lead = el(
-        "p", "Messages of the tools that fail most, as those servers wrote them; alike ones together.", class_="lead"
-    )
+    words = "Messages of the tools that fail most, as those servers wrote them; alike ones together. "
+    lead = el("p", words + messages_note(report), class_="lead")
     note = _cut(len(report.errors), limits.errors, "messages")
     yield el("section", el("h2", "What the failures say"), lead, *said, note)
 

@@ -22,6 +22,7 @@ from services.reporter.core.trends import Trend
 from services.reporter.core.wording import (
     NOTHING_STANDS_OUT,
     STATUS_WORDS,
+    before_words,
     held_back_words,
     short_range,
 )
@@ -204,9 +205,13 @@ def _legend(*entries: tuple[str, str]) -> Markup:
 def _tools(report: Report, limits: Limits) -> Markup:
     failing = slowest = None
     if report.by_errors is not None:
-        failing = tools_table(report.by_errors, limits, "Tools that fail most", "error_rate")
+        failing = tools_table(
+            report.by_errors, limits, "Tools that fail most", "error_rate", before_words(report.range)
+        )
     if report.by_p95 is not None:
-        slowest = tools_table(report.by_p95, _beside(report, limits), "Slowest tools", "p95")
+        slowest = tools_table(
+            report.by_p95, _beside(report, limits), "Slowest tools", "p95", before_words(report.range)
+        )
     return el("div", el("div", failing, _time_spent(report), class_="stack"), slowest, class_="two")
 
 

@@ -22,9 +22,11 @@ from services.reporter.core.recommendation import Recommendation
 from services.reporter.core.wording import (
     NOTHING_STANDS_OUT,
     alert_value,
+    before_words,
     cut_note,
     health_words,
     held_back_words,
+    messages_note,
     range_words,
 )
 from shared.timespan import iso
@@ -95,10 +97,12 @@ def _worst(report: Report, limits: Limits) -> Iterator[str]:
     if report.by_errors is not None and report.by_errors.rows:
         yield "## Tools that fail most"
         yield _tools(report.by_errors, limits)
+        yield f"_{before_words(report.range)}_"
         yield from _cut(report.by_errors.total, limits.tools, "failing tools")
     if report.by_p95 is not None and report.by_p95.rows:
         yield "## Slowest tools"
         yield _tools(report.by_p95, limits)
+        yield f"_{before_words(report.range)}_"
         yield from _cut(report.by_p95.total, limits.tools, "tools")
 
 
@@ -191,6 +195,8 @@ def _errors(report: Report, limits: Limits) -> Iterator[str]:
     if not report.errors:
         return
     yield "## What the failures say"
+    if messages_note(report):
+        yield f"_{messages_note(report)}_"
     for group in report.errors[: limits.errors]:
         times = f"{count_text(group.count)}×, last {minute_text(group.last_ms)}"
         yield f"**{escaped(group.tool)}** of **{escaped(group.server)}**, {times}:\n\n{fenced(group.message)}"

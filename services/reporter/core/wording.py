@@ -8,7 +8,7 @@ from typing import Final
 from services.reporter.core.answers import Alert
 from services.reporter.core.figures import DASH, count_text, minute_text, with_unit
 from services.reporter.core.health import Health
-from services.reporter.core.model import Range
+from services.reporter.core.model import Range, Report
 from shared.held_back import held_back
 from shared.timespan import iso_seconds, span_text
 
@@ -56,6 +56,18 @@ def health_words(health: Health) -> str:
 def cut_note(total: int, shown: int, what: str) -> str:
     """`Shown: 10 of 34 tools.`; empty when nothing was cut."""
     return f"Shown: {shown} of {count_text(total)} {what}." if total > shown else ""
+
+
+def before_words(span: Range) -> str:
+    """What `before` stands for beside the figures of a range."""
+    return f"Before: the {span_text(span.before.span_ms)} before this range."
+
+
+def messages_note(report: Report) -> str:
+    """`Messages of 5 of the 12 tools that failed.`; empty when those of all of them are told."""
+    told = len({(group.server, group.tool) for group in report.errors})
+    failed = 0 if report.by_errors is None else report.by_errors.total
+    return f"Messages of {told} of the {count_text(failed)} tools that failed." if failed > told else ""
 
 
 def held_back_words(suppressed: Sequence[tuple[str, int]]) -> str:

@@ -277,3 +277,11 @@ def test_what_is_silent_now_was_healthy_in_a_range_long_ago() -> None:
     later = samples.END_MS + 6 * HOUR
     report = compose(samples.answered(samples.raw_answers() | silent_git()), samples.SPAN, later)
     assert next(row for row in report.servers if row.stats.server == "git").health.status == "healthy"
+
+
+@pytest.mark.parametrize("render", [render_markdown, render_html])
+def test_a_report_says_what_before_stands_for_and_of_how_many_tools_the_messages_are(render: Any) -> None:
+    page = render(sample(), IN_FILE)
+    assert "Before: the 1 d before this range." in page or "Before: the 24 h before this range." in page
+    failed = sum(1 for row in samples.tool_rows() if row["errors"])
+    assert f"Messages of 2 of the {failed} tools that failed." in page
