@@ -121,10 +121,10 @@ def alerts_answer(arguments: GetActiveAlerts, reply: Data, known: Known | None, 
     if full:
         data["heldBack"] = harmless(list(reply.get("heldBack") or []))
     if known is not None:
-        data["message"] = _quiet(known)
+        data["message"] = _quiet(known, data["summary"]["totalActive"], filtered=_filtered(arguments))
     narrower = "filter by severity or mcpServer"
     note = page_note(place, data, len(fitted.rows), fitted=fitted.cut > 0, narrower=narrower)
-    return Answer(alerts_text(data, note, chosen=chosen, full=full), data)
+    return Answer(alerts_text(data, note, chosen=chosen, full=full, filtered=_filtered(arguments)), data)
 
 
 def acknowledged_answer(arguments: AcknowledgeAlert, reply: Data) -> Answer:
@@ -153,7 +153,13 @@ def _largest(counted: dict[str, Any], keep: int = 10) -> dict[str, Any]:
     return dict(ranked[:keep])
 
 
-def _quiet(known: Known) -> str:
+def _filtered(arguments: GetActiveAlerts) -> bool:
+    return any((arguments.severity, arguments.mcp_server, arguments.status))
+
+
+def _quiet(known: Known, opened: int, *, filtered: bool) -> str:
     if known.last_ms is None:
         return "No alerts, and no data either: no metric has been recorded yet."
-    return f"No alerts match. Last metric: {iso(known.last_ms)}."
+    others = "no other is open" if not opened else f"{opened:,} {'other is' if opened == 1 else 'others are'} open"
+    none = f"No open alert matches; {others}." if filtered else "No alert is open."
+    return f"{none} Last metric: {iso(known.last_ms)}."

@@ -50,11 +50,13 @@ def related_text(related: Sequence[Data], total: int) -> str:
     return f"\n{others} to some of the same calls:\n{fenced(chr(10).join([*named, *more]))}"
 
 
-def alerts_text(data: Data, note: str, *, chosen: bool, full: bool) -> str:
-    """The answer's text; `note`: which alerts are shown; `chosen`: a limit or everything was asked for."""
-    held = _held(data["summary"]["suppressed"])
+def alerts_text(data: Data, note: str, *, chosen: bool, full: bool, filtered: bool) -> str:
+    """The answer's text; `note`: which alerts are shown; `chosen`: a limit or everything was asked for; `filtered`: not all
+    alerts were asked for, while what was held back is told of all.
+    """
+    held = _held(data["summary"]["suppressed"], "Held back of all servers" if filtered else "Held back")
     if not data["alerts"]:
-        return f"{data.get('message', 'No alerts match.')}{held}{_held_table(data, full=full)}"
+        return f"{data.get('message', 'No alert is open.')}{held}{_held_table(data, full=full)}"
     header = [
         "alert",
         "severity",
@@ -96,11 +98,11 @@ def _row(one: Data, *, full: bool) -> list[str]:
     ]
 
 
-def _held(suppressed: dict[str, Any]) -> str:
+def _held(suppressed: dict[str, Any], what: str) -> str:
     numbers = {reason: n for reason, n in suppressed.items() if isinstance(n, int) and n > 0}
     if not numbers:
         return ""
-    return f" Held back: {sum(numbers.values()):,} in 24 h ({held_back(numbers.items())})."
+    return f" {what}: {sum(numbers.values()):,} in 24 h ({held_back(numbers.items())})."
 
 
 def _held_table(data: Data, *, full: bool) -> str:

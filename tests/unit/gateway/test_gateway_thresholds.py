@@ -1,4 +1,4 @@
-"""Thresholds and conditions in words."""
+"""Thresholds, conditions and lists of alerts in words."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from services.alerter.core.views import threshold_meaning, threshold_words
 from services.gateway.core.alerts_answer import alerts_answer, threshold_answer
 from services.gateway.core.alerts_text import spaced
 from services.gateway.core.arguments import GetActiveAlerts, SetAlertThreshold
+from services.gateway.core.known_names import Known
 from services.gateway.core.paging import Place
 
 
@@ -63,3 +64,20 @@ def test_conditions_in_the_list_of_alerts_are_spelled_as_other_text_is():
     answer = alerts_answer(GetActiveAlerts(), {"alerts": [alert], "total": 1}, None, Place(0, 0, ""))
     assert "cpu > 50 %" in answer.text
     assert answer.data["alerts"][0]["condition"] == "cpu > 50%"
+
+
+@pytest.mark.parametrize(
+    ("asked", "opened", "said"),
+    [
+        ({}, 0, "No alert is open. Last metric: 1970-01-01T00:00:00.005Z. Held back: 3 in 24 h"),
+        ({"mcpServer": "a"}, 0, "No open alert matches; no other is open."),
+        ({"severity": "critical"}, 1, "No open alert matches; 1 other is open."),
+        ({"status": "escalated"}, 2, "No open alert matches; 2 others are open."),
+    ],
+)
+def test_a_list_without_alerts_says_whether_there_are_others(asked, opened, said):
+    summary = {"totalActive": opened, "suppressed": {"stale": 3}}
+    arguments = GetActiveAlerts.model_validate(asked)
+    text = alerts_answer(arguments, {"alerts": [], "summary": summary}, Known(None, 5), Place(0, 0, "")).text
+    assert text.startswith(said)
+    assert ("Held back of all servers: 3 in 24 h" in text) == bool(asked)
