@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from services.reporter.core.anomaly_words import UNITS
 from services.reporter.core.answers import Alert
 from services.reporter.core.figures import DASH, count_text, minute_text, with_unit
 from services.reporter.core.health import Health
@@ -86,7 +87,7 @@ def alert_value(alert: Alert) -> str:
 
 def alert_unit(alert: Alert) -> str:
     """The unit of an alert's value: its own, when it is one we know, else that of the metric its condition is about."""
-    if alert.unit in ALERT_UNITS.values():
+    if alert.unit in UNITS:
         return alert.unit
     return next((unit for metric, unit in ALERT_UNITS.items() if alert.condition.startswith(metric)), "")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from services.reporter.core.anomaly_words import anomaly_expected, anomaly_kind, anomaly_value, anomaly_when
-from services.reporter.core.answers import read_anomalies
+from services.reporter.core.answers import Alert, read_anomalies
+from services.reporter.core.wording import alert_unit
 from shared.held_back import REASONS, held_back
 
 T0 = 1_761_915_900_000  # 2025-10-31T13:05:00Z
@@ -57,3 +58,9 @@ def test_what_was_held_back_is_told_by_its_reason_most_of_it_first() -> None:
     assert held_back([("\u202e", 1)]) == "1 other"
     assert held_back([]) == ""
     assert len(held_back((f"reason{n}", 1) for n in range(40)).split("; ")) == len(REASONS)
+
+
+def test_an_alert_about_the_pace_of_calls_has_its_anomalys_unit():
+    alert = Alert("a", "s", "t", "warning", "active", "throughput_change detected", 0, 78.4, 1, None, "", "calls/h")
+    assert alert_unit(alert) == "calls/h"
+    assert alert_unit(replace(alert, unit="`calls")) == "calls/min"
