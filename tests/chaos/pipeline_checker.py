@@ -173,7 +173,7 @@ def check_detector(data: DataDirectory, load: Load, verdict: Verdict) -> None:
             "sensitivity": "low",
             "method": "auto",
         }
-        told = ask(data, "detector", "anomalies", params | {"limit": 1, "detail": "summary"}, timeout_s=30)["coverage"][
+        told = ask(data, "detector", "anomalies", params | {"limit": 1, "detail": "compact"}, timeout_s=30)["coverage"][
             "calls"
         ]
         if told != count:

@@ -336,6 +336,7 @@ def test_a_lookback_that_ends_in_the_past_sees_only_the_past() -> None:
     [
         ("lookbackMs", 0), ("lookbackMs", 25 * HOUR), ("lookbackMs", "6h"), ("lookbackMs", True), ("limit", -1),
         ("limit", 1.5), ("sensitivity", "max"), ("method", "magic"), ("method", None), ("mcpServer", 3), ("endMs", -5),
+        ("detail", "all"), ("detail", 5), ("detail", ["full"]),
     ],
 )  # fmt: skip
 def test_a_parameter_that_cannot_be_is_refused_by_name(field: str, value: object) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from services.detector.core.answers.answer import answer, parse_query
 from services.detector.core.events import Event
+from services.detector.core.sweeps.sweep import find_leak
 from services.detector.core.watch import Watch
 from shared.batch import Series, concatenate
 from tests.unit.detector.detector_kit import HOUR, KEY, MINUTE, T0, batch, feed, make_watch, ordinary, stored, times
@@ -94,6 +95,15 @@ def test_memory_that_doubles_in_six_hours_is_one_leak_with_its_pace() -> None:
     assert event.evidence["perHour"] == pytest.approx(33, rel=0.25)
     assert "MB an hour" in event.recommendations[0]
     assert event.confidence > 0.99
+
+
+def test_memory_that_grows_from_next_to_nothing_is_looked_at() -> None:
+    watch, n = make_watch(), 5 * 60
+    memory = np.full(n, 1e-310)
+    memory[70:] = np.arange(n - 70) * 2.0
+    feed(watch, batch(times(n, MINUTE), ordinary(n), memory=memory))
+    found = find_leak(watch.engine.series[KEY], T0 + n * MINUTE)
+    assert found is None or found.value > 100
 
 
 @pytest.mark.parametrize("shape", ["flat", "noise", "step", "sawtooth"])

@@ -57,6 +57,10 @@ class BadQuery(ValueError):
         self.field = field
 
 
+#: How much an answer says of each anomaly.
+DETAILS: Final = ("compact", "full")
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """What `anomalies` asks for, resolved."""
@@ -88,7 +92,7 @@ def parse_query(params: dict[str, Any], now_ms: int) -> Query:
     limit = _whole(params, "limit", DEFAULT_LIMIT, 0, MAX_LIMIT)
     server, tool = _name(params, "mcpServer"), _name(params, "toolName")
     offset = _whole(params, "offset", 0, 0, MAX_OFFSET)
-    full = params.get("detail") == "full"
+    full = _one_of(params, "detail", "compact", DETAILS) == "full"
     return Query(end_ms - lookback_ms, end_ms, sensitivity, method, server, tool, limit, full, offset)
 
 

@@ -43,6 +43,8 @@ LEAK_GROWTH: Final = (0.2, 0.35, 0.6)
 LEAK_TAU: Final = (0.6, 0.7, 0.8)
 MIN_LEAK_MB: Final = 16.0
 LEAK_P: Final = 1e-4
+#: Memory that is none: what grows from it has grown beyond measure.
+NO_MEMORY_MB: Final = 1e-6
 #: What grows into its place slows down: the last third must grow at this share of the pace of the whole.
 LEAK_GOES_ON: Final = 0.6
 #: A leak leaves what was usual the day before behind.
@@ -79,7 +81,7 @@ def find_leak(series: SeriesState, end_ms: int) -> Finding | None:
     p = severity.normal_tail(z)
     grown = slope * (t[-1] - t[0])
     start_level = float(np.median(y[: max(3, n // 4)]))
-    share = grown / start_level if start_level > 0 else math.inf
+    share = grown / start_level if start_level > NO_MEMORY_MB else math.inf
     # A step is not a leak: growth must be spread over the time.
     steps = np.diff(y)
     if grown < MIN_LEAK_MB or p > LEAK_P or float(steps.max()) > 0.5 * float(y[-1] - y[0]):
