@@ -60,7 +60,8 @@ def with_silence(row: ServerRow, span: Range, silent: Sequence[SilentTool] = (),
     if since_ms is not None:
         if row.health.status != "healthy" or not (own or _stopped(row, since_ms, span)):
             return row
-        return replace(row, health=Health(None, "no_data", row.health.reasons, row.health.few_calls))
+        said: Text = (f"no calls since {clock_text(since_ms, span.end_ms)}",)
+        return replace(row, health=Health(None, "no_data", (said, *row.health.reasons), row.health.few_calls))
     if not own or row.health.score is None:
         return row
     reasons = (_tools_text(own, span), *row.health.reasons)

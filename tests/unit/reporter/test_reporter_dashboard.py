@@ -304,6 +304,7 @@ def test_of_one_silent_server_nobody_is_told_that_nothing_is_recorded_while_othe
         raw[name] = raw[name] | {"freshness": samples.freshness() | {"lastMetricMs": NOW - 40 * 60_000}}
     found = dashboard(raw, server="git")
     assert found["systemHealth"]["status"] == "no_data"
+    assert found["systemHealth"]["message"].startswith("no calls since 15:20Z")
     assert (found["nextStep"]["tool"], found["nextStep"]["arguments"]["mcpServer"]) == ("detect_anomalies", "git")
     assert "Nothing is being recorded" not in found["nextStep"]["why"]
 
