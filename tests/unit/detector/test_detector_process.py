@@ -28,9 +28,10 @@ def kernels(request: pytest.FixtureRequest) -> dict[str, str]:
     return {} if cache is None else {"NUMBA_CACHE_DIR": str(cache.mkdir("numba"))}
 
 
-def slow_tool(now_ms: int, n: int = 120) -> list[dict[str, object]]:
+def slow_tool(now_ms: int, n: int = 120, earlier: slice = slice(0)) -> list[dict[str, object]]:
     values = ordinary(n)
     values[-8:] *= 20
+    values[earlier] *= 20
     return [
         {
             "mcpServer": "files", "toolName": "read", "timestamp": iso(now_ms - (n - i) * 4_000), "duration": float(value),
@@ -97,3 +98,30 @@ def test_a_lost_state_is_rebuilt_from_the_files(
     assert again.stats()["rebuilds_total"] == 1
     assert again.stats()["anomalies_waiting"] <= 1
     assert len({line["id"] for line in anomaly_lines(data_directory)}) == 1
+
+
+@pytest.mark.parametrize("database", [True, False])
+def test_an_anomaly_under_way_survives_the_loss_of_the_journal(
+    start: Start,
+    ingest: ServiceProcess,
+    writer: Writer,
+    data_directory: DataDirectory,
+    kernels: dict[str, str],
+    database: bool,
+) -> None:
+    writer.write(*slow_tool(clock(), 400, slice(200, 208)))
+    detector = start("detector", environment=kernels)
+    detector.eventually(lambda stats: stats["calls_total"] == 400, "all is folded in")
+    before = {a["id"]: a["endTs"] is None for a in detector.call("anomalies")["anomalies"]}
+    assert sorted(before.values()) == [False, True]
+    eventually(lambda: len(anomaly_lines(data_directory)) == 3, "they are stored")
+    assert detector.terminate() == 0
+    ingest.kill()
+    lost = () if database else data_directory.state.glob("detector.db*")
+    for path in (*lost, *data_directory.journal.glob("*")):
+        path.unlink()
+    start("ingest")
+    again = start("detector", environment=kernels)
+    assert {a["id"]: a["endTs"] is None for a in again.call("anomalies")["anomalies"]} == before
+    assert again.stats()["rebuilds_total"] == 1
+    assert len(anomaly_lines(data_directory)) == 3
