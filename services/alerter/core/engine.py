@@ -186,6 +186,12 @@ class Core:
             self._hold(candidate, reason, now_ms)
             actions.append(WriteAlerts())
             return Decision(reason, opened)
+        late = reason is Reason.STALE and candidate.anomaly_id is not None
+        if late and opened is not None and candidate.ts_ms >= opened.ts_ms:
+            self.book.put(lifecycle.naming(opened, candidate))
+            self._hold(candidate, reason, now_ms)
+            actions.append(WriteAlerts())
+            return Decision(reason, opened)
         if reason is Reason.RAISED:
             reason = self._raise_reason(candidate, now_ms)
         if reason is not Reason.RAISED:

@@ -75,6 +75,12 @@ def covering(alert: Alert, candidate: Candidate) -> Alert:
     )
 
 
+def naming(alert: Alert, candidate: Candidate) -> Alert:
+    """Still open, and an anomaly that was going on when it began is told of late: named, and nothing else."""
+    _must_be_open(alert)
+    return replace(alert, anomaly_ids=_anomaly_ids(alert, candidate))
+
+
 def upgraded(alert: Alert, candidate: Candidate, now_ms: int) -> Alert:
     """Worse than before: active again, whoever acknowledged the milder one."""
     _must_be_open(alert)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from alerter_timeline import T0, told
 
@@ -521,6 +523,17 @@ def test_an_anomaly_about_what_a_threshold_already_says_joins_its_alert(timeline
     assert t.core.anomalies["errors"].reason.value == "same_cause"
     assert t.core.anomalies["errors"].alert_id == alert.alert_id
     assert t.core.suppression.totals() == {"same_cause": 1}
+
+
+def test_an_anomaly_told_of_late_is_named_by_the_alert_that_is_open_and_changes_nothing_else(timeline):
+    t = timeline()
+    t.calls(10, 5, failed=5)
+    before = t.only()
+    assert told(t.anomaly(20, now_s=HOUR, id="late", **FAILURES)) == []
+    assert t.only() == replace(before, anomaly_ids=("late",))
+    assert t.core.anomalies["late"].alert_id == before.alert_id
+    t.anomaly(5, now_s=HOUR, id="of-another-time", **FAILURES)
+    assert t.only().anomaly_ids == ("late",)
 
 
 def test_a_breach_of_what_an_anomaly_already_says_joins_its_alert_and_words_it(timeline):
