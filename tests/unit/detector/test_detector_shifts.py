@@ -122,3 +122,15 @@ def test_how_much_a_level_wanders_does_not_contain_the_one_change_that_is_judged
 def test_how_much_a_level_wanders_within_hours_is_not_told_by_parts_of_other_days() -> None:
     apart = T0 + np.arange(40, dtype=np.int64) * 7 * HOUR
     assert wandering(np.random.default_rng(1).normal(0.0, 2.0, 40), 0.0, apart) == UNKNOWN_WANDERING
+
+
+@pytest.mark.parametrize("seed", [1, 19, 23, 29])
+def test_calls_that_come_once_an_hour_are_seldom_looked_at_and_need_be_less_sure(seed: int) -> None:
+    ts, values = seldom(200, seed=seed), ordinary(200, seed=seed + 500, spread=0.6)
+    values[-10:] *= 2.2
+    found = find_shift(known(ts, values), int(ts[-1]))
+    assert found is not None
+    assert found.level == MEDIUM
+    often = ts[0] + (ts - ts[0]) // 60
+    oftener = find_shift(known(often, values), int(often[-1]))
+    assert oftener is None or oftener.level < MEDIUM

@@ -27,6 +27,9 @@ from services.detector.core.view import minutes_of
 #: By level: times the level before, and how sure.
 TIMES: Final = (1.15, 1.28, 1.7)
 SURE: Final = (2.8, 3.7, 4.6)
+#: How sure will do of calls that come less often than so many times an hour, for so few are seldom looked at.
+SURE_OF_SELDOM: Final = (2.8, 3.5, 4.6)
+SELDOM_AN_HOUR: Final = 2.0
 #: How much surer for each tenfold number of calls an hour.
 LOOKS: Final = 0.45
 #: Neighbouring calls resemble each other: the more there are, the less does one of them say.
@@ -93,12 +96,14 @@ def _judge(series: SeriesState, window: Window, end_ms: int) -> tuple[int, float
     doubt = max(spread, LN_WIDTH) * math.sqrt(1.0 / calls + 1.0 / SAME_CALLS + 1.0 / before)
     z = min(z, (moved - usual) / doubt)
     # The more calls there are, the more often is looked.
-    z -= LOOKS * math.log10(max(calls * HOUR_MS / lasts_ms, 1.0))
+    an_hour = calls * HOUR_MS / lasts_ms
+    z -= LOOKS * math.log10(max(an_hour, 1.0))
+    sure = SURE_OF_SELDOM if an_hour < SELDOM_AN_HOUR else SURE
     times = math.exp(moved - usual - doubt)
     median = quantile(window.before, int(series.histograms.lows[0]), 0.5)
     if median * (times - 1.0) < RESPONSE_TIME.margin_excess:
         return None
-    found = level_of(lambda i: times >= TIMES[i] and z >= SURE[i])
+    found = level_of(lambda i: times >= TIMES[i] and z >= sure[i])
     return (found, z) if found else None
 
 
