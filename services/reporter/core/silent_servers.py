@@ -58,9 +58,12 @@ def with_silence(row: ServerRow, span: Range, silent: Sequence[SilentTool] = (),
     own = [one for one in silent if one.server == row.stats.server]
     since_ms = silent_since(row, span)
     if since_ms is not None:
+        said: Text = (f"no calls since {clock_text(since_ms, span.end_ms)}",)
+        if row.health.status != "healthy" and own:
+            first, *rest = row.health.reasons or (said,)
+            return replace(row, health=replace(row.health, reasons=(first, said, *rest)))
         if row.health.status != "healthy" or not (own or _stopped(row, since_ms, span)):
             return row
-        said: Text = (f"no calls since {clock_text(since_ms, span.end_ms)}",)
         return replace(row, health=Health(None, "no_data", (said, *row.health.reasons), row.health.few_calls))
     if not own or row.health.score is None:
         return row
@@ -84,7 +87,7 @@ def silent_word(row: ServerRow, span: Range, silent: Sequence[SilentTool] = ()) 
 
 def of_silence(health: Health, rows: Sequence[ServerRow], span: Range, silent: Sequence[SilentTool]) -> Health:
     """The system's health with a word about what stopped; no longer healthy when the detector finds that of a server unusual."""
-    stopped = _stopped_servers(rows, span)
+    stopped = _stopped_servers(rows, span, silent)
     unusual = {one.server for one in silent}
     word = _word(rows, span, silent)
     if not word or health.score is None:
@@ -96,7 +99,7 @@ def of_silence(health: Health, rows: Sequence[ServerRow], span: Range, silent: S
 
 def _word(rows: Sequence[ServerRow], span: Range, silent: Sequence[SilentTool]) -> Text:
     """The server that stopped, that which the detector finds unusual first; else the tools; empty when nothing did."""
-    stopped, unusual = _stopped_servers(rows, span), {one.server for one in silent}
+    stopped, unusual = _stopped_servers(rows, span, silent), {one.server for one in silent}
     if stopped:
         server, since_ms = min(stopped, key=lambda one: (one[0] not in unusual, -one[1]))
         more = f", and {len(stopped) - 1} more" if len(stopped) > 1 else ""
@@ -123,9 +126,12 @@ def _tools_text(tools: Sequence[SilentTool], span: Range, *, of_server: bool = F
     return (*name, f"{_SINCE}{clock_text(first.since_ms, span.end_ms)}{more}")
 
 
-def _stopped_servers(rows: Sequence[ServerRow], span: Range) -> list[tuple[str, int]]:
-    silent = [(row.stats.server, silent_since(row, span)) for row in rows if row.health.score is None]
-    return [(server, since_ms) for server, since_ms in silent if since_ms is not None]
+def _stopped_servers(rows: Sequence[ServerRow], span: Range, silent: Sequence[SilentTool]) -> list[tuple[str, int]]:
+    """The servers that stopped and were well, or whose silence the detector finds unusual, and since when."""
+    unusual = {one.server for one in silent}
+    chosen = [row for row in rows if row.health.score is None or row.stats.server in unusual]
+    times = [(row.stats.server, silent_since(row, span)) for row in chosen]
+    return [(server, since_ms) for server, since_ms in times if since_ms is not None]
 
 
 def silent_since(row: ServerRow, span: Range) -> int | None:

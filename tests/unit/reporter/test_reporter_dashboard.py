@@ -348,3 +348,16 @@ def test_a_window_begins_with_a_whole_minute_so_that_all_figures_count_the_same_
     wider = wider_window(window, answered(without_calls()), NOW + 31_234, None)
     assert wider is not None
     assert wider.span.start_ms == NOW - 24 * HOUR
+
+
+def test_a_silent_server_that_has_an_alert_is_named_before_a_silent_tool() -> None:
+    since = NOW - 40 * 60_000
+    raw = stopped_tool(well("git", "project-management-mcp", "time"), "project-management-mcp", "list_goals")
+    both = stopped_tool(raw, "git", "git_log", "git_diff", since_ms=since)
+    rows = [*raw["anomalies"]["anomalies"], *both["anomalies"]["anomalies"]]
+    raw = silent_from(both, "git", since, anomalies={"anomalies": rows, "total": 3})
+    waiting = [samples.alert(1, "git", "git_log", "warning", "active", "throughput_change detected")]
+    raw["alerts"] = {"alerts": waiting, "total": 1}
+    assert '"git" has had no calls since 15:20Z' in dashboard(raw)["systemHealth"]["message"]
+    alone = dashboard(raw, server="git")["systemHealth"]["message"]
+    assert "no calls since 15:20Z" in alone
