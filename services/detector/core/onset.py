@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from services.detector.core.kernels.error_events import MIN_FAILURES
 from services.detector.core.metrics import MINUTE_MS
 from services.detector.core.state.series import SeriesState
 
@@ -27,13 +28,14 @@ class Onset(NamedTuple):
 
 
 def onset_of(series: SeriesState, first_ms: int, last_ms: int, usual: float) -> Onset | None:
-    """The likeliest onset in a span; None without failures in it."""
+    """The likeliest onset in a span; None without failures enough in it."""
     start, calls, failures = _counts(series, first_ms, last_ms)
-    failing = np.flatnonzero(failures > 0)
+    since = np.cumsum(failures[::-1])[::-1]
+    failing = np.flatnonzero((failures > 0) & (since >= MIN_FAILURES))
     if not len(failing):
         return None
     n = np.cumsum(calls[::-1])[::-1][failing]
-    k = np.cumsum(failures[::-1])[::-1][failing]
+    k = since[failing]
     rate = np.clip(k / n, max(usual, _EDGE), 1.0 - _EDGE)
     usual = min(max(usual, _EDGE), 1.0 - _EDGE)
     gain = k * np.log(rate / usual) + (n - k) * np.log((1.0 - rate) / (1.0 - usual))

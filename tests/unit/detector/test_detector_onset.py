@@ -127,3 +127,16 @@ def test_what_failed_for_minutes_and_was_well_since_is_not_the_beginning_of_a_bu
     assert [(e.start_ms, e.points) for e in events] == [(ts[faint], 4), (ts[burst], 50)]
     assert (events[0].end_ms, events[0].calls) == (ts[faint + 45], 46)
     assert events[1].end_ms is None
+
+
+def test_no_event_is_of_fewer_failures_than_it_takes() -> None:
+    watch = Watch(Engine(10), make_watch().book)
+    ok = np.ones(400, np.uint8)
+    ok[[120, 350, 399]] = 0
+    ts = times(400, EVERY)
+    feed(watch, batch(ts, ordinary(400), ok))
+    series = watch.engine.series[KEY]
+    onset = onset_of(series, T0, int(ts[-1]), 0.003)
+    assert onset is not None
+    assert (onset.start_ms, onset.failures) == (int(ts[120]), 3)
+    assert onset_of(series, int(ts[200]), int(ts[-1]), 0.003) is None
