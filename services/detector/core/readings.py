@@ -12,6 +12,7 @@ from services.detector.core.events import SEVERITIES, Event, event_id
 from services.detector.core.firing import note_track, note_turn
 from services.detector.core.kernels import burn, judge
 from services.detector.core.kernels import error_mixture as errors
+from services.detector.core.kernels.error_events import MIN_FAILURES
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
     HISTORY_MS,
@@ -145,7 +146,7 @@ def _over_before(series: SeriesState, event: Event, onset_ms: int) -> bool:
     cut back.
     """
     lull = lull_before(series, event.start_ms, onset_ms)
-    if lull is None or lull.after * lull.failures < MISSED_FAILURES * lull.calls:
+    if lull is None or lull.failures < MIN_FAILURES or lull.after * lull.failures < MISSED_FAILURES * lull.calls:
         return False
     event.last_ms = event.peak_ms = lull.last_ms
     event.calls, event.points = lull.calls, lull.failures
