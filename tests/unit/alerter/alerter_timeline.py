@@ -32,6 +32,14 @@ from shared.consumer import Position
 
 #: 2025-10-31T13:00:00Z.
 T0 = 1_761_915_600_000
+HOUR = 3600.0
+DAY = 24 * HOUR
+#: An anomaly of which every threshold of failures says the same.
+FAILURES = {
+    "anomalyType": "error_rate_spike",
+    "severity": "critical",
+    "details": {"currentValue": 100, "expectedRange": "0-1", "method": "auto", "metric": "error_rate", "unit": "%"},
+}
 RULES = (
     ChannelRule("chat", Style.CHAT, Severity.WARNING),
     ChannelRule("mail", Style.PLAIN, Severity.CRITICAL),
