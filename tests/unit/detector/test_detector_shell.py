@@ -1,34 +1,27 @@
-"""Files, courier and state in the order that makes a crash harmless."""
+"""The detector's state on disk and what is owed, in the order that makes a crash harmless."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import stat
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import zmq
 
 from perfmon.paths import DataDirectory
-from perfmon.wire import error_reply, ok_reply, unpack_envelope
 from services.detector.core.metrics import HISTORY_MS
 from services.detector.shell import state as state_module
-from services.detector.shell.courier import Courier
 from services.detector.shell.explaining import Explaining
-from services.detector.shell.files import AnomalyFiles, line_of
 from services.detector.shell.state import DetectorState
 from shared.batch import Batch, Series
 from shared.consumer import Entry, Position
 from shared.rpc import Refusal
 from shared.settings import Settings
 from shared.timespan import iso
-from tests.kit import eventually, store_snapshot
+from tests.kit import store_snapshot
 from tests.unit.detector.detector_kit import (
     DAY,
     HOUR,
@@ -36,15 +29,11 @@ from tests.unit.detector.detector_kit import (
     T0,
     batch,
     bursts,
-    feed,
-    make_watch,
     ordinary,
     stored,
     times,
 )
-
-NOW = T0 + 3 * HOUR
-DAY_NAME = "2025-10-10"
+from tests.unit.detector.detector_shell_kit import DAY_NAME, NOW, faulty, lines
 
 
 class Noted:
@@ -82,21 +71,6 @@ def make(data_directory: DataDirectory) -> Iterator[Callable[[], DetectorState]]
         state.close()
 
 
-def faulty(n: int = 320, at: int = 300, start: int = T0) -> Batch:
-    values = ordinary(n)
-    values[at : at + 10] *= 12
-    return batch(times(n, start=start), values)
-
-
-def lines(data: DataDirectory, day: str = DAY_NAME) -> list[dict[str, Any]]:
-    path = data.anomalies / f"{day}.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def index(data: DataDirectory) -> dict[str, Any]:
-    return json.loads((data.index / "anomalies-index.json").read_text())["index"]
-
-
 def run(state: DetectorState, whole: Batch, seq: int = 0, *, live: bool = True, now: int = NOW) -> int:
     """As the consumer does: apply, save when asked to, act on it."""
     for at in range(0, len(whole), 40):
@@ -106,108 +80,6 @@ def run(state: DetectorState, whole: Batch, seq: int = 0, *, live: bool = True, 
             state.save(Position("e", seq))
             state.saved(now)
     return seq
-
-
-# --- the anomaly files -----------------------------------------------------------------------------------------------
-
-
-def events_of(n: int = 320) -> list[Any]:
-    watch = make_watch()
-    feed(watch, faulty(n))
-    return stored(watch)
-
-
-def test_a_line_is_the_seeds_object_with_its_phase_and_private_to_its_owner(data_directory: DataDirectory) -> None:
-    (event,) = events_of()
-    AnomalyFiles(data_directory).append([line_of(event, "open")], NOW)
-    (line,) = lines(data_directory)
-    assert line["timestamp"] == iso(event.start_ms)
-    assert (line["mcpServer"], line["toolName"], line["anomalyType"]) == (*KEY, "response_time_spike")
-    assert set(line["details"]) >= {"currentValue", "expectedRange", "deviation", "confidence", "method"}
-    assert line["phase"] == "open"
-    assert line["recommendations"]
-    path = data_directory.anomalies / f"{DAY_NAME}.jsonl"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert index(data_directory)[DAY_NAME]["server"]["count"] == 1
-
-
-def test_a_line_offered_again_is_written_once_by_the_same_and_by_the_next_process(
-    data_directory: DataDirectory,
-) -> None:
-    (event,) = events_of()
-    owed = [line_of(event, "open"), line_of(event, "close")]
-    files = AnomalyFiles(data_directory)
-    files.append(owed[:1], NOW)
-    files.append(owed, NOW)
-    AnomalyFiles(data_directory).append(owed, NOW)
-    assert [line["phase"] for line in lines(data_directory)] == ["open", "close"]
-    assert index(data_directory)[DAY_NAME]["server"]["count"] == 1
-
-
-def test_a_torn_last_line_and_foreign_lines_hold_nothing_up(data_directory: DataDirectory) -> None:
-    path = data_directory.anomalies / f"{DAY_NAME}.jsonl"
-    path.write_bytes(b'null\n[1]\n{"id": 5}\nnot json\n{"id":"torn')
-    (event,) = events_of()
-    files = AnomalyFiles(data_directory)
-    files.append([line_of(event, "open")], NOW)
-    assert b"torn" not in path.read_bytes()
-    assert json.loads(path.read_text().splitlines()[-1])["id"] == event.id
-    assert [e.id for e in files.events(0)] == [event.id]
-
-
-def test_an_event_comes_back_from_its_line(data_directory: DataDirectory) -> None:
-    (event,) = events_of()
-    files = AnomalyFiles(data_directory)
-    files.append([line_of(event, "open"), line_of(event, "close")], NOW)
-    (again,) = files.events(T0)
-    for name in (
-        "id",
-        "series",
-        "type",
-        "start_ms",
-        "end_ms",
-        "peak_ms",
-        "points",
-        "calls",
-        "severity",
-        "recommendations",
-    ):
-        assert getattr(again, name) == getattr(event, name)
-    assert again.value == pytest.approx(event.value, rel=1e-8)
-
-
-@pytest.mark.parametrize(
-    "content", [None, "", "[]", "{", '{"version": "9", "index": {}}', '{"index": 3, "version": "1.0.0"}']
-)
-def test_a_missing_or_wrong_index_is_made_anew_from_the_files(
-    data_directory: DataDirectory, content: str | None
-) -> None:
-    (event,) = events_of()
-    AnomalyFiles(data_directory).append([line_of(event, "open")], NOW)
-    good = index(data_directory)
-    path = data_directory.index / "anomalies-index.json"
-    path.unlink() if content is None else path.write_text(content)
-    AnomalyFiles(data_directory).update_index(NOW)
-    assert index(data_directory) == good
-
-
-def test_the_index_follows_days_that_the_cleanup_removed(data_directory: DataDirectory) -> None:
-    (event,) = events_of()
-    files = AnomalyFiles(data_directory)
-    files.append([line_of(event, "open")], NOW)
-    (data_directory.anomalies / f"{DAY_NAME}.jsonl").unlink()
-    files.update_index(NOW)
-    assert index(data_directory) == {}
-
-
-def test_a_link_in_the_place_of_a_file_is_not_followed(data_directory: DataDirectory, tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("precious\n")
-    (data_directory.anomalies / f"{DAY_NAME}.jsonl").symlink_to(victim)
-    (event,) = events_of()
-    with pytest.raises(OSError, match=r"symbolic|loop|levels"):
-        AnomalyFiles(data_directory).append([line_of(event, "open")], NOW)
-    assert victim.read_text() == "precious\n"
 
 
 # --- the state -------------------------------------------------------------------------------------------------------
@@ -504,104 +376,6 @@ def test_old_metrics_are_not_read_back(make, data_directory: DataDirectory, cloc
     state.rebuild(store_snapshot(data_directory, "e", 1), "no state")
     assert not state.watch.engine.series
     assert HISTORY_MS == DAY
-
-
-# --- the courier -----------------------------------------------------------------------------------------------------
-
-
-class Alerter:
-    """Answers `anomaly.raise` as told: replies are taken from a list, the last one for ever."""
-
-    def __init__(self, endpoint: str, replies: list[str]) -> None:
-        self.seen: list[str] = []
-        self.request_ids: list[str] = []
-        self._replies = replies
-        self._context: zmq.Context[Any] = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.bind(endpoint)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            if not self._socket.poll(20):
-                continue
-            *envelope, frame = self._socket.recv_multipart()
-            body = unpack_envelope(frame).body
-            assert body["params"]["key"].startswith(body["params"]["anomaly"]["id"])
-            self.seen.append(body["params"]["key"])
-            self.request_ids.append(body["id"])
-            reply = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
-            if reply == "ok":
-                answer = ok_reply(body["id"], {"outcome": "alert"})
-            else:
-                answer = error_reply(body["id"], reply, "no")
-            self._socket.send_multipart([*envelope, answer])
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._socket.close(linger=0)
-        self._context.term()
-
-
-@pytest.fixture
-def delivery(data_directory: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr("services.detector.shell.courier.FIRST_PAUSE_S", 0.01)
-    endpoint = data_directory.endpoint("alerter")
-    delivered: list[str] = []
-    courier = Courier(endpoint, delivered.append)
-    alerters: list[Alerter] = []
-
-    def start(*replies: str) -> Alerter:
-        alerters.append(Alerter(endpoint, list(replies)))
-        return alerters[-1]
-
-    yield courier, delivered, start
-    courier.close()
-    for alerter in alerters:
-        alerter.close()
-
-
-def test_an_anomaly_is_offered_until_the_alerter_has_answered(delivery) -> None:
-    courier, delivered, start = delivery
-    alerter = start("starting", "internal_error", "ok")
-    courier.offer("a", {"id": "a"})
-    courier.offer("a", {"id": "a"})
-    courier.offer("b-critical", {"id": "b"})
-    eventually(lambda: delivered == ["a", "b-critical"], "both are delivered")
-    assert alerter.seen == ["a", "a", "a", "b-critical"]
-    assert len(set(alerter.request_ids)) == 2, "a repetition is the same request"
-    assert courier.waiting == 0
-
-
-def test_an_anomaly_waits_for_an_alerter_that_is_not_there_yet(delivery, monkeypatch) -> None:
-    monkeypatch.setattr("services.detector.shell.courier.CALL_TIMEOUT_S", 0.05)
-    courier, delivered, start = delivery
-    courier.offer("a", {"id": "a"})
-    eventually(lambda: courier.failed_attempts_total >= 2, "it is tried")
-    start("ok")
-    eventually(lambda: delivered == ["a"], "it is delivered")
-
-
-def test_an_anomaly_that_the_alerter_will_never_take_does_not_hold_up_the_others(delivery) -> None:
-    courier, delivered, start = delivery
-    start("bad_anomaly", "ok")
-    courier.offer("a", {"id": "a"})
-    courier.offer("b", {"id": "b"})
-    eventually(lambda: delivered == ["a", "b"], "both are settled")
-    assert (courier.refused_total, courier.delivered_total) == (1, 1)
-
-
-def test_stopping_does_not_wait_for_an_alerter_that_is_gone(delivery, monkeypatch) -> None:
-    monkeypatch.setattr("services.detector.shell.courier.CALL_TIMEOUT_S", 0.05)
-    courier, delivered, _ = delivery
-    courier.offer("a", {"id": "a"})
-    eventually(lambda: courier.failed_attempts_total >= 1, "it is tried")
-    courier.close()
-    assert not delivered
-    assert courier.waiting == 1
 
 
 def test_a_spike_is_found_after_a_clock_that_was_days_ahead_is_set_back(
