@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from services.gateway.core.alerts_text import UNITS, alerts_text, related_text, spaced
+from services.gateway.core.alerts_text import UNITS, alerts_text, related_text
 from services.gateway.core.arguments import (
     DEFAULT_LIMIT,
     FULL_LIMIT,
@@ -26,6 +26,7 @@ from services.gateway.core.shaping import (
     harmless,
     printed,
 )
+from shared.conditions import spaced
 from shared.names import shown
 from shared.timespan import iso
 

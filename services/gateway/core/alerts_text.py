@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from services.gateway.core.shaping import (
     printed,
     table,
 )
+from shared.conditions import spaced
 from shared.held_back import held_back
 from shared.names import shown
 
@@ -24,19 +24,12 @@ HELD_TABLE_CHARS: Final = 4_000
 #: Other thresholds that a text names, and characters of each.
 NAMED_RELATED: Final = 5
 WORDS_CHARS: Final = 300
-#: A limit as conditions spell it, its unit without a space.
-_LIMIT: Final = re.compile(r"(> ?[0-9][0-9.]*(?:e[+-]?[0-9]+)?)(ms|%|MB|KB)")
 
 
 def unit_of(alert: Data) -> str:
     """The unit of an alert's value: its own, else that of the metric its condition is about."""
     condition = str(alert.get("condition") or "")
     return str(alert.get("unit") or next((unit for name, unit in UNITS.items() if condition.startswith(name)), ""))
-
-
-def spaced(condition: str) -> str:
-    """`response_time > 300 ms`: a condition, or a sentence with one, as the rest of our text spells a figure and its unit."""
-    return _LIMIT.sub(r"\1 \2", condition)
 
 
 def related_text(related: Sequence[Data], total: int) -> str:

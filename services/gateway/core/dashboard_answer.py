@@ -6,7 +6,6 @@ import json
 import re
 from typing import Any, Final
 
-from services.gateway.core.alerts_text import spaced
 from services.gateway.core.arguments import DEFAULT_LIMIT, GetDashboard
 from services.gateway.core.shaping import (
     COMPACT_TEXT_CHARS,
@@ -22,6 +21,7 @@ from services.gateway.core.shaping import (
     printed,
     table,
 )
+from shared.conditions import spaced
 from shared.names import shown
 
 #: Characters of JSON that each list of the dashboard may take; together with the rest a default answer.

@@ -77,13 +77,15 @@ class Rollup:
 @dataclass(frozen=True, slots=True)
 class Incident:
     """What an anomaly is part of; `members`: anomalies in all, `cause`: the sentence of its likely cause, empty when none stands
-    out.
+    out; `by`: the anomaly that is the cause, if one is.
     """
 
     incident_id: str
     members: int
     cause: str = ""
     confidence: float | None = None
+    since_ms: int | None = None
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ class Alert:
     acknowledged_by: str
     unit: str = ""
     judged: str = ""
+    anomaly_ids: tuple[str, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -300,6 +303,8 @@ def _incident(body: Mapping[Any, Any]) -> Incident | None:
         max(1, _int(body.get("members")) or 1),
         _str(cause.get("sentence")),
         _float(cause.get("confidence")),
+        _ts(body.get("since")),
+        _str(cause.get("anomaly")),
     )
 
 
@@ -318,6 +323,7 @@ def _alert(body: Mapping[Any, Any]) -> Alert:
         _str(body.get("acknowledgedBy")),
         _str(body.get("unit")),
         _str(body.get("judgedBy")),
+        tuple(one for one in _list(body.get("anomalyIds")) if isinstance(one, str)),
     )
 
 

@@ -13,6 +13,7 @@ from services.reporter.core.answers import Alert, Alerts, Anomaly, ErrorGroup, S
 from services.reporter.core.evidence import Evidence
 from services.reporter.core.gaps import find_gaps, sources_of
 from services.reporter.core.health import Health, of_system, unknown
+from services.reporter.core.incident_stories import stories
 from services.reporter.core.model import AlertSection, Range, Ranked, Report, ServerRow
 from services.reporter.core.questions import bucket_of
 from services.reporter.core.ranking import (
@@ -79,6 +80,7 @@ def compose(
         trends=_trends(answered, total, span),
         anomalies=anomalies,
         anomalies_total=_anomalies_total(answered, anomalies),
+        incidents=stories(anomalies or (), (*(alerts.active or ()), *(alerts.raised or ()))),
         alerts=alerts,
         errors=tuple(errors),
         recommendations=recommend(evidence) if wanted else None,

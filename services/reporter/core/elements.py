@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-from services.reporter.core.text import Text, join, visible
+from services.reporter.core.text import Text, join, spoken, visible
 
 #: Elements without content.
 _VOID: Final = frozenset({"meta", "br", "hr", "col"})
@@ -88,12 +88,16 @@ def name(value: str) -> Markup:
 
 def sentence(text: Text) -> Markup:
     """A sentence of ours with names in it."""
-    return Markup(join(text, lambda ours: escape(_UNIT.sub("\u00a0", ours)), name))
+    return Markup(join(text, lambda ours: escape(_UNIT.sub("\u00a0", ours)), name, _said))
 
 
 def number(value: float) -> str:
     """A coordinate with one decimal."""
     return f"{value:.1f}".removesuffix(".0")
+
+
+def _said(value: str) -> Markup:
+    return el("bdi", spoken(value))
 
 
 def _child(child: Child) -> str:

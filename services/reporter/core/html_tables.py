@@ -18,6 +18,7 @@ from services.reporter.core.wording import (
     cut_note,
     messages_note,
 )
+from shared.conditions import spaced
 
 
 def tools_table(ranked: Ranked, limits: Limits, title: str, figure: str, before: str = "") -> Markup:
@@ -128,7 +129,7 @@ def _alert(alert: Alert) -> list[tuple[Child, str]]:
     )
     return [
         (fragment(pills, el("span", who, class_="sub")), ""),
-        (fragment(name(alert.condition), _judged(alert), _on(alert.server, alert.tool)), ""),
+        (fragment(name(spaced(alert.condition)), _judged(alert), _on(alert.server, alert.tool)), ""),
         (alert_value(alert), "n opt"),
         (minute_text(alert.raised_ms), "opt when"),
     ]

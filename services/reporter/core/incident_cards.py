@@ -9,7 +9,7 @@ from typing import Final
 from services.reporter.core.answers import SEVERITIES, Anomaly, Incident
 from services.reporter.core.evidence import Evidence
 from services.reporter.core.recommendation import Recommendation
-from services.reporter.core.text import Text, Untrusted
+from services.reporter.core.text import Said, Text, Untrusted
 
 #: Others of the incident that a recommendation names.
 NAMED: Final = 3
@@ -58,7 +58,7 @@ def _cause(incident: Incident) -> tuple[Text, ...]:
     if not incident.cause:
         return ()
     sure = "" if incident.confidence is None else f" (confidence {incident.confidence:.2g})"
-    return ((f"likely cause{sure}: ", Untrusted(incident.cause)),)
+    return ((f"likely cause{sure}: ", Said(incident.cause)),)
 
 
 def _with_others(card: Recommendation, others: Sequence[Recommendation]) -> Recommendation:

@@ -10,22 +10,24 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from services.reporter.core.text import Text, join, visible
+from services.reporter.core.text import Text, join, spoken, visible
 
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;"}
-#: What can open markup anywhere: code, emphasis, links, images, strike-through, maths, cells, schemes; `www.` of autolinks.
-_SPECIAL: Final = re.compile(r"[\\`*\[\](){}~|$:!#^>]|(?<![0-9A-Za-z_])_+|_+(?![0-9A-Za-z_])|(?<=[wW]{3})\.")
+#: What can open markup: code, emphasis, links, images, strike-through, maths, cells, schemes, quotes; `www.` of autolinks. A
+#: colon before a space or in a time opens nothing, nor does a `>` behind another word: conditions and sentences stay readable.
+_SPECIAL: Final = re.compile(
+    r"[\\`*\[\](){}~|$!#^]|(?<![0-9]):(?! )|:(?![0-9 ])|(?<! )>|(?<![0-9A-Za-z_])_+|_+(?![0-9A-Za-z_])|(?<=[wW]{3})\."
+)
 
 
 def escaped(value: str) -> str:
     """Untrusted text for a sentence or a table cell: one line, no markup."""
-    cleaned = _SPECIAL.sub(lambda match: "".join("\\" + c for c in match.group()), visible(value))
-    return "".join(_ENTITIES.get(c, c) for c in cleaned)
+    return _inert(visible(value))
 
 
 def sentence(text: Text) -> str:
     """A sentence of ours with escaped names in bold."""
-    return join(text, str, lambda value: f"**{escaped(value)}**")
+    return join(text, str, lambda value: f"**{escaped(value)}**", lambda value: _inert(spoken(value)))
 
 
 def fenced(value: str) -> str:
@@ -41,3 +43,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: str = "") 
     marks = ["---:" if chr(97 + column) in right else "---" for column in range(len(heads))]
     lines = [heads, marks, *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _inert(value: str) -> str:
+    cleaned = _SPECIAL.sub(lambda match: "".join("\\" + c for c in match.group()), value)
+    return "".join(_ENTITIES.get(c, c) for c in cleaned)

@@ -6,11 +6,12 @@ format and no service.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final, Literal
 
 from services.reporter.core.answers import Alert, Anomaly, ErrorGroup, Freshness, Stats
 from services.reporter.core.health import Health
+from services.reporter.core.incident_stories import IncidentStory
 from services.reporter.core.recommendation import Recommendation
 from services.reporter.core.text import Text
 from services.reporter.core.trends import Trend
@@ -115,6 +116,7 @@ class Report:
     trends: tuple[Trend, ...] = ()
     anomalies: tuple[Anomaly, ...] | None = None
     anomalies_total: int = 0
+    incidents: tuple[IncidentStory, ...] = ()
     alerts: AlertSection = field(default_factory=AlertSection)
     errors: tuple[ErrorGroup, ...] = ()
     recommendations: tuple[Recommendation, ...] | None = None
@@ -138,16 +140,16 @@ class Limits:
     alerts: int
     errors: int
     recommendations: int
+    incidents: int = 5
 
     def halved(self) -> Limits:
         """Half of everything, one at least."""
-        numbers = (self.tools, self.servers, self.anomalies, self.alerts, self.errors, self.recommendations)
-        return Limits(*(max(1, number // 2) for number in numbers))
+        return Limits(**{name: max(1, number // 2) for name, number in asdict(self).items()})
 
 
 #: What is written to a file.
-IN_FILE: Final = Limits(tools=100, servers=200, anomalies=200, alerts=200, errors=50, recommendations=8)
+IN_FILE: Final = Limits(tools=100, servers=200, anomalies=200, alerts=200, errors=50, recommendations=8, incidents=20)
 #: What a page shows, for people.
-ON_PAGE: Final = Limits(tools=15, servers=100, anomalies=50, alerts=50, errors=15, recommendations=8)
+ON_PAGE: Final = Limits(tools=15, servers=100, anomalies=50, alerts=50, errors=15, recommendations=8, incidents=8)
 #: What an answer carries at most; it is halved until the answer is short enough.
-IN_ANSWER: Final = Limits(tools=10, servers=20, anomalies=10, alerts=10, errors=5, recommendations=8)
+IN_ANSWER: Final = Limits(tools=10, servers=20, anomalies=10, alerts=10, errors=5, recommendations=8, incidents=3)

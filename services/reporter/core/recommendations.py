@@ -31,6 +31,7 @@ from services.reporter.core.sampling import MIN_CALLS, MIN_TREND_CALLS
 from services.reporter.core.stopped import stopped
 from services.reporter.core.text import Text, Untrusted, term, tool_of
 from services.reporter.core.trends import tool_moves
+from shared.conditions import spaced
 from shared.names import ALL_TOOLS
 
 #: Recommendations that are given; more is a list nobody reads.
@@ -323,7 +324,7 @@ def _unattended(evidence: Evidence) -> Iterable[Recommendation]:
             Untrusted(oldest.alert_id),
             ", so that others know who is on it.",
         ),
-        (("oldest: ", Untrusted(oldest.condition), " on ", *tool_of(oldest.server, oldest.tool)),),
+        (("oldest: ", Untrusted(spaced(oldest.condition)), " on ", *tool_of(oldest.server, oldest.tool)),),
         oldest.raised_ms,
     )
 

@@ -13,6 +13,10 @@ from services.reporter.core.answers import Stats
 from services.reporter.core.elements import Child, Markup, el, fragment, name, sentence
 from services.reporter.core.figures import change_text, count_text, duration_text, minute_text, percent_text
 from services.reporter.core.html_tables import alerts_table, anomalies_table, error_list, servers_table, tools_table
+from services.reporter.core.incident_stories import IncidentStory
+from services.reporter.core.incident_words import said_of
+from services.reporter.core.incident_words import title as incident_title
+from services.reporter.core.incident_words import when as incident_when
 from services.reporter.core.model import Limits, Report
 from services.reporter.core.recommendation import Recommendation
 from services.reporter.core.style import STYLE, policy
@@ -23,6 +27,7 @@ from services.reporter.core.wording import (
     NOTHING_STANDS_OUT,
     STATUS_WORDS,
     before_words,
+    cut_note,
     held_back_words,
     short_range,
 )
@@ -63,6 +68,7 @@ def _sections(report: Report, limits: Limits) -> Iterator[Markup]:
     if report.has_calls:
         yield _charts(report)
     yield from _advice(report, limits)
+    yield from _incidents(report, limits)
     if report.has_calls:
         yield _tools(report, limits)
     yield from servers_table(report, limits)
@@ -170,6 +176,22 @@ def _tip(item: Recommendation) -> Markup:
     quoted = el("pre", visible(item.message)) if item.message else None
     parts = (meta, el("h3", sentence(item.title)), said, el("p", sentence(item.action), class_="do"), quoted)
     return el("div", *parts, class_=f"tip {item.severity}")
+
+
+def _incidents(report: Report, limits: Limits) -> Iterator[Markup]:
+    if not report.incidents:
+        return
+    lead = el("p", "Anomalies that belong together, with what the detector takes for their cause.", class_="lead")
+    told = [_incident(story) for story in report.incidents[: limits.incidents]]
+    note = cut_note(len(report.incidents), limits.incidents, "incidents")
+    cut = el("p", note, class_="note") if note else None
+    yield el("section", el("h2", "Incidents"), lead, el("div", told, class_="advice"), cut)
+
+
+def _incident(story: IncidentStory) -> Markup:
+    meta = el("div", el("span", story.severity, class_=f"pill {story.severity}"), incident_when(story), class_="meta")
+    said = el("ul", [el("li", sentence(text)) for text in said_of(story)])
+    return el("div", meta, el("h3", sentence(incident_title(story))), said, class_=f"tip {story.severity}")
 
 
 def _charts(report: Report) -> Markup:

@@ -11,9 +11,10 @@ from typing import Any, Final
 from services.reporter.core.answers import Alert, Anomaly, Stats
 from services.reporter.core.figures import rounded
 from services.reporter.core.health import Health
+from services.reporter.core.incident_stories import IncidentStory
 from services.reporter.core.model import Limits, Ranked, Report, ServerRow
 from services.reporter.core.recommendation import Recommendation
-from services.reporter.core.text import plain, visible
+from services.reporter.core.text import plain, spoken, visible
 from services.reporter.core.trends import Trend
 from services.reporter.core.wording import alert_unit
 from shared.timespan import iso
@@ -47,6 +48,8 @@ def as_object(report: Report, limits: Limits) -> dict[str, Any]:
         if report.anomalies is None
         else [anomaly_object(a) for a in report.anomalies[: limits.anomalies]],
         "anomaliesTotal": report.anomalies_total,
+        "incidents": [incident_object(story) for story in report.incidents[: limits.incidents]],
+        "incidentsTotal": len(report.incidents),
         "alerts": _alerts(report, limits),
         "errors": [_error(group) for group in report.errors[: limits.errors]],
         "errorsTotal": len(report.errors),
@@ -110,6 +113,7 @@ def alert_object(alert: Alert) -> dict[str, Any]:
 def anomaly_object(anomaly: Anomaly) -> dict[str, Any]:
     """The seed's anomaly, with its end (None = still going on)."""
     return {
+        **({"id": visible(anomaly.anomaly_id)} if anomaly.anomaly_id else {}),
         "timestamp": _iso(anomaly.start_ms),
         "end": _iso(anomaly.end_ms),
         "mcpServer": visible(anomaly.server),
@@ -122,6 +126,25 @@ def anomaly_object(anomaly: Anomaly) -> dict[str, Any]:
         "expectedRange": visible(anomaly.expected) if anomaly.expected else None,
         "deviation": visible(anomaly.deviation) if anomaly.deviation else None,
         "unit": visible(anomaly.unit) if anomaly.unit else None,
+    }
+
+
+def incident_object(story: IncidentStory) -> dict[str, Any]:
+    """An incident, with the ids of its anomalies in the range and of its alerts."""
+    incident = story.incident
+    return {
+        "id": visible(incident.incident_id),
+        "severity": story.severity,
+        "since": iso(story.since_ms),
+        "until": _iso(story.until_ms),
+        "mcpServers": [visible(server) for server in story.servers],
+        "tools": [{"mcpServer": visible(server), "toolName": visible(tool)} for server, tool in story.tools],
+        "members": story.members,
+        "anomalies": [visible(one.anomaly_id) for one in story.anomalies],
+        "alerts": [visible(alert.alert_id) for alert in story.alerts],
+        "likelyCause": spoken(incident.cause) or None,
+        "confidence": incident.confidence,
+        "lookAt": spoken(story.look_at) or None,
     }
 
 

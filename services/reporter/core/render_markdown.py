@@ -16,6 +16,9 @@ from services.reporter.core.figures import (
     minute_text,
     percent_text,
 )
+from services.reporter.core.incident_words import said_of
+from services.reporter.core.incident_words import title as incident_title
+from services.reporter.core.incident_words import when as incident_when
 from services.reporter.core.markdown import escaped, fenced, sentence, table
 from services.reporter.core.model import Limits, Ranked, Report, ServerRow, ToolRow
 from services.reporter.core.recommendation import Recommendation
@@ -29,6 +32,7 @@ from services.reporter.core.wording import (
     messages_note,
     range_words,
 )
+from shared.conditions import spaced
 from shared.timespan import iso
 
 
@@ -38,6 +42,7 @@ def render(report: Report, limits: Limits) -> str:
         *_head(report),
         *_gaps(report),
         *_recommendations(report, limits),
+        *_incidents(report, limits),
         *_worst(report, limits),
         *_servers(report, limits),
         *_trends(report),
@@ -91,6 +96,16 @@ def _recommendation(place: int, item: Recommendation) -> str:
     if item.message:
         lines += ["", fenced(item.message)]
     return "\n".join(lines)
+
+
+def _incidents(report: Report, limits: Limits) -> Iterator[str]:
+    if not report.incidents:
+        return
+    yield "## Incidents"
+    for story in report.incidents[: limits.incidents]:
+        lines = [f"### {sentence(incident_title(story))} ({story.severity}, {incident_when(story)})", ""]
+        yield "\n".join(lines + [f"- {sentence(said)}" for said in said_of(story)])
+    yield from _cut(len(report.incidents), limits.incidents, "incidents")
 
 
 def _worst(report: Report, limits: Limits) -> Iterator[str]:
@@ -170,7 +185,7 @@ _ALERT_HEADS = ("alert", "severity", "status", "server", "tool", "condition", "v
 
 
 def _alert(alert: Alert) -> list[str]:
-    texts = (alert.alert_id, alert.severity, alert.status, alert.server, alert.tool or "(all)", alert.condition)
+    texts = (alert.alert_id, alert.severity, alert.status, alert.server, alert.tool or "(all)", spaced(alert.condition))
     return [*(escaped(text) for text in texts), alert_value(alert), minute_text(alert.raised_ms)]
 
 

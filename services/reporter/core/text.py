@@ -13,10 +13,12 @@ from shared.names import shown
 
 #: Characters of a name or a message that are shown anywhere.
 MAX_UNTRUSTED_CHARS: Final = 200
+#: Characters of another service's sentence.
+MAX_SAID_CHARS: Final = 400
 
 #: A type or metric of the detector, a unit, a range of figures.
 _TERM: Final = re.compile(
-    r"(?:response_time|error_rate|resource|throughput|cpu|memory|disk_io|duration|calls)(?:_(?:spike|shift|leak|change|rate))?"
+    r"(?:response_time|error_rate|resource|throughput|cpu|memory|disk_io|duration|calls)(?:_(?:spike|shift|leak|step|change|rate))?"
     r"|ms|s|%|MB|KB|calls/min|[0-9][0-9.e+]{0,20}-[0-9][0-9.e+]{0,20}"
 )
 
@@ -27,23 +29,35 @@ class Untrusted(NamedTuple):
     value: str
 
 
-#: Our words as `str`, theirs as `Untrusted`, in reading order.
-Text: TypeAlias = "tuple[str | Untrusted, ...]"
+class Said(NamedTuple):
+    """A sentence of another service, with names from monitored servers in it; never to be shown unescaped, nor as a name."""
+
+    value: str
+
+
+#: Our words as `str`, theirs as `Untrusted` and `Said`, in reading order.
+Text: TypeAlias = "tuple[str | Untrusted | Said, ...]"
 
 
 def plain(text: Text) -> str:
-    """The sentence for JSON and logs: what is untrusted in quotes, harmless and cut at 200 characters."""
-    return join(text, str, lambda value: f'"{visible(value)}"')
+    """The sentence for JSON and logs: names in quotes, harmless and cut at 200 characters."""
+    return join(text, str, lambda value: f'"{visible(value)}"', spoken)
 
 
-def join(text: Text, ours: Callable[[str], str], theirs: Callable[[str], str]) -> str:
+def join(text: Text, ours: Callable[[str], str], theirs: Callable[[str], str], said: Callable[[str], str]) -> str:
     """The sentence with each part put through the function of its kind."""
-    return "".join(theirs(part.value) if isinstance(part, Untrusted) else ours(part) for part in text)
+    kinds = {Untrusted: theirs, Said: said}
+    return "".join(ours(part) if isinstance(part, str) else kinds[type(part)](part.value) for part in text)
 
 
 def visible(value: str) -> str:
     """Untrusted text with control characters and bidi marks escaped, cut at 200 characters; `(unnamed)` for none."""
     return shown(value, MAX_UNTRUSTED_CHARS) or "(unnamed)"
+
+
+def spoken(value: str) -> str:
+    """A sentence of another service with control characters and bidi marks escaped, cut at 400 characters."""
+    return shown(value, MAX_SAID_CHARS)
 
 
 def term(value: str) -> str | Untrusted:

@@ -7,10 +7,10 @@ import pytest
 from services.alerter.core.threshold_input import parse_threshold
 from services.alerter.core.views import threshold_meaning, threshold_words
 from services.gateway.core.alerts_answer import alerts_answer, threshold_answer
-from services.gateway.core.alerts_text import spaced
 from services.gateway.core.arguments import GetActiveAlerts, SetAlertThreshold
 from services.gateway.core.known_names import Known
 from services.gateway.core.paging import Place
+from shared.conditions import spaced
 
 
 def answered(**reply: Any) -> str:

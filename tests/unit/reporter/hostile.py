@@ -50,10 +50,14 @@ def full_of(text: str, other: str = "plain") -> Report:
     for name, these in (("tools", rows), ("servers", rows), ("tools_before", early), ("servers_before", early)):
         raw[name] = samples.rollup(these)
     slow = {"currentValue": 5, "expectedRange": text, "deviation": text, "metric": text, "unit": text}
-    raw["anomalies"] = {
-        "anomalies": [samples.anomaly(text, text, text, "critical", samples.END_MS - 5000, None, **slow)],
-        "total": 1,
+    odd_one = samples.anomaly(text, text, text, "critical", samples.END_MS - 5000, None, **slow)
+    odd_one |= {"id": text, "recommendations": [text]}
+    odd_one["incident"] = {
+        "id": text,
+        "members": 2,
+        "likelyCause": {"sentence": text, "confidence": 0.5, "anomaly": text},
     }
+    raw["anomalies"] = {"anomalies": [odd_one], "total": 1}
     bad = samples.alert(1, text, text, "critical", "escalated", text, alertId=text, acknowledgedBy=text)
     odd = samples.alert(2, text, text, "warning", text, text)
     raw["alerts"] = {"alerts": [bad, odd], "total": 2, "summary": {"suppressed": {text: 3}}}
