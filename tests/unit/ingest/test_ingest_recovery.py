@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,27 +13,11 @@ import pytest
 
 from perfmon.paths import DataDirectory
 from perfmon.wire import pack, unpack
-from services.ingest import view
 from services.ingest.core.placement import Placement
 from shared.batch import build
-from shared.journal import list_segments
-from shared.timespan import DAY_MS
 from tests.kit import line, stored, stored_by_file
 from tests.kit.ingest_store import NOW, IngestStore, durations, row
-
-FILE = "2025-10-31/files/read.jsonl"
-
-
-def after_crash(store: IngestStore, target: Path, **settings: Any) -> list[float]:
-    """The durations in the files after a recovery of a copy, which is left behind recovered and closed."""
-    again = IngestStore(store.crashed_copy(target), **settings)
-    assert again.view.seq == again.journal.head
-    found = durations(stored(again.data))
-    assert {
-        path: (again.data.metrics / path).stat().st_size for path in again.view.registry.files()
-    } == again.view.registry.files()
-    again.close()
-    return found
+from tests.unit.ingest.recovery_kit import FILE, after_crash, delete, empty, shorten
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -116,19 +99,7 @@ def test_what_stands_beyond_the_registered_size_is_cut(
     store.close()
 
 
-def _delete(path: Path) -> None:
-    path.unlink()
-
-
-def _shorten(path: Path) -> None:
-    os.truncate(path, path.stat().st_size - 10)
-
-
-def _empty(path: Path) -> None:
-    os.truncate(path, 0)
-
-
-@pytest.mark.parametrize("damage", [_delete, _shorten, _empty])
+@pytest.mark.parametrize("damage", [delete, shorten, empty])
 def test_a_file_that_was_cut_gets_its_end_from_the_journal_and_a_deleted_one_stays_gone(
     damage: Callable[[Path], None], data: DataDirectory, tmp_path: Path
 ) -> None:
@@ -139,7 +110,7 @@ def test_a_file_that_was_cut_gets_its_end_from_the_journal_and_a_deleted_one_sta
     copy = store.crashed_copy(tmp_path / "copy")
     store.close()
     damage(copy.metrics / FILE)
-    left = {_delete: [], _shorten: [1, 2], _empty: [1, 2]}[damage]
+    left = {delete: [], shorten: [1, 2], empty: [1, 2]}[damage]
     again = IngestStore(copy)
     assert durations(stored(copy)) == [*left, 3, 9]
     again.write(row(4))
@@ -149,7 +120,7 @@ def test_a_file_that_was_cut_gets_its_end_from_the_journal_and_a_deleted_one_sta
     again.close()
 
 
-@pytest.mark.parametrize("damage", [_delete, _shorten, _empty])
+@pytest.mark.parametrize("damage", [delete, shorten, empty])
 def test_a_file_shortened_while_ingest_runs_gets_no_hole_and_no_torn_line(
     damage: Callable[[Path], None], data: DataDirectory
 ) -> None:
@@ -157,7 +128,7 @@ def test_a_file_shortened_while_ingest_runs_gets_no_hole_and_no_torn_line(
     store.write(row(1), row(2))
     store.checkpoint()
     damage(data.metrics / FILE)
-    left = {_delete: [], _shorten: [1], _empty: []}[damage]
+    left = {delete: [], shorten: [1], empty: []}[damage]
     store.write(row(3))
     store.append()
     assert durations(stored(data)) == [*left, 3]
@@ -177,82 +148,6 @@ def test_lines_somebody_appended_while_ingest_runs_tear_nothing(data: DataDirect
         file.write(b"x" * 1_000)
     store.write(row(2))
     store.append()
-    assert durations(stored(data)) == [1, 2]
-    store.close()
-
-
-def test_a_short_write_in_the_middle_of_an_append_is_taken_up_again(
-    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = IngestStore(data)
-    real, calls = os.pwrite, 0
-
-    def short(descriptor: int, view: memoryview, offset: int) -> int:
-        nonlocal calls
-        calls += 1
-        return real(descriptor, view[:7], offset)
-
-    monkeypatch.setattr(os, "pwrite", short)
-    store.write(row(1), row(2, tool="other"))
-    store.append()
-    assert calls > 10
-    assert durations(stored(data)) == [1, 2]
-    store.close()
-
-
-@pytest.mark.parametrize(
-    ("block_rows", "fails_at"),
-    [(1, fails_at) for fails_at in range(1, 7)] + [(6, fails_at) for fails_at in range(1, 4)],
-)
-def test_a_write_that_the_disk_refuses_is_done_later_and_once(
-    block_rows: int, fails_at: int, data: DataDirectory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    store = IngestStore(data)
-    monkeypatch.setattr(view, "BLOCK_ROWS", block_rows)
-    real, calls = os.pwrite, 0
-
-    def refuse(descriptor: int, lines: memoryview, offset: int) -> int:
-        nonlocal calls
-        calls += 1
-        if calls == fails_at:
-            real(descriptor, lines[: len(lines) // 2], offset)
-            raise OSError(28, "No space left on device")
-        return real(descriptor, lines, offset)
-
-    store.write(row(1), row(2, tool="a"), row(3, tool="b"))
-    store.write(row(4), row(5, tool="a"), row(6, tool="b"))
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", refuse)
-        with pytest.raises(OSError, match="No space"):
-            store.append()
-        assert store.view.failing
-        assert store.view.append_failures_total == 1
-        assert store.view.seq == (0 if fails_at <= 3 or block_rows > 1 else 1)
-        assert not store.view.whole
-        stored(data)  # every line that is there can be read
-    assert after_crash(store, tmp_path / "copy") == [1, 2, 3, 4, 5, 6]
-    store.append()
-    assert not store.view.failing
-    assert durations(stored(data)) == [1, 2, 3, 4, 5, 6]
-    store.close()
-
-
-def test_with_a_full_disk_a_start_keeps_what_waits(data: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = IngestStore(data)
-    store.write(row(1))
-    store.write(row(2))
-    store.close()
-
-    def refuse(*_: object) -> int:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", refuse)
-        store = IngestStore(data)
-        assert store.view.seq == 0
-        assert store.view.failing
-    store.append()
-    assert store.view.seq == 2
     assert durations(stored(data)) == [1, 2]
     store.close()
 
@@ -287,186 +182,6 @@ def test_a_file_that_somebody_put_there_is_kept_and_continued(data: DataDirector
     assert durations(stored(data)) == [0.5, 1]
     assert store.view.registry.index(NOW)["index"]["2025-10-31"]["files"]["count"] == 2
     assert after_crash(store, tmp_path / "copy2") == [0.5, 1]
-    store.close()
-
-
-def test_a_commit_that_failed_leaves_no_unregistered_file_behind(
-    data: DataDirectory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    store = IngestStore(data)
-    path = data.metrics / FILE
-    path.parent.mkdir(parents=True)
-    path.write_bytes(line("files", "read", "2025-10-31T01:00:00.000Z", 0.5))
-    with monkeypatch.context() as patch:
-        patch.setattr(store.journal, "commit", _refuse_commit)
-        with pytest.raises(sqlite3.OperationalError):
-            store.write(row(7))
-    store.core.producers.roll_back()
-    store.write(row(1))
-    store.append()
-    assert after_crash(store, tmp_path / "copy") == [0.5, 1]
-    store.close()
-
-
-def _refuse_commit(*_: object, **__: object) -> int:
-    raise sqlite3.OperationalError("database or disk is full")
-
-
-# --- forgotten days -----------------------------------------------------------------------------------------------
-
-
-def test_a_forgotten_day_does_not_come_back_and_nothing_else_goes(data: DataDirectory, tmp_path: Path) -> None:
-    yesterday = NOW - DAY_MS + 3_600_000
-    store = IngestStore(data)
-    store.write(row(1, timestamp=yesterday), row(2))
-    store.append()
-    store.write(row(3, timestamp=yesterday), row(4))
-    store.forget_day("2025-10-30")
-    assert after_crash(store, tmp_path / "a") == [2, 4]
-    store.append()
-    assert durations(stored(data)) == [2, 4]
-    assert not (data.metrics / "2025-10-30").exists()
-    store.write(row(5, timestamp=yesterday))
-    assert after_crash(store, tmp_path / "b") == [2, 4, 5]
-    store.append()
-    assert after_crash(store, tmp_path / "c") == [2, 4, 5]
-    again = IngestStore(DataDirectory(tmp_path / "c"))
-    assert durations(stored(again.data)) == [2, 4, 5]
-    again.close()
-    store.checkpoint()
-    assert store.journal.forgotten_days() == {}
-    assert after_crash(store, tmp_path / "d") == [2, 4, 5]
-    store.close()
-
-
-def test_a_day_forgotten_by_the_journal_alone_is_not_replayed(data: DataDirectory, tmp_path: Path) -> None:
-    store = IngestStore(data)
-    store.write(row(1))
-    store.journal.forget_day("2025-10-31")
-    again = IngestStore(store.crashed_copy(tmp_path / "copy"))
-    assert stored(again.data) == []
-    again.close()
-    store.close()
-
-
-# --- a journal that is new, gone or damaged ------------------------------------------------------------------------
-
-
-def test_a_deleted_journal_begins_a_new_epoch_and_doubles_nothing(data: DataDirectory, tmp_path: Path) -> None:
-    store = IngestStore(data)
-    store.write(*(row(number, callId=f"call-{number}") for number in range(5)))
-    store.append()
-    epoch = store.journal.epoch
-    store.close()
-    shutil.rmtree(data.journal)
-    store = IngestStore(data)
-    assert store.journal.epoch != epoch
-    assert store.journal.head == 0
-    assert store.view.registry.files() == {FILE: (data.metrics / FILE).stat().st_size}
-    store.write(*(row(number, callId=f"call-{number}") for number in range(10)))
-    assert after_crash(store, tmp_path / "copy") == list(range(10))
-    store.append()
-    assert durations(stored(data)) == list(range(10))
-    store.close()
-
-
-def test_an_adoption_that_was_killed_is_done_again(data: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = data.metrics / FILE
-    path.parent.mkdir(parents=True)
-    path.write_bytes(line("files", "read", "2025-10-31T01:00:00.000Z", 0.5))
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("shared.journal.writer.JournalWriter.adopt", die)
-        with pytest.raises(KeyboardInterrupt):
-            IngestStore(data)
-    store = IngestStore(data)
-    assert list(store.view.registry.files()) == [FILE]
-    assert not store.journal.fresh
-    store = store.recover_again()
-    assert list(store.view.registry.files()) == [FILE]
-    store.close()
-
-
-def test_adoption_passes_over_what_is_not_ours(data: DataDirectory, tmp_path: Path) -> None:
-    good = line("files", "read", "2025-10-31T01:00:00.000Z")
-    outside = tmp_path / "outside"
-    (outside / "files").mkdir(parents=True)
-    (outside / "files" / "read.jsonl").write_bytes(good + b"torn")
-    for path, content in {
-        FILE: good,
-        "2025-10-31/files/other.jsonl": good,
-        "2025-10-31/files/empty.jsonl": b"",
-        "2025-10-31/files/junk.jsonl": b"null\n[]\n" + b"[" * 100_000 + b"\n",
-        "2025-10-31/files/sur.jsonl": b'{"timestamp":"2025-10-31T01:00:00Z","mcpServer":"\\ud800","toolName":"t"}\n',
-        "notaday/files/read.jsonl": good,
-        "2025-10-31/.hidden/read.jsonl": good,
-        "2025-10-31/readme.txt": b"hello",
-    }.items():
-        (data.metrics / path).parent.mkdir(parents=True, exist_ok=True)
-        (data.metrics / path).write_bytes(content)
-    (data.metrics / "2025-10-29").symlink_to(outside)
-    (data.metrics / "2025-10-31" / "linked").symlink_to(outside / "files")
-    (data.metrics / "2025-10-31" / "files" / "link.jsonl").symlink_to(outside / "files" / "read.jsonl")
-    store = IngestStore(data)
-    assert list(store.view.registry.files()) == [FILE]
-    assert (outside / "files" / "read.jsonl").read_bytes() == good + b"torn"
-    store.close()
-
-
-def _flip_pages(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    for at in range(4_096, len(content), 64):
-        content[at] ^= 0xFF
-    path.write_bytes(content)
-
-
-def _overwrite(path: Path) -> None:
-    path.write_bytes(b"not a database at all" * 100)
-
-
-def _half(path: Path) -> None:
-    os.truncate(path, 4_096)
-
-
-@pytest.mark.parametrize("damage", [_flip_pages, _overwrite, _half, _empty, _delete])
-def test_a_damaged_journal_is_set_aside_and_what_is_in_the_files_stays(
-    damage: Callable[[Path], None], data: DataDirectory
-) -> None:
-    store = IngestStore(data)
-    store.write(*(row(number, error="x" * 500, success=False) for number in range(40)))
-    store.checkpoint()
-    store.write(row(100))
-    store.append()
-    epoch = store.journal.epoch
-    store.close()
-    [segment] = list_segments(data.journal)
-    damage(segment.path)
-    store = IngestStore(data)
-    assert store.journal.epoch != epoch
-    assert durations(stored(data)) == [*range(40), 100]
-    store.write(row(200))
-    store.append()
-    store = store.recover_again()
-    assert durations(stored(data)) == [*range(40), 100, 200]
-    store.close()
-
-
-def test_a_journal_with_a_missing_segment_is_set_aside(data: DataDirectory) -> None:
-    store = IngestStore(data, segment_bytes=10)
-    store.write(row(1))
-    store.journal.rotate_if_full()
-    store.write(row(2))
-    store.journal.rotate_if_full()
-    store.append()
-    epoch = store.journal.epoch
-    store.close()
-    list_segments(data.journal)[0].path.unlink()
-    store = IngestStore(data)
-    assert store.journal.epoch != epoch
-    assert durations(stored(data)) == [1, 2]
     store.close()
 
 
