@@ -1,8 +1,13 @@
-"""No deadline for examples: the machine may be busy. Read before the tests, which take it as they are defined."""
+"""An aggregator on a directory of its own."""
 
 from __future__ import annotations
 
-from hypothesis import settings
+import pytest
 
-settings.register_profile("no-deadline", parent=settings.default, deadline=None)
-settings.load_profile("no-deadline")
+from perfmon.paths import DataDirectory
+from tests.unit.aggregator.aggregator_kit import Aggregator
+
+
+@pytest.fixture
+def aggregator(data_directory: DataDirectory) -> Aggregator:
+    return Aggregator(data_directory)
