@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import platform
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
+
+from shared.compiling import compile_apart
 
 _CORE: Final = "services.detector.core"
 #: What each process imports, so that they end at about the same time. What both need is needed last by the second.
@@ -33,14 +34,8 @@ def build_kernels(cache: Path) -> bool:
     if mark.exists():
         return False
     with _ended_by_sigterm():
-        processes = [_import(modules) for modules in _SHARES]
-        try:
-            codes = [_code(process) for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
-    if not any(codes):
+        compiled = compile_apart(*_SHARES, timeout_s=TIMEOUT_S)
+    if compiled:
         with suppress(OSError):
             mark.touch()
     return True
@@ -54,18 +49,6 @@ def _ended_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _import(modules: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", f"import {', '.join(modules)}"], stdin=subprocess.DEVNULL)
-
-
-def _code(process: subprocess.Popen[bytes]) -> int:
-    """The exit code, -1 of one that takes too long."""
-    try:
-        return process.wait(TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        return -1
 
 
 def _digest() -> str:

@@ -6,8 +6,6 @@ let go of the interpreter. The first time that many rows come together, the comp
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -15,6 +13,7 @@ from typing import Final
 import structlog
 
 from services.ingest.view import View
+from shared.compiling import compile_apart
 
 #: Rows that the loop writes itself: about a millisecond, so that no acknowledgement waits longer.
 INLINE_ROWS: Final = 500
@@ -98,9 +97,8 @@ class Appender:
 
     def _load(self) -> None:
         # First in a process of its own, which leaves the code in numba's cache: compiling would hold up the loop for seconds.
-        command = [sys.executable, "-P", "-c", f"import {KERNEL}"]
         try:
-            subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=COMPILE_LIMIT_S)
+            compile_apart((KERNEL,), timeout_s=COMPILE_LIMIT_S)
             self._view.formatter.compile()
         except Exception:  # noqa: BLE001 - whatever numba fails with: the plain formatter says the same
             self._log.exception("formatter_not_compiled")
