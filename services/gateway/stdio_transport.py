@@ -253,7 +253,7 @@ class _BothWays(asyncio.Protocol):
 
 def _encode(message: Any) -> bytes:
     try:
-        return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"  # type: ignore[no-any-return]
+        return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"  # type: ignore[no-any-return] # any model
     except ValueError:  # text that is not Unicode, which no answer of ours should hold
         error = {"code": -32603, "message": "the answer could not be written as JSON"}
         broken = JSONRPCError.model_validate({"jsonrpc": "2.0", "id": getattr(message, "id", None), "error": error})

@@ -186,7 +186,7 @@ class RollupDatabase:
         """The file of an hour or day is on disk: its mark goes, and its row if it was held."""
         with self._transaction():
             self._writer.execute("DELETE FROM stale WHERE level = ? AND start_ms = ?", _mark(node))
-            self._writer.execute(f"DELETE FROM {_TABLES[node.level]} WHERE start_ms = ?", (node.start_ms,))  # noqa: S608
+            self._writer.execute(f"DELETE FROM {_TABLES[node.level]} WHERE start_ms = ?", (node.start_ms,))  # noqa: S608 - constants
 
     def forget_minutes(self, start_ms: int, end_ms: int) -> int:
         """Remove the minutes of a range; how many there were."""

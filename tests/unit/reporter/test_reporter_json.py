@@ -31,7 +31,7 @@ def test_the_schema_is_one() -> None:
 @pytest.mark.parametrize("limits", [IN_ANSWER, IN_FILE])
 def test_the_sample_day_keeps_to_the_schema(limits: object) -> None:
     report = compose(samples.answered(), samples.SPAN, samples.END_MS, errors=samples.errors())
-    found = json.loads(render(report, limits), parse_constant=no_constants)  # type: ignore[arg-type]
+    found = json.loads(render(report, limits), parse_constant=no_constants)  # type: ignore[arg-type] # a parameter
     VALIDATOR.validate(found)
     assert found["summary"]["calls"] == 46_599
     assert found["summary"]["errorRate"] == 0.5494

@@ -20,7 +20,7 @@ GOOD = Stats(server="s", tool="t", count=1000, errors=0, avg=20, p50=18, p95=60,
 
 def evidence(now: Stats, before: Stats | None = GOOD, **more: object) -> Evidence:
     earlier = {} if before is None else {(before.server, before.tool): before}
-    return replace(Evidence((now,), earlier), **more)  # type: ignore[arg-type]
+    return replace(Evidence((now,), earlier), **more)  # type: ignore[arg-type] # fields by name
 
 
 def words(found: Recommendation) -> str:
@@ -217,7 +217,7 @@ def failing(tool: str, severity: str = "warning", **more: object) -> Anomaly:
         tool, "s", tool, "error_rate_spike", severity, 5_000, 9_000, 16, "0-1", "", "error_rate", "%", "auto", 0.9, (),
         incident=Incident("incident-1", 3, cause, 0.83),
     )  # fmt: skip
-    return replace(found, **more)  # type: ignore[arg-type]
+    return replace(found, **more)  # type: ignore[arg-type] # fields by name
 
 
 def test_an_incident_is_one_recommendation_with_its_likely_cause_and_what_the_failures_say() -> None:
