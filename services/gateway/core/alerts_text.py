@@ -14,7 +14,7 @@ from services.gateway.core.shaping import (
     printed,
     table,
 )
-from shared.conditions import spaced
+from shared.conditions import spaced, told_apart
 from shared.held_back import held_back
 from shared.names import shown
 
@@ -30,6 +30,15 @@ def unit_of(alert: Data) -> str:
     """The unit of an alert's value: its own, else that of the metric its condition is about."""
     condition = str(alert.get("condition") or "")
     return str(alert.get("unit") or next((unit for name, unit in UNITS.items() if condition.startswith(name)), ""))
+
+
+def value_of(alert: Data) -> str:
+    """The value with its unit; near its limit with as many digits as tell them apart."""
+    value, limit = (
+        one if isinstance(one, int | float) else None for one in (alert.get("currentValue"), alert.get("threshold"))
+    )
+    apart, unit = told_apart(value, limit, printed), unit_of(alert)
+    return printed(value, unit) if apart is None else f"{apart} {unit}".rstrip()
 
 
 def related_text(related: Sequence[Data], total: int) -> str:
@@ -82,7 +91,7 @@ def _row(one: Data, *, full: bool) -> list[str]:
         str(one.get("alertId")),
         str(one.get("severity")),
         str(one.get("status")),
-        printed(one.get("currentValue"), unit),
+        value_of(one),
         spaced(str(one.get("condition"))),
         str(one.get("judgedBy") or "–"),
         *(more if full else ()),

@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any, Final
 
+from services.gateway.core.alerts_text import value_of
 from services.gateway.core.arguments import DEFAULT_LIMIT, GetDashboard
 from services.gateway.core.shaping import (
     COMPACT_TEXT_CHARS,
@@ -13,6 +14,7 @@ from services.gateway.core.shaping import (
     Answer,
     Data,
     begun,
+    brief,
     counted,
     ended,
     fenced,
@@ -76,8 +78,8 @@ def dashboard_answer(arguments: GetDashboard, reply: Data, timestamp: str) -> An
         if listed:
             if name in _WITHOUT_NULLS:
                 shaped = [_without_nulls(one) for one in shaped]
-            named[name] = shaped[:NAMED]
-            fitted = fit(shaped, SERVERS_CHARS if name == "mcpServers" else LIST_CHARS)
+            fitted = fit(brief(shaped), SERVERS_CHARS if name == "mcpServers" else LIST_CHARS)
+            named[name] = shaped[: len(fitted.rows) if name == "mcpServers" else NAMED]
             shaped = fitted.rows
             total = reply.get(f"{name}Total")
             left_out = (total if isinstance(total, int) else len(shaped) + fitted.cut) - len(shaped)
@@ -111,7 +113,7 @@ def _without_nulls(one: object) -> object:
 def _text(data: Data, named: dict[str, list[Any]]) -> str:
     parts = [_headline(data)]
     if data["mcpServers"]:
-        cells = [_server(one) for one in data["mcpServers"] if isinstance(one, dict)]
+        cells = [_server(one) for one in _maps(named.get("mcpServers"))]
         parts.append(table(["status", "health", "calls", "p95 ms", "err %", "alerts", "server"], cells, TABLE_CHARS))
         parts.extend(_silent(data["mcpServers"]))
     slow = [one for one in _maps(named.get("slowestTools")) if one.get("why")]
@@ -206,7 +208,7 @@ def _line(one: Data, now: str) -> str:
     if what:
         is_now = "" if kind else "now "
         was = f"{printed(one['usual'])} → " if one.get("usual") is not None else ""
-        value = printed(one.get("currentValue"), str(one.get("unit") or ""))
+        value = value_of(one) if one.get("alertId") else printed(one.get("currentValue"), str(one.get("unit") or ""))
         what += [f"{is_now}{was}{value}"] if one.get("currentValue") is not None else []
         what += [_while(one, now)] if one.get("timestamp") else []
     else:

@@ -104,7 +104,9 @@ def metrics_answer(arguments: GetMetrics, found: Range, reply: Data, place: Plac
     }
     narrower = "narrow by mcpServer or toolName"
     tail = page_note(place, data, len(fitted.rows), fitted=fitted.cut > 0, narrower=narrower)
-    return Answer(_text(arguments, data, chosen=chosen) + tail, data)
+    told = received[place.offset :][: len(fitted.rows)]
+    text = _text(arguments, data, told[::-1] if chronological(arguments) else told, reply.get("total"), chosen=chosen)
+    return Answer(text + tail, data)
 
 
 def no_metrics_answer(arguments: GetMetrics, found: Range, reply: Data, known: Known) -> Answer:
@@ -183,42 +185,44 @@ def source_words(source: str) -> str:
     return f"{names} rollups (percentiles within 1 %)"
 
 
-def _text(arguments: GetMetrics, data: Data, *, chosen: bool) -> str:
-    summary = data["summary"]
+def _text(arguments: GetMetrics, data: Data, told: list[Data], total: object, *, chosen: bool) -> str:
+    """The figures of the rows `told` and of their `total` are the aggregator's own, to be rounded once."""
+    whole_range = total if isinstance(total, dict) else {}
+    field = FIELDS[arguments.aggregation][0]
     full = arguments.detail == "full"
     order = "in time's order" if chronological(arguments) else "highest first"
     head = (
         f"{arguments.aggregation} ({data['unit']}), {order}: {len(data['metrics'])} of {counted(data['rowsTotal'], 'row')}, "
         f"{data['range']['startTime']} to {data['range']['endTime']}."
     )
-    calls = summary["totalCalls"]
+    calls = data["summary"]["totalCalls"]
     whole = (
-        f"{'The 1 call' if calls == 1 else f'All {calls:,} calls'}: avg {printed(summary['avgResponseTime'], 'ms')}, "
-        f"p50 {printed(summary['p50'], 'ms')}, p95 {printed(summary['p95'], 'ms')}, "
-        f"p99 {printed(summary['p99'], 'ms')}, errors {printed(summary['errorRate'], '%')}. "
+        f"{'The 1 call' if calls == 1 else f'All {calls:,} calls'}: avg {printed(whole_range.get('avg'), 'ms')}, "
+        f"p50 {printed(whole_range.get('p50'), 'ms')}, p95 {printed(whole_range.get('p95'), 'ms')}, "
+        f"p99 {printed(whole_range.get('p99'), 'ms')}, errors {printed(whole_range.get('errorRate'), '%')}. "
         f"Source: {source_words(data['source'])}; last metric {data['freshness']['lastMetric'] or 'unknown'}."
     )
     with_time = arguments.group_by is not None
-    more = tuple(field for field in _MORE if field != FIELDS[arguments.aggregation][0]) if full else ()
+    more = tuple(name for name in _MORE if name != field) if full else ()
     counts = arguments.aggregation == "count"
     header = [
         *(["time"] if with_time else []),
         f"{arguments.aggregation} {data['unit']}" if full and not counts else data["unit"],
         *([] if counts else ["calls"]),
-        *(_HEADS[field] for field in more),
+        *(_HEADS[name] for name in more),
         "server",
         "tool",
     ]
     rows = [
         [
             *([str(row["timestamp"])[:16]] if with_time else []),
-            printed(row["value"]),
-            *([] if counts else [printed(row["count"])]),
-            *(printed(row.get(field)) for field in more),
+            printed(raw.get(field)),
+            *([] if counts else [printed(raw.get("count"))]),
+            *(printed(raw.get(name)) for name in more),
             row["mcpServer"],
             row["toolName"],
         ]
-        for row in data["metrics"]
+        for row, raw in zip(data["metrics"], told, strict=True)
     ]
     body = table(header, rows, FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS)
     return f"{head}\n{whole}\n{body}"

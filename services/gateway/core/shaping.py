@@ -24,6 +24,8 @@ FULL_TABLE_CHARS: Final = 10_000
 #: Characters of a name in a table and of a message in a row of a default answer.
 TABLE_NAME_CHARS: Final = 40
 COMPACT_TEXT_CHARS: Final = 120
+#: Floats that are whole become integers below this.
+LARGEST_WHOLE: Final = 1e15
 #: How deep and wide a map from another service may be before it is cut.
 MAX_DEPTH: Final = 8
 MAX_MEMBERS: Final = 1_000
@@ -54,7 +56,7 @@ def figure(value: object, digits: int = 3) -> float | int | None:
     if not math.isfinite(value):
         return None
     rounded = round(value, digits)
-    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+    return int(rounded) if rounded.is_integer() and abs(rounded) < LARGEST_WHOLE else rounded
 
 
 def whole_number(value: object) -> int:
@@ -63,13 +65,22 @@ def whole_number(value: object) -> int:
 
 
 def printed(value: object, unit: str = "") -> str:
-    """A number in a sentence or a table; a dash where there is none."""
-    rounded = figure(value)
-    if rounded is None:
+    """A number in a sentence or a table, of about three digits as in reports; a dash where there is none. To be given what is
+    not rounded yet: rounding twice tells .1454 as .14.
+    """
+    if figure(value) is None or not isinstance(value, int | float):
         return "–"
-    large = abs(rounded) >= 100
-    text = f"{rounded:,.0f}" if large or isinstance(rounded, int) else f"{rounded:.2f}".rstrip("0").rstrip(".")
-    return f"{text} {unit}" if unit else text
+    return f"{_digits(value)} {unit}" if unit else _digits(value)
+
+
+def _digits(value: float) -> str:
+    size = abs(value)
+    if isinstance(value, int) or size >= 100:
+        return f"{value:,.0f}"
+    if 0 < size < 0.01:
+        return "<0.01" if value > 0 else ">-0.01"
+    text = f"{value:.2g}" if size < 1 else f"{value:.{1 if size >= 10 else 2}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def counted(value: int, noun: str, plural: str | None = None) -> str:
@@ -98,6 +109,17 @@ def harmless(value: Any, text_chars: int = 200, depth: int = 0) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [harmless(item, text_chars, depth + 1) for item in value[:MAX_MEMBERS]]
     return shown(str(value), text_chars)
+
+
+def brief(value: Any, digits: int = 4) -> Any:
+    """A copy of harmless data with every fraction cut to so many significant digits: what a reader can use."""
+    if isinstance(value, dict):
+        return {name: brief(item, digits) for name, item in value.items()}
+    if isinstance(value, list):
+        return [brief(item, digits) for item in value]
+    if not isinstance(value, float) or value == 0 or abs(value) >= 10**digits:
+        return round(value) if isinstance(value, float) and abs(value) < LARGEST_WHOLE else value
+    return figure(float(f"{value:.{digits}g}"), 12)
 
 
 def begun(text: str, limit_chars: int) -> str:

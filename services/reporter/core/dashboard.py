@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from services.reporter.core.answered import Answered
 from services.reporter.core.answers import Alert, Stats
 from services.reporter.core.compose import SEVERITY_ORDER, all_tools
-from services.reporter.core.figures import minute_text, rounded
+from services.reporter.core.figures import UNROUNDED, minute_text, rounded
 from services.reporter.core.gaps import find_missing, servers_left_out
 from services.reporter.core.health import Health, of_system, unknown
 from services.reporter.core.model import Range, ServerRow
@@ -97,7 +97,7 @@ def build(
         "mcpServersTotal": len(rows),
         "worstTools": _worst_tools(answered),
         "slowestTools": _slowest_tools(answered),
-        "activeAlerts": None if listed is None else [alert_object(alert) for alert in active[:ALERTS]],
+        "activeAlerts": None if listed is None else [alert_object(alert, UNROUNDED) for alert in active[:ALERTS]],
         "activeAlertsTotal": None if listed is None else max(listed.total, len(active)),
         "recentAnomalies": _anomalies(answered),
         "freshness": _freshness(answered, now_ms, server),
@@ -151,9 +151,9 @@ def _server(row: ServerRow, window: Window, silent: Sequence[SilentTool]) -> dic
         "name": visible(stats.server),
         "healthScore": health.score,
         "status": health.status,
-        "avgResponseTime": rounded(stats.avg),
-        "p95": rounded(stats.p95),
-        "errorRate": rounded(stats.error_rate),
+        "avgResponseTime": rounded(stats.avg, UNROUNDED),
+        "p95": rounded(stats.p95, UNROUNDED),
+        "errorRate": rounded(stats.error_rate, UNROUNDED),
         "calls": stats.count,
         "activeAlerts": row.open_alerts,
     }
@@ -193,9 +193,9 @@ def _slow_tool(one: SlowTool) -> dict[str, Any]:
         "mcpServer": visible(one.stats.server),
         "toolName": visible(one.stats.tool),
         "calls": one.stats.count,
-        "p95": rounded(one.stats.p95),
-        "p95Before": rounded(one.before_ms),
-        "limit": rounded(one.limit_ms),
+        "p95": rounded(one.stats.p95, UNROUNDED),
+        "p95Before": rounded(one.before_ms, UNROUNDED),
+        "limit": rounded(one.limit_ms, UNROUNDED),
         "why": one.why,
     }
 
@@ -205,9 +205,9 @@ def _tool(stats: Stats, before: Stats | None) -> dict[str, Any]:
         "mcpServer": visible(stats.server),
         "toolName": visible(stats.tool),
         "calls": stats.count,
-        "errorRate": rounded(stats.error_rate),
-        "p95": rounded(stats.p95),
-        "p95Before": rounded(None if before is None else before.p95),
+        "errorRate": rounded(stats.error_rate, UNROUNDED),
+        "p95": rounded(stats.p95, UNROUNDED),
+        "p95Before": rounded(None if before is None else before.p95, UNROUNDED),
     }
 
 
@@ -216,7 +216,7 @@ def _anomalies(answered: Answered) -> list[dict[str, Any]] | None:
     if listed is None:
         return None
     newest = sorted(listed.rows, key=lambda a: (a.end_ms is not None, SEVERITY_ORDER[a.severity], -(a.start_ms or 0)))
-    return [anomaly_object(anomaly) for anomaly in newest[:ANOMALIES]]
+    return [anomaly_object(anomaly, UNROUNDED) for anomaly in newest[:ANOMALIES]]
 
 
 def _freshness(answered: Answered, now_ms: int, server: str | None) -> dict[str, Any]:

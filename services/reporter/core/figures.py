@@ -11,6 +11,10 @@ from typing import Final
 from shared.timespan import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, iso
 
 DASH: Final = "–"
+#: Significant digits of a figure for programs.
+DIGITS: Final = 4
+#: Digits of a figure that is rounded once more when it is told.
+UNROUNDED: Final = 9
 #: From here on a figure is written as a power of ten.
 SCIENTIFIC_FROM: Final = 1e15
 
@@ -88,7 +92,7 @@ def with_unit(value: float | None, unit: str) -> str:
     return duration_text(value) if unit == "ms" else f"{short_count(value)} {unit}".strip()
 
 
-def rounded(value: float | None, digits: int = 4) -> float | int | None:
+def rounded(value: float | None, digits: int = DIGITS) -> float | int | None:
     """A figure for JSON: `digits` significant digits, whole when it is; None when not finite."""
     if value is None or not math.isfinite(value):
         return None
@@ -101,8 +105,8 @@ def rounded(value: float | None, digits: int = 4) -> float | int | None:
 def _trimmed(value: float) -> str:
     """Three digits or so, without idle zeros."""
     size = abs(value)
-    if size >= SCIENTIFIC_FROM or 0 < size < 0.001:
-        return f"{value:.3g}"
-    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
+    if size >= SCIENTIFIC_FROM or 0 < size < 1:
+        return f"{value:.3g}" if size >= SCIENTIFIC_FROM else f"{value:.2g}"
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2
     text = f"{value:.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -9,7 +9,7 @@ import json
 from typing import Any, Final
 
 from services.reporter.core.answers import Alert, Anomaly, Stats
-from services.reporter.core.figures import rounded
+from services.reporter.core.figures import DIGITS, rounded
 from services.reporter.core.health import Health
 from services.reporter.core.incident_stories import IncidentStory
 from services.reporter.core.model import Limits, Ranked, Report, ServerRow
@@ -93,8 +93,8 @@ def recommendation_objects(report: Report, limits: Limits) -> list[dict[str, Any
     return [_recommendation(item) for item in report.recommendations[: limits.recommendations]]
 
 
-def alert_object(alert: Alert) -> dict[str, Any]:
-    """The seed's alert."""
+def alert_object(alert: Alert, digits: int = DIGITS) -> dict[str, Any]:
+    """The seed's alert; figures to so many significant digits."""
     return {
         "alertId": visible(alert.alert_id),
         "timestamp": _iso(alert.raised_ms),
@@ -102,16 +102,16 @@ def alert_object(alert: Alert) -> dict[str, Any]:
         "toolName": visible(alert.tool) if alert.tool else None,
         "severity": alert.severity,
         "condition": visible(alert.condition),
-        "currentValue": rounded(alert.value),
-        "threshold": rounded(alert.threshold),
+        "currentValue": rounded(alert.value, digits),
+        "threshold": rounded(alert.threshold, digits),
         "unit": alert_unit(alert) or None,
         "judgedBy": visible(alert.judged) if alert.judged else None,
         "status": visible(alert.status),
     }
 
 
-def anomaly_object(anomaly: Anomaly) -> dict[str, Any]:
-    """The seed's anomaly, with its end (None = still going on)."""
+def anomaly_object(anomaly: Anomaly, digits: int = DIGITS) -> dict[str, Any]:
+    """The seed's anomaly, with its end (None = still going on); figures to so many significant digits."""
     return {
         **({"id": visible(anomaly.anomaly_id)} if anomaly.anomaly_id else {}),
         "timestamp": _iso(anomaly.start_ms),
@@ -121,8 +121,8 @@ def anomaly_object(anomaly: Anomaly) -> dict[str, Any]:
         "anomalyType": visible(anomaly.kind),
         **({"kind": visible(anomaly.shape)} if anomaly.shape else {}),
         "severity": anomaly.severity,
-        "currentValue": rounded(anomaly.value),
-        **({} if anomaly.usual is None else {"usual": rounded(anomaly.usual)}),
+        "currentValue": rounded(anomaly.value, digits),
+        **({} if anomaly.usual is None else {"usual": rounded(anomaly.usual, digits)}),
         "expectedRange": visible(anomaly.expected) if anomaly.expected else None,
         "deviation": visible(anomaly.deviation) if anomaly.deviation else None,
         "unit": visible(anomaly.unit) if anomaly.unit else None,

@@ -10,6 +10,7 @@ from services.reporter.core.answers import Alert
 from services.reporter.core.figures import DASH, count_text, minute_text, with_unit
 from services.reporter.core.health import Health
 from services.reporter.core.model import Range, Report
+from shared.conditions import told_apart
 from shared.held_back import held_back
 from shared.timespan import iso_seconds, span_text
 
@@ -82,7 +83,8 @@ def alert_value(alert: Alert) -> str:
         return DASH
     unit = alert_unit(alert)
     limit = f" (limit {with_unit(alert.threshold, unit)})" if alert.threshold is not None else ""
-    return with_unit(alert.value, unit) + limit
+    apart = told_apart(alert.value, alert.threshold, lambda value: with_unit(value, unit))
+    return (with_unit(alert.value, unit) if apart is None else f"{apart} {unit}".rstrip()) + limit
 
 
 def alert_unit(alert: Alert) -> str:

@@ -51,4 +51,4 @@ def test_anomalies_and_alerts_say_since_when_and_whether_they_are_over():
     ).text
     assert "response_time_spike 5 ms since 12:29Z  s / t" in text
     assert "response_time_spike 5 ms 12:29Z to 12:44Z  s / t" in text
-    assert "cpu > 50 % now 5 since 2025-10-30T22:01Z  s / t" in text
+    assert "cpu > 50 % now 5 % since 2025-10-30T22:01Z  s / t" in text

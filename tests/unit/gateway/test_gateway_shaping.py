@@ -12,6 +12,7 @@ from services.gateway.core.paging import OLDEST_MS, Place, page_note, paged, pla
 from services.gateway.core.refusals import ToolRefusal
 from services.gateway.core.shaping import (
     begun,
+    brief,
     counted,
     cut_text,
     ended,
@@ -47,10 +48,29 @@ def test_a_figure_is_a_finite_number_or_nothing(value, expected):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(1234.5, "1,234 ms"), (12.3456, "12.35 ms"), (3.0, "3 ms"), (None, "–"), (0.5, "0.5 ms")]
+    ("value", "text"),
+    [
+        (1234.5, "1,234 ms"),
+        (12.3456, "12.3 ms"),
+        (3.0, "3 ms"),
+        (None, "–"),
+        (0.5, "0.5 ms"),
+        (0.1454, "0.15 ms"),
+        (0.003, "<0.01 ms"),
+        (12, "12 ms"),
+        (True, "–"),
+    ],
 )
 def test_a_printed_figure_is_short(value, text):
     assert printed(value, "ms") == text
+
+
+def test_data_is_brief_and_stays_data():
+    assert brief({"a": [0.145435, 12345.67, 3, None, "0.145435"], "b": 2.0, "c": 0.0}) == {
+        "a": [0.1454, 12346, 3, None, "0.145435"],
+        "b": 2,
+        "c": 0,
+    }
 
 
 def test_a_time_is_iso_or_nothing():

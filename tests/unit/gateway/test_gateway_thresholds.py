@@ -10,7 +10,7 @@ from services.gateway.core.alerts_answer import alerts_answer, threshold_answer
 from services.gateway.core.arguments import GetActiveAlerts, SetAlertThreshold
 from services.gateway.core.known_names import Known
 from services.gateway.core.paging import Place
-from shared.conditions import spaced
+from shared.conditions import spaced, told_apart
 
 
 def answered(**reply: Any) -> str:
@@ -81,3 +81,18 @@ def test_a_list_without_alerts_says_whether_there_are_others(asked, opened, said
     text = alerts_answer(arguments, {"alerts": [], "summary": summary}, Known(None, 5), Place(0, 0, "")).text
     assert text.startswith(said)
     assert ("Held back of all servers: 3 in 24 h" in text) == bool(asked)
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "said"),
+    [
+        (1.00334, 1.0, "1.003"),
+        (0.9991, 1.0, "0.999"),
+        (1.2, 1.0, None),
+        (1.0, 1.0, None),
+        (500.2, 500, "500.2"),
+        (None, 1, None),
+    ],
+)
+def test_a_value_is_told_apart_from_its_limit(value, limit, said):
+    assert told_apart(value, limit, lambda number: f"{number:.0f}" if number != 1.2 else "1.2") == said
