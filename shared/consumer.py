@@ -311,7 +311,7 @@ class Consumer:
     def _snapshot(self) -> StoreSnapshot:
         from perfmon.rpc import RpcClient
 
-        with RpcClient(self.service.data.endpoint("ingest.write"), timeout_s=10) as ingest:
+        with RpcClient(self.service.data.endpoint("ingest"), timeout_s=10) as ingest:
             answer = ingest.call("snapshot")
         return StoreSnapshot(Position(str(answer["epoch"]), int(answer["seq"])), answer["files"])
 

@@ -28,7 +28,7 @@ class ProgressReport:
         self._ingest.setsockopt(zmq.LINGER, 0)
         self._ingest.setsockopt(zmq.IMMEDIATE, 1)
         self._ingest.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
-        self._ingest.connect(service.data.endpoint("ingest.write"))
+        self._ingest.connect(service.data.endpoint("ingest"))
 
     def start(self, saved: Callable[[], Position]) -> None:
         """Tell from now on what `saved` says."""

@@ -1,4 +1,4 @@
-"""What can be asked of ingest on `ingest.write`, besides writes: flush, snapshot, progress, forget, hello and the figures."""
+"""What ingest is asked besides writes, on `ingest` and `ingest.write`: flush, snapshot, progress, forget, hello and figures."""
 
 from __future__ import annotations
 

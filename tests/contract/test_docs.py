@@ -81,7 +81,7 @@ def test_the_protocol_states_its_version_and_the_limits_of_the_code() -> None:
 
 
 def test_every_socket_is_in_the_protocol_and_every_process_in_the_architecture() -> None:
-    for socket in ("ingest.push", "ingest.write", "stream", *SERVICES[1:]):
+    for socket in ("ingest.push", "ingest.write", "stream", *SERVICES):
         assert f"`{socket}`" in PROTOCOL
     for service in (*SERVICES, "watchdog"):
         assert f"`{service}`" in ARCHITECTURE

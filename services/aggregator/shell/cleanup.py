@@ -132,7 +132,7 @@ class Cleanup:
         expired = retention.expired_raw_days(folder_names(self._data.metrics), now_ms, self._retention.raw_ms)
         if not expired:
             return done
-        with RpcClient(self._data.endpoint("ingest.write"), timeout_s=FORGET_TIMEOUT_S) as ingest:
+        with RpcClient(self._data.endpoint("ingest"), timeout_s=FORGET_TIMEOUT_S) as ingest:
             for day in expired:
                 try:
                     answer = ingest.call("forget", {"day": day})

@@ -161,7 +161,7 @@ class Queries:
     def _flush(self) -> int:
         """Have ingest append what it has; the entry up to which the files hold everything now. Raises: RpcError."""
         if self._ingest is None:
-            self._ingest = RpcClient(self._data.endpoint("ingest.write"), timeout_s=FLUSH_TIMEOUT_S)
+            self._ingest = RpcClient(self._data.endpoint("ingest"), timeout_s=FLUSH_TIMEOUT_S)
         try:
             return int(self._ingest.call("flush")["seq"])
         except RpcError:
