@@ -67,7 +67,7 @@ class Watch:
         changed = self._take_servers(live=live) or changed
         return self._take_turns(live=live) or changed
 
-    def tick(self, now_ms: int) -> bool:
+    def tick(self, now_ms: int, *, live: bool = True) -> bool:
         """Close by the clock, and let open events follow their numbers; whether there is something to write or tell."""
         happenings = [
             happening
@@ -75,13 +75,13 @@ class Watch:
             if series in self.engine.series
             for happening in self.engine.close_silent(self.engine.series[series], now_ms)
         ]
-        moved = self._take(happenings, live=True)
+        moved = self._take(happenings, live=live)
         self.engine.servers.tick(now_ms, self.engine.reach)
-        moved = self._take_servers(live=True) or moved
+        moved = self._take_servers(live=live) or moved
         self.engine.close_minutes(now_ms)
-        moved = self._take_turns(live=True) or moved
-        moved = self.look(now_ms) or moved
-        return self.follow() or moved
+        moved = self._take_turns(live=live) or moved
+        moved = self.look(now_ms, live=live) or moved
+        return self.follow(live=live) or moved
 
     def end_forgotten(self, now_ms: int) -> bool:
         """End the events of tools that are watched no more; whether there are any."""
@@ -90,18 +90,18 @@ class Watch:
             self.news.close(event, event.last_ms, SET_BACK if event.last_ms > now_ms else SILENT)
         return bool(gone)
 
-    def look(self, now_ms: int) -> bool:
+    def look(self, now_ms: int, *, live: bool) -> bool:
         """Look at the calls of series whose minutes gave cause; whether something is to be written or told."""
         changed = False
         for key in sorted(self._suspects):
             series = self.engine.series.get(key)
             finding = None if series is None else find_shift(series, self.engine.reached(series, now_ms))
             if series is not None and finding is not None:
-                changed = self._found(series, finding) or changed
+                changed = self._found(series, finding, live=live) or changed
         self._suspects.clear()
         return changed
 
-    def follow(self) -> bool:
+    def follow(self, *, live: bool = True) -> bool:
         """Bring open events up to date; whether one became worse."""
         worse = False
         for event in list(self._open()):
@@ -110,10 +110,10 @@ class Watch:
                 continue
             if following.follow(event, series, self.engine):
                 self.book.dirty.add(event.id)
-            worse = self.news.tell(event, live=True) or worse
+            worse = self.news.tell(event, live=live) or worse
         return worse
 
-    def sweep(self, all_series: Iterable[SeriesState], now_ms: int) -> bool:
+    def sweep(self, all_series: Iterable[SeriesState], now_ms: int, *, live: bool = True) -> bool:
         """Look for what a look at single calls cannot see; whether something is to be written or told."""
         changed = False
         for series in all_series:
@@ -121,7 +121,7 @@ class Watch:
             findings = {(f.type, f.metric): f for f in sweep(series, reached_ms)}
             changed = self._settle(series, findings, reached_ms) or changed
             for finding in findings.values():
-                changed = self._found(series, finding) or changed
+                changed = self._found(series, finding, live=live) or changed
         return changed
 
     def caught_up(self, now_ms: int) -> None:
@@ -297,7 +297,7 @@ class Watch:
         self.news.tell(event, live=live)
         return event.stored
 
-    def _found(self, series: SeriesState, finding: Finding) -> bool:
+    def _found(self, series: SeriesState, finding: Finding, *, live: bool) -> bool:
         event = self.book.open_event(series.key, finding.type, finding.metric)
         parts = leaks.parts(self.book, series.key, finding)
         if event is None:
@@ -308,7 +308,7 @@ class Watch:
                 return True
             known = None if parts else recognition.known(self.book, series.key, finding)
             if known is not None:
-                return self._surer(known, from_finding(series.key, finding), live=True)
+                return self._surer(known, from_finding(series.key, finding), live=live)
             event = leaks.begun(self.book, series.key, finding, parts)
         else:
             move(event, finding)
@@ -317,7 +317,7 @@ class Watch:
         if finding.per_hour:
             event.evidence["perHour"] = finding.per_hour
         written, raised = event.written, event.raised
-        self._changed(event, live=True)
+        self._changed(event, live=live)
         return (written, raised) != (event.written, event.raised)
 
     def _unite(self, event: Event, parts: list[Event]) -> None:

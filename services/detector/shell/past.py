@@ -23,7 +23,9 @@ from services.detector.core.events import BOOK_MS, Event, from_record
 from services.detector.core.metrics import LEVELS, MINUTE_MS
 from services.detector.core.watch import Watch
 from services.detector.shell.history import Span, calls_of, first_ts_of
+from services.detector.shell.state import sweep_every_ms
 from shared.database import open_readonly
+from shared.settings import Settings
 from shared.store.raw import metric_files
 from shared.timespan import iso
 
@@ -64,10 +66,13 @@ class _Work:
 class Past:
     """Answers what is known of a window beyond the state. From any thread."""
 
-    def __init__(self, data: DataDirectory, database: Path, max_series: int, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, data: DataDirectory, database: Path, settings: Settings, *, patience_s: float = PATIENCE_S
+    ) -> None:
         self._data = data
         self._database = database
-        self._max_series = max_series
+        self._max_series = settings.max_series
+        self._sweep_every_ms = sweep_every_ms(settings)
         self._patience_s = patience_s
         self._lock = threading.Lock()
         self._kept: dict[Span, _Work] = {}
@@ -130,7 +135,7 @@ class Past:
         if not len(calls):
             work.note = {"past": NOTHING_KEPT}
             return
-        replay = Replay(calls, self._max_series, wanted.start_ms)
+        replay = Replay(calls, wanted.end_ms, self._max_series, self._sweep_every_ms)
         reached_ms = wanted.start_ms
         for now_ms in replay.steps():
             reached_ms = now_ms

@@ -29,7 +29,7 @@ class Queries:
         self._service = service
         self._state = state
         self._consumer = consumer
-        self._past = Past(service.data, state.database.path, service.settings.max_series)
+        self._past = Past(service.data, state.database.path, service.settings)
         service.on_stop(self._past.stop)
 
     def register(self) -> None:

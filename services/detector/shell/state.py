@@ -6,8 +6,6 @@ files are written and the alerter is told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
 from typing import Any, Final
 
 import structlog
@@ -17,8 +15,8 @@ from services.detector.core import rebuilding
 from services.detector.core.engine import Engine
 from services.detector.core.events import BOOK_MS, Book
 from services.detector.core.metrics import HISTORY_MS
-from services.detector.core.state.series import SeriesState
 from services.detector.core.telling.explain import anomaly
+from services.detector.core.timeline import Timeline
 from services.detector.core.watch import Watch
 from services.detector.shell.courier import Courier
 from services.detector.shell.database import FILE_NAME, Database, Debts, StateDamaged
@@ -29,8 +27,6 @@ from shared.runtime.service import now_ms as clock_ms
 from shared.settings import Settings
 from shared.timespan import DAY_MS, MINUTE_MS
 
-#: Series swept in one turn of the clock, so that the stream never waits for long.
-SWEEP_SERIES: Final = 250
 #: No call is further ahead of our clock when it comes.
 AHEAD_MS: Final = 15 * MINUTE_MS
 
@@ -43,7 +39,6 @@ class DetectorState:
         self.rebuilding = False
         self.file_failures_total = 0
         self.sweeps_total = 0
-        self.swept_ms = 0
         #: Nothing before was ever swept, nor is what was found then known (epoch ms).
         self.unswept_until_ms = 0
         self._data = data
@@ -51,14 +46,23 @@ class DetectorState:
         self._log = structlog.get_logger()
         self.database = Database(data.state / FILE_NAME)
         self._files = AnomalyFiles(data)
-        self.watch = Watch(Engine(settings.max_series), Book())
-        self._to_sweep: Iterator[SeriesState] = iter(())
-        self._sweeping = False
+        self.timeline = self._timeline_of(Watch(Engine(settings.max_series), Book()))
+        self._cleared_ms = 0
         #: Owed on disk or to be, in order; done and delivered go from the database with the next save.
         self._owed: dict[tuple[str, str], Owed] = {}
         self._raises: dict[str, dict[str, Any]] = {}
         self._done: set[tuple[str, str]] = set()
         self._delivered: set[str] = set()
+
+    @property
+    def watch(self) -> Watch:
+        """The engine and the book."""
+        return self.timeline.watch
+
+    @property
+    def swept_ms(self) -> int:
+        """Up to when all series were last swept (epoch ms), 0 if never."""
+        return self.timeline.swept_ms
 
     # --- the consumer's calls ---------------------------------------------------------------------------------------
 
@@ -74,37 +78,31 @@ class DetectorState:
             place = None
         if place is None and not book.events:
             self._recall(book, now_ms)
-        self.watch = Watch(engine, book)
+        self.timeline = self._timeline_of(Watch(engine, book))
         self._owed = {(name, phase): (name, phase, day, body) for name, phase, day, body in self.database.owed_lines()}
         self._raises = dict(self.database.owed_raises())
         self._done, self._delivered = set(), set()
-        self._to_sweep, self._sweeping = iter(()), False
         self._try_to_write(now_ms)
         self._send()
         return place
 
     def apply(self, entry: Entry, now_ms: int, live: bool) -> bool:  # noqa: ARG002 - calls are judged by their own time
         """Fold an entry in; True when an event opened, rose or closed."""
-        return self.watch.apply(entry.batch, live=live, came_ms=entry.committed_ms)
+        return self.timeline.take(entry.batch, live=live, came_ms=entry.committed_ms)
 
     def caught_up(self, now_ms: int) -> None:
         """Tell what the replay found, if it is still news."""
         self.watch.caught_up(now_ms)
 
     def tick(self, now_ms: int) -> bool:
-        """Events that end by the clock, a part of the sweep, lines that could not be written before."""
+        """What passes by the clock alone, lines that could not be written before, and what need not be kept."""
         ahead = self.watch.engine.forget_after(now_ms + AHEAD_MS)
         if ahead:
             self._log.error("series_ahead_of_the_clock_forgotten", series=ahead)
         urgent = self.watch.end_forgotten(now_ms)
-        urgent = self.watch.tick(now_ms) or urgent
-        if now_ms - self.swept_ms >= self._settings.sweep_interval_s * 1000 or now_ms < self.swept_ms:
-            self._begin_sweep(now_ms)
-        if self._sweeping:
-            part = list(islice(self._to_sweep, SWEEP_SERIES))
-            urgent = self.watch.sweep(part, now_ms) or urgent
-            if len(part) < SWEEP_SERIES:
-                self._end_sweep(now_ms)
+        urgent = self.timeline.turn(now_ms) or urgent
+        if self.timeline.swept_ms != self._cleared_ms and not self.timeline.sweeping:
+            self._clear(now_ms)
         if not urgent and self._owed:
             self._try_to_write(now_ms)
         return urgent
@@ -135,12 +133,13 @@ class DetectorState:
             self.unswept_until_ms = 0 if book.events else now_ms
             self.database.forget_all_series()
             engine, before = Engine(self._settings.max_series), self.watch.engine
-            self.watch = Watch(engine, book)
-            under_way = rebuilding.set_aside(self.watch, before)
+            watch = Watch(engine, book)
+            under_way = rebuilding.set_aside(watch, before)
             del before
             for batch in batches_of_last_day(self._data, now_ms - HISTORY_MS, now_ms + DAY_MS, store.sizes):
-                self.watch.apply(batch, live=False)
-            rebuilding.join(self.watch, under_way)
+                watch.apply(batch, live=False)
+            rebuilding.join(watch, under_way)
+            self.timeline = self._timeline_of(watch)
             self._log.info("rebuilt_from_files", reason=reason, seq=store.position.seq, calls=engine.calls_total)
         finally:
             self.rebuilding = False
@@ -157,13 +156,12 @@ class DetectorState:
         self.courier.close()
         self.database.close()
 
-    def _begin_sweep(self, now_ms: int) -> None:
-        self.swept_ms = now_ms
-        self._to_sweep = iter(list(self.watch.engine.series.values()))
-        self._sweeping = True
+    def _timeline_of(self, watch: Watch) -> Timeline:
+        return Timeline(watch, sweep_every_ms(self._settings))
 
-    def _end_sweep(self, now_ms: int) -> None:
-        self._sweeping = False
+    def _clear(self, now_ms: int) -> None:
+        """After a sweep: let go of what is over for long, in memory and on disk."""
+        self._cleared_ms = self.timeline.swept_ms
         self.sweeps_total += 1
         self.watch.book.forget_before(now_ms - BOOK_MS)
         self.watch.incidents.forget()
@@ -197,3 +195,8 @@ class DetectorState:
                 book.add(event)
         except OSError as error:
             self._log.warning("anomalies_not_read", reason=str(error))
+
+
+def sweep_every_ms(settings: Settings) -> int:
+    """The time from one sweep to the next: whole minutes."""
+    return max(1, round(settings.sweep_interval_s * 1_000 / MINUTE_MS)) * MINUTE_MS

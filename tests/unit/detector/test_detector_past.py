@@ -109,8 +109,8 @@ def _sorted(events: list[Event]) -> list[Event]:
     return sorted(events, key=lambda e: (e.tool, e.type, e.metric, e.start_ms))
 
 
-def lived(calls: Batch, from_ms: int = T0) -> Watch:
-    replay = Replay(calls, 100, from_ms)
+def lived(calls: Batch) -> Watch:
+    replay = Replay(calls, NOW, 100, FIVE_MINUTES)
     assert list(replay.steps())[-1] >= int(calls.ts[-1])
     return replay.watch
 
@@ -145,7 +145,7 @@ def database(data_directory: DataDirectory) -> Iterator[Database]:
 
 
 def past_of(data: DataDirectory, database: Database, patience_s: float = 60.0) -> Past:
-    return Past(data, database.path, 100, patience_s=patience_s)
+    return Past(data, database.path, Settings(), patience_s=patience_s)
 
 
 def ask(watch: Watch, past: Past, now: int = NOW, **params: Any) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def test_after_a_rebuild_the_past_has_the_same_anomalies(
             state.save(Position("e", seq))
             state.saved(now)
     write_metrics(data_directory, calls)
-    past = Past(data_directory, state.database.path, 100, patience_s=60.0)
+    past = Past(data_directory, state.database.path, Settings(), patience_s=60.0)
     asked = {"endMs": NOW - 2 * HOUR, "lookbackMs": 20 * HOUR}
     answered = ask(state.watch, past, **asked)
     before = answered["anomalies"]
@@ -283,7 +283,7 @@ def test_calls_that_the_state_and_the_files_both_know_are_counted_once(calls: Ba
     watch = make_watch()
     for part in cut(whole, 500):
         watch.apply(part, live=True)
-    known = Known(replayed=lived(whole.take(np.flatnonzero(whole.ts < reached_ms)), NOW))
+    known = Known(replayed=lived(whole.take(np.flatnonzero(whole.ts < reached_ms))))
     query = parse_query({"lookbackMs": 6 * HOUR}, NOW)
     coverage = answer(watch, query, contextlib.nullcontext, known)["coverage"]
     assert (coverage["calls"], coverage["series"]) == (len(whole), 3)

@@ -16,17 +16,14 @@ from services.detector.core.engine import Engine
 from services.detector.core.events import Book, Event
 from services.detector.core.metrics import GAP_MS, HISTORY_MS, MINUTE_MS
 from services.detector.core.state.budget import Budget
+from services.detector.core.timeline import Timeline
 from services.detector.core.watch import Watch
 from shared.batch import Batch, Series
 
-#: The past is gone through in steps of a minute, as the clock does; with more calls in longer ones, which cost less.
-STEP_MS: Final = MINUTE_MS
-LONG_STEP_MS: Final = 5 * MINUTE_MS
-MANY_CALLS: Final = 100_000
-#: Time between two sweeps: as the service does it, and more with many series, which a sweep takes one by one.
-SWEEP_MS: Final = 5 * MINUTE_MS
-SWEEP_MS_A_SERIES: Final = 5_000
-MOST_SWEEP_MS: Final = 60 * MINUTE_MS
+#: The past is gone through in steps of so long.
+STEP_MS: Final = 5 * MINUTE_MS
+#: Sweeps of one past, series by series; with more series it is swept less often, at every second, third ... moment.
+MOST_SWEPT: Final = 200_000
 #: How much before a window is gone through as well, so that there is a baseline.
 WARM_MS: Final = HISTORY_MS
 #: Growth of histories in a past.
@@ -55,30 +52,43 @@ class Known:
 class Replay:
     """A detector of its own that goes through calls (ascending by time), a step at a time."""
 
-    def __init__(self, calls: Batch, max_series: int, swept_from_ms: int) -> None:
-        """`swept_from_ms`: nothing is swept before."""
-        self.watch = Watch(Engine(max_series, Budget(BUDGET_BYTES)), Book())
+    def __init__(self, calls: Batch, until_ms: int, max_series: int, sweep_every_ms: int) -> None:
+        """`until_ms`: how far time goes, with or without calls; `sweep_every_ms`: how often the service sweeps."""
         self._calls = calls
-        self._swept_ms = max(swept_from_ms, int(calls.ts[0]) if len(calls) else 0)
-        self._sweep_ms = min(max(SWEEP_MS, SWEEP_MS_A_SERIES * len(calls.dictionary)), MOST_SWEEP_MS)
-        self._step_ms = STEP_MS if len(calls) <= MANY_CALLS else LONG_STEP_MS
+        self._until_ms = max(until_ms, int(calls.ts[-1]) + 1) if len(calls) else until_ms
+        self.swept_every_ms = _sweep_every(calls, until_ms, sweep_every_ms)
+        watch = Watch(Engine(max_series, Budget(BUDGET_BYTES)), Book())
+        self._timeline = Timeline(watch, self.swept_every_ms, awake=True)
+
+    @property
+    def watch(self) -> Watch:
+        """The detector."""
+        return self._timeline.watch
 
     def steps(self) -> Iterator[int]:
         """Go through it; yields the time after each step (epoch ms)."""
         ts, first = self._calls.ts, 0
-        while first < len(ts):
-            now_ms = (int(ts[first]) // self._step_ms + 1) * self._step_ms
+        now_ms = int(ts[0]) if len(ts) else self._until_ms
+        while now_ms < self._until_ms:
+            now_ms = min((now_ms // STEP_MS + 1) * STEP_MS, self._until_ms)
             end = int(np.searchsorted(ts, now_ms))
-            self.watch.apply(self._calls.take(np.arange(first, end)), live=False)
-            self.watch.tick(now_ms)
-            if now_ms - self._swept_ms >= self._sweep_ms or end == len(ts):
-                self.watch.sweep(list(self.watch.engine.series.values()), now_ms)
-                self._swept_ms = max(self._swept_ms, now_ms)
-            self.watch.take_lines()
-            self.watch.take_raises()
-            self.watch.book.dirty.clear()
+            if end > first:
+                self._timeline.take(self._calls.take(np.arange(first, end)), live=False)
+            self._timeline.go_on(now_ms, live=False)
+            self._forget_news()
             first = end
             yield now_ms
+
+    def _forget_news(self) -> None:
+        self.watch.take_lines()
+        self.watch.take_raises()
+        self.watch.book.dirty.clear()
+
+
+def _sweep_every(calls: Batch, until_ms: int, every_ms: int) -> int:
+    """As often as the service does it, or at every so manyth of its moments."""
+    span_ms = max(0, until_ms - int(calls.ts[0])) if len(calls) else 0
+    return every_ms * max(1, -(-span_ms // every_ms * len(calls.dictionary) // MOST_SWEPT))
 
 
 def reaches_back_to(watch: Watch, *, named: bool) -> int:
