@@ -25,6 +25,7 @@ from services.alerter.core.outbox import ChannelState, Entry, Outbox
 from services.alerter.core.rate_limit import Raised, RateLimit
 from services.alerter.core.suppression import Held, Suppression
 from services.alerter.core.thresholds import Key, Scope, Threshold
+from services.alerter.core.waiting import Waiting, WaitingAnomalies
 
 Damaged: Final = (ValueError, KeyError, TypeError, AttributeError)
 
@@ -95,6 +96,17 @@ def suppression_in(suppression: Suppression, raw: dict[str, Any]) -> None:
         suppression.listed[held.candidate.fingerprint] = held
     for condition, server, tool, reason, hour in raw["counted"]:
         suppression.counted[Fingerprint(condition, server, tool), Reason(reason)] = int(hour)
+
+
+def waiting_out(waiting: WaitingAnomalies) -> list[list[Any]]:
+    """[key, anomaly id, condition, server, tool, ts_ms] of each."""
+    return [[one.key, one.anomaly_id, *one.fingerprint, one.ts_ms] for one in waiting.entries.values()]
+
+
+def waiting_in(waiting: WaitingAnomalies, raw: list[list[Any]]) -> None:
+    """Fill an empty one."""
+    for key, anomaly_id, condition, server, tool, ts_ms in raw:
+        waiting.add(Waiting(str(key), str(anomaly_id), Fingerprint(str(condition), str(server), str(tool)), int(ts_ms)))
 
 
 def outbox_out(outbox: Outbox) -> dict[str, Any]:

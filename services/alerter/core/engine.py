@@ -39,6 +39,7 @@ from services.alerter.core.outbox import Outbox
 from services.alerter.core.rate_limit import RATE_SPAN_MS, RateLimit
 from services.alerter.core.suppression import Suppression
 from services.alerter.core.thresholds import Threshold, Thresholds
+from services.alerter.core.waiting import WAITS_MS, Waiting, WaitingAnomalies
 from shared.names import ALL_TOOLS
 
 #: Thresholds that users may set, and window lengths among all of them (each costs memory a series).
@@ -94,6 +95,7 @@ class Core:
         self.ids = AlertIds()
         self.rate = RateLimit(limits.alerts_per_hour)
         self.suppression = Suppression()
+        self.waiting = WaitingAnomalies()
         self.outbox = Outbox()
         self.anomalies: dict[str, AnomalyOutcome] = {}
         self.anomalies_changed: set[str] = set()
@@ -188,7 +190,7 @@ class Core:
             return Decision(reason, opened)
         late = reason is Reason.STALE and candidate.anomaly_id is not None
         if late and opened is not None and candidate.ts_ms >= opened.ts_ms:
-            self.book.put(lifecycle.naming(opened, candidate))
+            self.book.put(lifecycle.naming(opened, candidate.anomaly_id or ""))
             self._hold(candidate, reason, now_ms)
             actions.append(WriteAlerts())
             return Decision(reason, opened)
@@ -198,8 +200,16 @@ class Core:
             self._hold(candidate, reason, now_ms)
             return Decision(reason, resolved if reason is Reason.RECENTLY_RESOLVED else None)
         self.rate.count(candidate.fingerprint.server, candidate.severity, candidate.ts_ms)
-        alert = lifecycle.raised(self.ids.next(now_ms), candidate, now_ms)
+        alert = self._naming_what_waited(lifecycle.raised(self.ids.next(now_ms), candidate, now_ms))
         return self._announce(alert, Told.RAISED, Decision(reason, alert), now_ms, actions)
+
+    def _naming_what_waited(self, alert: Alert) -> Alert:
+        for one in self.waiting.take(alert.fingerprint, alert.ts_ms):
+            alert = lifecycle.naming(alert, one.anomaly_id)
+            if one.key in self.anomalies:
+                self.anomalies[one.key] = replace(self.anomalies[one.key], alert_id=alert.alert_id)
+                self.anomalies_changed.add(one.key)
+        return alert
 
     def _of_whole_server(self, candidate: Candidate) -> Alert | None:
         """The alert about all tools of a server that says what the anomaly of one of them does, at least as severely."""
@@ -297,6 +307,8 @@ class Core:
             candidate = replace(anomaly.candidate, ts_ms=min(anomaly.candidate.ts_ms, now_ms))
             stale = now_ms - candidate.ts_ms > ANOMALY_STALE_MS
             decision = self._decide(candidate, now_ms, actions, stale=stale)
+            if decision.alert is None or not decision.alert.is_open:
+                self.waiting.add(Waiting(key, anomaly.anomaly_id, candidate.fingerprint, candidate.ts_ms))
         alert_id = decision.alert.alert_id if decision.alert else None
         self.anomalies[key] = AnomalyOutcome(decision.reason, alert_id, now_ms)
         self.anomalies_changed.add(key)
@@ -322,6 +334,7 @@ class Core:
         self.evaluator.release_idle()
         self.suppression.tick(now_ms)
         self.rate.forget_before(now_ms - 2 * RATE_SPAN_MS)
+        self.waiting.forget_before(now_ms - WAITS_MS)
         for alert in self.book.closed():
             if now_ms - (alert.resolved_ms or 0) >= self.limits.archive_after_ms:
                 self.book.forget(alert.alert_id)

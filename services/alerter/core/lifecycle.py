@@ -75,10 +75,10 @@ def covering(alert: Alert, candidate: Candidate) -> Alert:
     )
 
 
-def naming(alert: Alert, candidate: Candidate) -> Alert:
-    """Still open, and an anomaly that was going on when it began is told of late: named, and nothing else."""
+def naming(alert: Alert, anomaly_id: str) -> Alert:
+    """Still open, and an anomaly says the same, which came before it or is told of late: named, and nothing else."""
     _must_be_open(alert)
-    return replace(alert, anomaly_ids=_anomaly_ids(alert, candidate))
+    return replace(alert, anomaly_ids=_with(alert, anomaly_id))
 
 
 def upgraded(alert: Alert, candidate: Candidate, now_ms: int) -> Alert:
@@ -153,9 +153,13 @@ def _peak(alert: Alert, candidate: Candidate) -> float:
 
 
 def _anomaly_ids(alert: Alert, candidate: Candidate) -> tuple[str, ...]:
-    if candidate.anomaly_id is None or candidate.anomaly_id in alert.anomaly_ids:
+    return alert.anomaly_ids if candidate.anomaly_id is None else _with(alert, candidate.anomaly_id)
+
+
+def _with(alert: Alert, anomaly_id: str) -> tuple[str, ...]:
+    if anomaly_id in alert.anomaly_ids:
         return alert.anomaly_ids
-    return (*alert.anomaly_ids, candidate.anomaly_id)[-MAX_ANOMALY_IDS:]
+    return (*alert.anomaly_ids, anomaly_id)[-MAX_ANOMALY_IDS:]
 
 
 def _must_be_open(alert: Alert) -> None:

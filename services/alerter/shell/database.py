@@ -223,6 +223,7 @@ def _documents(core: Core, notes: dict[str, Any]) -> dict[str, str]:
         "ids": _json(core.ids.last),
         "rate": _json(codec.rate_out(core.rate)),
         "suppression": _json(codec.suppression_out(core.suppression)),
+        "waiting": _json(codec.waiting_out(core.waiting)),
         "outbox": _json(codec.outbox_out(core.outbox)),
         "pending": _json(sorted(core.evaluator.pending)),
         "released": _json(core.released_ms),
@@ -237,6 +238,7 @@ def _read_documents(core: Core, documents: dict[str, Any]) -> None:
     core.released_ms = int(documents["released"])
     codec.rate_in(core.rate, documents["rate"])
     codec.suppression_in(core.suppression, documents["suppression"])
+    codec.waiting_in(core.waiting, documents.get("waiting", []))  # older ones have none
     codec.outbox_in(core.outbox, documents["outbox"])
 
 

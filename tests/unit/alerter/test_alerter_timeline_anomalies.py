@@ -80,6 +80,31 @@ def test_an_anomaly_told_of_late_is_named_by_the_alert_that_is_open_and_changes_
     assert t.only().anomaly_ids == ("late",)
 
 
+def test_an_anomaly_that_was_held_back_is_named_by_the_alert_that_opens_later(timeline):
+    t = timeline()
+    for tool in range(5):
+        t.calls(tool, 10, tool=f"t{tool}", ms=600)
+    t.anomaly(10, id="held")
+    assert t.core.anomalies["held"].alert_id is None
+    t.calls(HOUR + 60, 10, ms=600)
+    alert = t.opened()[-1]
+    assert (alert.fingerprint.tool, alert.anomaly_ids) == ("t", ("held",))
+    assert t.core.anomalies["held"].alert_id == alert.alert_id
+    assert told(t.anomaly(10, now_s=HOUR + 70, id="held")) == [], "and it is no news"
+
+
+def test_an_anomaly_of_long_ago_or_of_something_else_is_not_named_by_a_new_alert(timeline):
+    t = timeline()
+    t.anomaly(0, now_s=HOUR, id="late")
+    t.anomaly(0, now_s=HOUR, id="other", toolName="another")
+    t.anomaly(0, now_s=HOUR, id="failures", **FAILURES)
+    t.calls(3 * HOUR, 10, ms=600)
+    assert t.only().anomaly_ids == ()
+    t.anomaly(3 * HOUR - 1, now_s=4 * HOUR, id="at-one-time", toolName="another")
+    t.calls(4 * HOUR, 10, ms=600, tool="another")
+    assert t.opened()[-1].anomaly_ids == ("at-one-time",)
+
+
 def test_a_breach_of_what_an_anomaly_already_says_joins_its_alert_and_words_it(timeline):
     t = timeline()
     t.anomaly(0, id="errors", **FAILURES)
