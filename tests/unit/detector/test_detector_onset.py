@@ -121,10 +121,10 @@ def test_what_failed_for_minutes_and_was_well_since_is_not_the_beginning_of_a_bu
     ts = T0 + np.arange(n) * 12_000
     ok = np.ones(n, np.uint8)
     ok[100:2_400:600] = 0
-    ok[[faint, faint + 20, faint + 30, faint + 45]] = 0
+    ok[[faint, faint + 12, faint + 20, faint + 30, faint + 45]] = 0
     ok[burst::3] = 0
     events = [e for e in watched(n, ts, ok, size).book.events.values() if e.metric == "error_rate" and e.stored]
-    assert [(e.start_ms, e.points) for e in events] == [(ts[faint], 4), (ts[burst], 50)]
+    assert [(e.start_ms, e.points) for e in events] == [(ts[faint], 5), (ts[burst], 50)]
     assert (events[0].end_ms, events[0].calls) == (ts[faint + 45], 46)
     assert events[1].end_ms is None
 

@@ -51,8 +51,9 @@ SIZE: Final = 48
 RATES: Final = 5
 _TIMES = (2.0, 4.0, 8.0, 16.0, 32.0)
 _PRIOR = 0.5
-#: Rates below one in ten thousand are as good as none, and one good call in a thousand as good as none too.
-_LEAST = 1e-4
+#: The margin: what fails more seldom is judged as if it failed so often. A rise to less than twice as often, which is the error
+#: budget of `severity`, is no news, however sure. One good call in a thousand is as good as none.
+LEAST: Final = 0.005
 _ALWAYS = 0.999
 #: No suspected rate is higher, except of a tool that fails more often still.
 _MOST = 0.95
@@ -93,7 +94,7 @@ def take_usual(t: float, run: Row) -> None:
             run[FAILED] *= fade
             run[SEEN] *= fade
         run[FADED_AT] = t
-    run[USUAL] = min(max((run[FAILED] + _PRIOR) / (run[SEEN] + 2.0 * _PRIOR), _LEAST), _ALWAYS)
+    run[USUAL] = min(max((run[FAILED] + _PRIOR) / (run[SEEN] + 2.0 * _PRIOR), LEAST), _ALWAYS)
     run[DUE] = run[SEEN] + min(_REFRESH_SHARE * run[SEEN], _REFRESH_MOST)
 
 

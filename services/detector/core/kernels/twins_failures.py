@@ -191,7 +191,7 @@ class Failures:
                 fade = max(0.5 ** ((t - self.faded) / (7 * 1_440 * _MINUTE)), 2_000 / self.seen)
                 self.failed, self.seen = self.failed * fade, self.seen * fade
             self.faded = t
-        self.usual = min(max((self.failed + 0.5) / (self.seen + 1), 1e-4), 0.999)
+        self.usual = min(max((self.failed + 0.5) / (self.seen + 1), 0.005), 0.999)
         self.due = self.seen + min(self.seen / 16, 1_024.0)
 
     def _unlearn(self) -> None:
