@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import numpy as np
 
 from perfmon.paths import DataDirectory
-from shared.batch import Batch, Series
+from shared.batch import Batch
+from shared.columns import Columns
 from shared.names import path_stem, twin_stem
 from shared.timespan import DAY_MS, BadTime, day_of, parse_iso
 
@@ -116,18 +116,11 @@ def metric_files(
                     yield path
 
 
-class _Columns:
+class _Columns(Columns):
+    """Columns under construction, and how many lines could not be read."""
+
     def __init__(self) -> None:
-        self.union: dict[Series, int] = {}
-        self.codes: list[int] = []
-        self.ts: list[int] = []
-        self.duration: list[float] = []
-        self.ok: list[bool] = []
-        self.cpu: list[float] = []
-        self.memory: list[float] = []
-        self.disk_io: list[float] = []
-        self.errors: dict[int, str] = {}
-        self.call_ids: dict[int, str] = {}
+        super().__init__()
         self.unparsable = 0
 
     def take(self, raw: bytes, start_ms: int, end_ms: int, server: str | None, tool: str | None) -> None:
@@ -142,7 +135,7 @@ class _Columns:
         if (server is not None and line.mcpServer != server) or (tool is not None and line.toolName != tool):
             return
         at = len(self.codes)
-        self.codes.append(self.union.setdefault(Series(line.mcpServer, line.toolName), len(self.union)))
+        self.codes.append(self.union.setdefault((line.mcpServer, line.toolName), len(self.union)))
         self.ts.append(ts)
         self.duration.append(line.duration)
         self.ok.append(line.success)
@@ -154,20 +147,6 @@ class _Columns:
             self.errors[at] = line.error
         if line.callId is not None:
             self.call_ids[at] = line.callId
-
-    def batch(self) -> Batch:
-        return Batch(
-            tuple(self.union),
-            np.asarray(self.codes, np.uint32),
-            np.asarray(self.ts, np.int64),
-            np.asarray(self.duration, np.float64),
-            np.asarray(self.ok, np.uint8),
-            cpu=np.asarray(self.cpu, np.float64),
-            memory=np.asarray(self.memory, np.float64),
-            disk_io=np.asarray(self.disk_io, np.float64),
-            errors=self.errors,
-            call_ids=self.call_ids,
-        )
 
 
 def _lines(path: Path, size: int | None) -> Iterator[bytes]:

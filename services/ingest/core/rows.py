@@ -8,11 +8,10 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-import numpy as np
-
 from perfmon.wire import MAX_CALL_ID_BYTES
 from services.ingest.core.validation import MAX_NAMED, Refused
-from shared.batch import Batch, Series
+from shared.batch import Batch
+from shared.columns import Columns
 from shared.timespan import BadTime, parse_iso
 
 _FIELDS: Final = frozenset({"mcpServer", "toolName", "duration", "success", "error", "resource", "timestamp", "callId"})
@@ -28,35 +27,12 @@ class Fault(Exception):
     """What is wrong with a row, by its reason."""
 
 
-class _Columns:
+class _Columns(Columns):
     """Columns under construction, and where each kept row came from."""
 
     def __init__(self) -> None:
-        self.union: dict[tuple[str, str], int] = {}
-        self.codes: list[int] = []
-        self.ts: list[int] = []
-        self.duration: list[float] = []
-        self.ok: list[bool] = []
-        self.cpu: list[float] = []
-        self.memory: list[float] = []
-        self.disk_io: list[float] = []
-        self.errors: dict[int, str] = {}
-        self.call_ids: dict[int, str] = {}
+        super().__init__()
         self.origin: list[int] = []
-
-    def batch(self) -> Batch:
-        return Batch(
-            tuple(Series(server, tool) for server, tool in self.union),
-            np.asarray(self.codes, np.uint32),
-            np.asarray(self.ts, np.int64),
-            np.asarray(self.duration, np.float64),
-            np.asarray(self.ok, np.uint8),
-            cpu=_measured(self.cpu),
-            memory=_measured(self.memory),
-            disk_io=_measured(self.disk_io),
-            errors=self.errors,
-            call_ids=self.call_ids,
-        )
 
 
 def rows_to_batch(rows: list[Any], now_ms: int) -> tuple[Batch, list[int], Refused]:
@@ -164,8 +140,3 @@ def is_call_id(value: Any) -> bool:
         return len(value.encode()) <= MAX_CALL_ID_BYTES
     except UnicodeEncodeError:
         return False
-
-
-def _measured(values: list[float]) -> Any:
-    column = np.asarray(values, np.float64)
-    return None if not len(column) or np.isnan(column).all() else column
