@@ -45,6 +45,15 @@ class _Method(NamedTuple):
     mutation: bool
 
 
+class _Asked(NamedTuple):
+    """A request under way; the reply goes to `socket` behind `envelope`."""
+
+    socket: zmq.Socket[bytes]
+    envelope: list[bytes]
+    request_id: str
+    method: _Method
+
+
 #: Methods that are answered whatever the service is at.
 AT_ANY_TIME: Final = frozenset({"ping", "stats"})
 #: Requests of one connection that may wait.
@@ -83,7 +92,7 @@ class RpcServer:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="query")
         self._waiting = 0
         self._remembered: OrderedDict[str, bytes] = OrderedDict()
-        self._under_way: dict[str, list[tuple[zmq.Socket[bytes], list[bytes]]]] = {}
+        self._under_way: dict[str, list[_Asked]] = {}
         self._lock = threading.Lock()
         self._log = structlog.get_logger()
 
@@ -125,79 +134,54 @@ class RpcServer:
         self.requests_total += 1
         if name not in AT_ANY_TIME:
             self.before()
-        self._dispatch(socket, list(envelope), request_id, method, params)
+        self._dispatch(_Asked(socket, list(envelope), request_id, method), params)
 
     def close(self) -> None:
         """Stop the workers; what they still answer goes nowhere."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _dispatch(
-        self,
-        socket: zmq.Socket[bytes],
-        envelope: list[bytes],
-        request_id: str,
-        method: _Method,
-        params: dict[str, Any],
-    ) -> None:
+    def _dispatch(self, asked: _Asked, params: dict[str, Any]) -> None:
+        request_id, method = asked.request_id, asked.method
         if method.mutation:
             known = self._remembered.get(request_id)
             if known is not None:
-                self._send(socket, envelope, known)
+                self._send(asked.socket, asked.envelope, known)
                 return
             if request_id in self._under_way:
-                self._under_way[request_id].append((socket, envelope))
+                self._under_way[request_id].append(asked)
                 return
         if not method.slow:
-            self._finish(socket, envelope, request_id, method, self._run(request_id, method.handler, params))
+            self._finish(asked, self._run(request_id, method.handler, params))
             return
         if self._waiting >= MAX_WAITING:
             self.refused_total += 1
-            self._send(socket, envelope, error_reply(request_id, "busy", "too many queries wait; try again"))
+            self._send(
+                asked.socket, asked.envelope, error_reply(request_id, "busy", "too many queries wait; try again")
+            )
             return
         self._waiting += 1
         if method.mutation:
             self._under_way[request_id] = []
         future = self._pool.submit(self._run, request_id, method.handler, params)
-        future.add_done_callback(lambda done: self._worker_done(socket, envelope, request_id, method, done))
+        future.add_done_callback(lambda done: self._worker_done(asked, done))
 
-    def _worker_done(
-        self,
-        socket: zmq.Socket[bytes],
-        envelope: list[bytes],
-        request_id: str,
-        method: _Method,
-        done: Future[tuple[bytes, bool]],
-    ) -> None:
+    def _worker_done(self, asked: _Asked, done: Future[tuple[bytes, bool]]) -> None:
         if not done.cancelled():
-            self._call_soon(lambda: self._slow_finish(socket, envelope, request_id, method, done.result()))
+            self._call_soon(lambda: self._slow_finish(asked, done.result()))
 
-    def _slow_finish(
-        self,
-        socket: zmq.Socket[bytes],
-        envelope: list[bytes],
-        request_id: str,
-        method: _Method,
-        outcome: tuple[bytes, bool],
-    ) -> None:
+    def _slow_finish(self, asked: _Asked, outcome: tuple[bytes, bool]) -> None:
         self._waiting -= 1
-        self._finish(socket, envelope, request_id, method, outcome)
-        for other_socket, other_envelope in self._under_way.pop(request_id, []):
-            self._send(other_socket, other_envelope, outcome[0])
+        self._finish(asked, outcome)
+        for other in self._under_way.pop(asked.request_id, []):
+            self._send(other.socket, other.envelope, outcome[0])
 
-    def _finish(
-        self,
-        socket: zmq.Socket[bytes],
-        envelope: list[bytes],
-        request_id: str,
-        method: _Method,
-        outcome: tuple[bytes, bool],
-    ) -> None:
+    def _finish(self, asked: _Asked, outcome: tuple[bytes, bool]) -> None:
         reply, settled = outcome
-        if method.mutation and settled:
-            self._remembered[request_id] = reply
+        if asked.method.mutation and settled:
+            self._remembered[asked.request_id] = reply
             while len(self._remembered) > MUTATION_MEMORY:
                 self._remembered.popitem(last=False)
-        self._send(socket, envelope, reply)
+        self._send(asked.socket, asked.envelope, reply)
 
     def _run(self, request_id: str, handler: Handler, params: dict[str, Any]) -> tuple[bytes, bool]:
         """The reply, and whether it is final (a failure of ours may be tried again)."""
