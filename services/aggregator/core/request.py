@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 from services.aggregator.core.fold import LAST_MOMENT_MS
+from services.aggregator.core.table import FIGURES, NAMES
 from services.aggregator.core.tiers import DAY, HOUR, MINUTE
 
 By = Literal["tool", "server", "all"]
@@ -15,28 +16,7 @@ By = Literal["tool", "server", "all"]
 UNITS: Final = {"minute": MINUTE, "hour": HOUR, "day": DAY}
 BY: Final = ("tool", "server", "all")
 #: What rows can be sorted by.
-SORTS: Final = (
-    "ts",
-    "mcpServer",
-    "toolName",
-    "count",
-    "errors",
-    "errorRate",
-    "avg",
-    "min",
-    "max",
-    "p50",
-    "p95",
-    "p99",
-    "cpu",
-    "memory",
-    "diskIO",
-    "maxCpu",
-    "maxMemory",
-    "maxDiskIO",
-    "firstTs",
-    "lastTs",
-)
+SORTS: Final = ("ts", *NAMES, *FIGURES)
 #: Rows that one answer carries at most.
 MAX_LIMIT: Final = 10_000
 

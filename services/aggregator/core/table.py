@@ -41,8 +41,9 @@ PERCENTILES: Final = ("p50", "p95", "p99")
 
 #: Columns that are whole numbers in an answer; the others are floats, NaN = not measured.
 _WHOLE: Final = frozenset({"ts", "count", "errors", "firstTs", "lastTs"})
-_NAMES: Final = ("mcpServer", "toolName")
-_FIGURES: Final = (
+#: What names a row, and its figures, in the order of an answer.
+NAMES: Final = ("mcpServer", "toolName")
+FIGURES: Final = (
     "count",
     "errors",
     "errorRate",
@@ -63,7 +64,7 @@ _FIGURES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`columns`: f64[n] by the names of `_FIGURES`, and `ts` (the slot). `group`: i64[n], whose row it is."""
+    """`columns`: f64[n] by the names of `FIGURES`, and `ts` (the slot). `group`: i64[n], whose row it is."""
 
     columns: dict[str, Float64]
     group: NDArray[np.int64]
@@ -108,7 +109,7 @@ def stacked(tables: Sequence[Table]) -> Table:
     if len(tables) == 1:
         return tables[0]
     if not tables:
-        return Table({name: np.empty(0) for name in ("ts", *_FIGURES)}, np.empty(0, np.int64))
+        return Table({name: np.empty(0) for name in ("ts", *FIGURES)}, np.empty(0, np.int64))
     columns = {name: np.concatenate([table.columns[name] for table in tables]) for name in tables[0].columns}
     return Table(columns, np.concatenate([table.group for table in tables]))
 
@@ -128,7 +129,7 @@ def order_of(table: Table, owners: Owners, sort: str | None, *, slots: bool, des
     name_rank = owners.rank[table.group]
     if sort is None:
         sort, descending = ("ts", False) if slots else ("count", True)
-    key = _name_key(owners.names, sort)[table.group] if sort in _NAMES else table.columns[sort]
+    key = _name_key(owners.names, sort)[table.group] if sort in NAMES else table.columns[sort]
     missing = np.isnan(key)
     key = np.where(missing, 0.0, -key if descending else key)
     return np.lexsort((name_rank, table.columns["ts"], -table.columns["count"], key, missing))
@@ -140,7 +141,7 @@ def rows_of(
     """Those rows as they are answered."""
     listed = {
         name: _answered(table.columns[name][places], whole=name in _WHOLE)
-        for name in (("ts", *_FIGURES) if slots else _FIGURES)
+        for name in (("ts", *FIGURES) if slots else FIGURES)
     }
     fields = list(listed)
     rows = [dict(zip(fields, values, strict=True)) for values in zip(*listed.values(), strict=True)]
@@ -156,12 +157,12 @@ def total_of(table: Table) -> dict[str, Any]:
     """The one row of a table over everything, or the figures of no calls at all."""
     if len(table):
         return rows_of(table, np.array([0]), [], slots=False, by="all")[0]
-    nothing: dict[str, Any] = dict.fromkeys(_FIGURES)
+    nothing: dict[str, Any] = dict.fromkeys(FIGURES)
     return nothing | {"count": 0, "errors": 0}
 
 
 def _name_key(names: Sequence[tuple[str, str]], sort: str) -> Float64:
-    at = _NAMES.index(sort)
+    at = NAMES.index(sort)
     place = {name: float(place) for place, name in enumerate(sorted({pair[at] for pair in names}))}
     return np.array([place[pair[at]] for pair in names], np.float64)
 

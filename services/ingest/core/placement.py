@@ -6,6 +6,7 @@ What is known here comes from the registered files.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -48,19 +49,7 @@ class Placement:
         if overflow:
             batch = self._overflow(batch, overflow)
         paths = tuple(self._paths[series] for series in batch.dictionary)
-        return Batch(
-            batch.dictionary,
-            batch.codes,
-            batch.ts,
-            batch.duration,
-            batch.ok,
-            cpu=batch.cpu,
-            memory=batch.memory,
-            disk_io=batch.disk_io,
-            errors=batch.errors,
-            call_ids=batch.call_ids,
-            paths=paths,
-        )
+        return replace(batch, paths=paths)
 
     def _admit(self, series: Series) -> bool:
         if series in self._paths:
@@ -79,18 +68,7 @@ class Placement:
             target = OVERFLOW if code in moved else series
             mapping[code] = union.setdefault(target, len(union))
         self.overflowed_total += int(np.isin(batch.codes, codes).sum())
-        return Batch(
-            tuple(union),
-            mapping[batch.codes],
-            batch.ts,
-            batch.duration,
-            batch.ok,
-            cpu=batch.cpu,
-            memory=batch.memory,
-            disk_io=batch.disk_io,
-            errors=batch.errors,
-            call_ids=batch.call_ids,
-        )
+        return replace(batch, dictionary=tuple(union), codes=mapping[batch.codes])
 
     def _new_path(self, series: Series) -> str:
         folder = path_stem(series.server)
