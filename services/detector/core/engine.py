@@ -6,7 +6,7 @@ Owns the set of series and its cap. Knows nothing of events' life (`events`), of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,18 +16,7 @@ from perfmon.wire.limits import OVERFLOW_NAME
 from services.detector.core.kernels import error_events, errors, judge
 from services.detector.core.kernels.absorb import FAILURES as FAILURES_STAGE
 from services.detector.core.kernels.absorb import sort_calls
-from services.detector.core.kernels.error_mixture import (
-    CALLS,
-    FAILED,
-    FAILURES,
-    LAST,
-    LEVEL,
-    NOTED_CALLS,
-    NOTED_FAILURES,
-    SEEN,
-    START,
-    USUAL,
-)
+from services.detector.core.kernels.error_mixture import LEVEL, START, USUAL
 from services.detector.core.metrics import ERROR_RATE_SPIKE, HISTORY_MS, METRICS, MINUTE_MS, STORED_LEVEL
 from services.detector.core.reach import Reach
 from services.detector.core.servers import Servers
@@ -45,10 +34,6 @@ _NOTHING: Final = np.empty(0)
 MOST_AT_HAND: Final = 1_000
 #: How much more must be used before it is tried again when histories are as short as can be.
 _WORSE_TIMES: Final = 1.05
-
-
-#: What of a row changes when its failures are found to have begun later.
-_DATED: Final = [START, CALLS, FAILURES, SEEN, FAILED]
 
 
 class Happening(NamedTuple):
@@ -71,13 +56,9 @@ class Happening(NamedTuple):
         """When the event began."""
         return int(self.place[START if self.metric < 0 else judge.START])
 
-    def begin_as(self, before: NDArray[np.float64], after: NDArray[np.float64]) -> None:
-        """Follow an earlier happening of the same failures that was dated anew: its row before and after."""
-        moved = after - before
-        self.place[_DATED] += moved[_DATED]
-        for noted, counted in ((NOTED_CALLS, CALLS), (NOTED_FAILURES, FAILURES)):
-            self.place[noted] = max(self.place[noted] + moved[counted], after[noted])
-        self.place[LAST] = max(self.place[LAST], self.place[START])
+
+def _pass_over(happening: Happening) -> None:
+    pass
 
 
 class Turn(NamedTuple):
@@ -123,9 +104,16 @@ class Engine:
         self._next_number = max(self._next_number, series.number + 1)
         self.newest_ts = max(self.newest_ts, series.newest_ts)
 
-    def apply(self, batch: Batch, came_ms: int | None = None, *, live: bool = True) -> list[Happening]:
-        """Fold a batch in; what happened, in order of series, then metric, then time. `came_ms`: when the last of it came, if
-        that is known, and all of it if it is `live`.
+    def apply(
+        self,
+        batch: Batch,
+        came_ms: int | None = None,
+        *,
+        live: bool = True,
+        take: Callable[[Happening], None] = _pass_over,
+    ) -> list[Happening]:
+        """Fold a batch in; what happened, in order of series, then metric, then time: `take` takes each before the series is
+        judged further. `came_ms`: when the last of it came, if that is known, and all of it if it is `live`.
         """
         happenings: list[Happening] = []
         if not len(batch):
@@ -153,6 +141,7 @@ class Engine:
                     self.reach.note_tool(key.server, int(calls.ts[end - 1]), came_ms)
                 for row in series.absorb(calls, first, end, self._work):
                     happenings.append(_happening(series, row))
+                    take(happenings[-1])
                 self.newest_ts = max(self.newest_ts, series.newest_ts)
             first = end
         if came_ms is not None:

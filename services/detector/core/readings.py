@@ -26,7 +26,7 @@ from services.detector.core.metrics import (
     STORED_LEVEL,
     THROUGHPUT_CHANGE,
 )
-from services.detector.core.onset import Onset, lull_before, onset_of
+from services.detector.core.onset import Lull, Onset, lull_before, onset_of
 from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
 from services.detector.core.sweeps.findings import Finding
@@ -148,10 +148,23 @@ def _over_before(series: SeriesState, event: Event, onset_ms: int) -> bool:
     lull = lull_before(series, event.start_ms, onset_ms)
     if lull is None or lull.failures < MIN_FAILURES or lull.after * lull.failures < MISSED_FAILURES * lull.calls:
         return False
-    event.last_ms = event.peak_ms = lull.last_ms
+    _cut_to(event, lull)
+    return True
+
+
+def cut_back(series: SeriesState, event: Event, onset_ms: int) -> None:
+    """Leave of an event of failures what was before an onset."""
+    lull = lull_before(series, event.start_ms, onset_ms)
+    if lull is None:
+        event.last_ms = event.peak_ms = event.start_ms
+    else:
+        _cut_to(event, lull)
+
+
+def _cut_to(event: Event, lull: Lull) -> None:
+    event.last_ms = event.peak_ms = max(event.start_ms, lull.last_ms)
     event.calls, event.points = lull.calls, lull.failures
     event.value = event.typical = 100.0 * event.points / event.calls
-    return True
 
 
 def _begin_anew(run: judge.Row, onset: Onset, risen: judge.Row) -> None:

@@ -7,6 +7,7 @@ what is written and told of it `news`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from services.detector.core import following, leaks, recognition, server_events
 from services.detector.core.engine import Engine, Happening, Turn
@@ -24,6 +25,7 @@ from services.detector.core.readings import (
     SIGNAL_ENDINGS,
     SILENT,
     TRACKED,
+    cut_back,
     dated_anew,
     ending,
     follow_turn,
@@ -62,8 +64,8 @@ class Watch:
     def apply(self, batch: Batch, *, live: bool, came_ms: int | None = None) -> bool:
         """Fold a batch in; whether an event opened, rose or closed. `came_ms`: as `Engine.apply` says."""
         self.messages.note(batch)
-        happenings = self.engine.apply(batch, came_ms, live=live)
-        changed = self._take(happenings, live=live)
+        happenings = self.engine.apply(batch, came_ms, live=live, take=partial(self._take, live=live))
+        changed = bool(happenings)
         changed = self._take_servers(live=live) or changed
         return self._take_turns(live=live) or changed
 
@@ -75,7 +77,9 @@ class Watch:
             if series in self.engine.series
             for happening in self.engine.close_silent(self.engine.series[series], now_ms)
         ]
-        moved = self._take(happenings, live=live)
+        for happening in happenings:
+            self._take(happening, live=live)
+        moved = bool(happenings)
         self.engine.servers.tick(now_ms, self.engine.reach)
         moved = self._take_servers(live=live) or moved
         self.engine.close_minutes(now_ms)
@@ -174,22 +178,17 @@ class Watch:
         self.news.tell(event, live=live)
         self.news.close(event, event.last_ms, how)
 
-    def _take(self, happenings: list[Happening], *, live: bool) -> bool:
-        for number, happening in enumerate(happenings):
-            metric = "error_rate" if happening.metric < 0 else METRICS[happening.metric].name
-            event = self.book.open_event(happening.series.key, happening.type, metric)
-            event, older = self._under_way(event, happening.start_ms)
-            if older:
-                continue
-            if happening.kind == judge.OPENED:
-                before = happening.place.copy()
-                self._opened(event, happening, metric, live=live)
-                if happening.metric < 0 and happening.place[error_mixture.START] != before[error_mixture.START]:
-                    _date_later(happenings[number + 1 :], happening, before)
-            elif event is not None:
-                update(event, happening.place)
-                self._ended(event, ENDINGS[happening.kind], live=live)
-        return bool(happenings)
+    def _take(self, happening: Happening, *, live: bool) -> None:
+        metric = "error_rate" if happening.metric < 0 else METRICS[happening.metric].name
+        event = self.book.open_event(happening.series.key, happening.type, metric)
+        event, older = self._under_way(event, happening.start_ms)
+        if older:
+            return
+        if happening.kind == judge.OPENED:
+            self._opened(event, happening, metric, live=live)
+        elif event is not None:
+            update(event, happening.place)
+            self._ended(event, ENDINGS[happening.kind], live=live)
 
     def _under_way(self, event: Event | None, start_ms: int) -> tuple[Event | None, bool]:
         """The open event if it is that of a track which began at a time, and whether the track is an older one's; an event that a
@@ -226,7 +225,8 @@ class Watch:
                 if event.stored:
                     self._ended(event, INSIDE, live=live)
                 else:
-                    self.book.close(event, min(event.last_ms, again.start_ms), INSIDE)
+                    cut_back(happening.series, event, again.start_ms)
+                    self.book.close(event, event.last_ms, INSIDE)
                 self.book.add(again)
                 return again
         update(event, happening.place)
@@ -350,11 +350,3 @@ class Watch:
         event.last_ms = max(event.last_ms, min(series.newest_ts, now_ms))
         name_by_length(event)
         self.book.dirty.add(event.id)
-
-
-def _date_later(later: list[Happening], happening: Happening, before: judge.Row) -> None:
-    """What came of the same failures in the same batch was copied before they were dated anew."""
-    for one in later:
-        same = one.series is happening.series and one.metric < 0
-        if same and one.place[error_mixture.START] == before[error_mixture.START]:
-            one.begin_as(before, happening.place)

@@ -254,7 +254,8 @@ def absorb(  # noqa: C901 - one call a series is the point; each step is a funct
                 return found, stage, row, earliest, latest, kept, following, dropped, *rows
         stage, row = stage + 1, 0
     stage = FAILURES
-    more, row = judge_failures(ts, ok, run, tracks[0, RATE], out[found:, 1:], row)
+    # One at a time, for what follows depends on since when failures are dated.
+    more, row = judge_failures(ts, ok, run, tracks[0, RATE], out[found : found + 2, 1:], row)
     for i in range(found, found + more):
         out[i, 0] = FAILURES
     found += more
