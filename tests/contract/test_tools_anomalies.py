@@ -92,6 +92,22 @@ def test_advice_that_was_given_is_not_repeated():
     assert "do: as for 1: Errors rose at the same time" in text
 
 
+def test_the_likely_cause_is_not_told_again_as_advice():
+    cause = {"sentence": "memory of “a” rose since 12:00Z, 9 min before its calls became slow", "confidence": 0.7}
+    one = anomaly() | {
+        "recommendations": [
+            "Memory" + cause["sentence"][6:] + ". Likely the cause (confidence 0.7): start there.",
+            "Else.",
+        ],
+        "incident": {"id": "incident-1", "role": "effect", "members": 2, "likelyCause": cause},
+        "summary": "It was slow; likely cause (0.7): " + cause["sentence"] + ".",
+    }
+    found = {"anomalies": [one], "summary": {"total": 1, "bySeverity": {}, "byType": {}}}
+    text = call(FakeBackends(detector__anomalies=found), "detect_anomalies", {"detail": "full"}).content[0].text
+    assert text.count("9 min before") == 1
+    assert "do: Else." in text
+
+
 def test_an_anomaly_keeps_the_seeds_shape():
     result = call(FakeBackends(), "detect_anomalies")
     found = result.structured_content["anomalies"][0]

@@ -44,7 +44,7 @@ _COMPACT_KEYS: Final = (
     "acknowledgedBy",
 )
 #: Kept where they are known: an alert from an anomaly is judged by other means.
-_COMPACT_IF_KNOWN: Final = ("unit", "judgedBy")
+_COMPACT_IF_KNOWN: Final = ("unit", "judgedBy", "lastTrue", "anomalyIds")
 
 
 def threshold_request(arguments: SetAlertThreshold, window_ms: int | None) -> Data:
@@ -144,7 +144,7 @@ def _alert(raw: Data, *, full: bool) -> Data:
     if full:
         whole: Data = harmless(raw)
         return whole
-    known = {key: raw[key] for key in _COMPACT_IF_KNOWN if raw.get(key) is not None}
+    known = {key: raw[key] for key in _COMPACT_IF_KNOWN if raw.get(key) not in (None, [])}
     kept: Data = harmless({key: raw.get(key) for key in _COMPACT_KEYS} | known, COMPACT_TEXT_CHARS)
     return kept
 

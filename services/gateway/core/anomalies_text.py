@@ -171,6 +171,11 @@ def _until(one: Data) -> str:
     return "going on" if not end else end[11:16] if end[:10] == start[:10] else end[:16]
 
 
+def _says(advice: str, cause: str) -> bool:
+    """Whether it repeats the likely cause, which the sentence has said."""
+    return bool(cause) and advice[1:].startswith(cause[1:ADVICE_CHARS])
+
+
 def _sure(confidence: object) -> str:
     """Nothing found in data is certain."""
     sure = isinstance(confidence, int | float) and confidence >= NEARLY_SURE
@@ -186,7 +191,9 @@ def _explained(anomalies: list[Data]) -> str:
         untold = {name: value for name, value in evidence.items() if name not in _TOLD}
         said = one.get("summary") or f"{one.get('mcpServer')} / {one.get('toolName')}: {one.get('anomalyType')}"
         lines.append(f"{place}. {said}")
-        for advice in map(str, (one.get("recommendations") or [])[:ADVICE_EACH]):
+        cause = str(((one.get("incident") or {}).get("likelyCause") or {}).get("sentence") or "")
+        untold_advice = [advice for advice in map(str, one.get("recommendations") or []) if not _says(advice, cause)]
+        for advice in untold_advice[:ADVICE_EACH]:
             first = told.setdefault(advice, place)
             lines.append(
                 f"   do: {advice}" if first == place else f"   do: as for {first}: {begun(advice, ADVICE_CHARS)}"

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
@@ -25,6 +26,10 @@ TIMEOUT_S: Final = 5.0
 PLAIN_WIDTH: Final = 100
 LEAST_WIDTH: Final = 20
 MOST_WIDTH: Final = 400
+#: A time after all others, epoch ms (9999-12-31), and alerts of a server that are looked through.
+NEVER_MS: Final = 253_402_300_799_999
+MOST_ALERTS: Final = 500
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
 _COLOURS: Final = {"critical": "red", "warning": "yellow", "info": "cyan"}
 #: Characters that a terminal must have for the chart with blocks.
 _NEEDED: Final = "▁█╌▲├┤└─“–→"
@@ -56,10 +61,12 @@ def explain(
             _fail("the detector does not answer; `perfmon status` shows what runs, `perfmon up` starts the pipeline")
         except RpcError as refusal:
             _refused(refusal)
+    alerts = _alerts(directory, found["anomaly"])
     if as_json:
-        typer.echo(json.dumps({key: found[key] for key in ("anomaly", "explanation")}, indent=2, ensure_ascii=False))
+        whole = {"anomaly": found["anomaly"], "explanation": found["explanation"], "alerts": alerts}
+        typer.echo(json.dumps(whole, indent=2, ensure_ascii=False))
     else:
-        _print(found)
+        _print(found, alerts)
 
 
 def _ask(directory: DataDirectory, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,10 +90,31 @@ def _points(directory: DataDirectory, wanted: Mapping[str, Any]) -> list[tuple[i
     return [(int(ts), float(value)) for ts, value in rows if isinstance(ts, int) and isinstance(value, int | float)]
 
 
-def _print(found: Mapping[str, Any]) -> None:
+def _alerts(directory: DataDirectory, anomaly: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The alerts that name the anomaly, the newest first; none when the alerter does not answer."""
+    asked = {"startMs": anomaly["startTs"], "endMs": NEVER_MS, "mcpServer": anomaly["mcpServer"], "limit": MOST_ALERTS}
+    with RpcClient(directory.endpoint("alerter"), timeout_s=TIMEOUT_S) as alerter:
+        try:
+            listed = alerter.call("alerts.history", asked).get("alerts") or []
+        except RpcError:
+            return []
+    kept = ("alertId", "severity", "status", "condition", "timestamp")
+    return [{key: one.get(key) for key in kept} for one in listed if anomaly["id"] in (one.get("anomalyIds") or ())]
+
+
+def alert_line(alert: Mapping[str, Any]) -> str:
+    """`alert     alert-20251031-001 (warning, active): error_rate > 5%`."""
+    said = f"{alert.get('alertId')} ({alert.get('severity')}, {alert.get('status')}): {alert.get('condition')}"
+    return f"alert     {_UNPRINTABLE.sub('?', said)}"
+
+
+def _print(found: Mapping[str, Any], alerts: Sequence[Mapping[str, Any]] = ()) -> None:
+    told = list(found["text"])
+    advice = next((place for place, line in enumerate(told) if line.startswith("do 1 ")), len(told))
+    told[advice:advice] = [alert_line(alert)[:MOST_WIDTH] for alert in alerts]
     colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     severity = str(found["anomaly"].get("severity"))
-    for place, line in enumerate(found["text"]):
+    for place, line in enumerate(told):
         if colours and place == 0:
             typer.echo(typer.style(line, fg=_COLOURS.get(severity), bold=True))
         else:

@@ -197,8 +197,44 @@ def test_an_event_of_a_server_is_told_as_one() -> None:
     event.evidence |= {"scope": "server", "toolsAffected": 2, "tools": named}
     assert summary(event).startswith("2 tools of “server” began to fail from")
     text = "\n".join(lines(event, explanation(event, None), 90))
-    assert "6 of 40 calls failed" in text
+    assert "6 of 40" not in text, "calls up to its end are others than those of the event"
+    assert "“b” 5" in text
     assert "\x1b" not in text
+
+
+def test_the_likely_cause_is_told_once_and_as_it_is_known_now() -> None:
+    _, event = slow_watch(memory=True)
+    cause = {"anomaly": "other", "kind": "resource_spike", "sentence": "memory of “tool” rose", "confidence": 0.7}
+    event.incident |= {"likelyCause": cause, "role": "effect"}
+    event.recommendations = [
+        "First.",
+        "3 of 4 tools went wrong. Likely the cause (confidence 0.5): start there.",
+        "Last.",
+    ]
+    named = "Memory of “tool” rose. Likely the cause (confidence 0.7): start there."
+    assert anomaly(event)["recommendations"] == ["First.", named, "Last."]
+    text = " ".join(" ".join(lines(event, explanation(event, None), 200)).split())
+    assert text.count("memory of “tool” rose") == 1
+    assert "start there" not in text
+    event.incident |= {"likelyCause": None}
+    assert anomaly(event)["recommendations"] == ["First.", "Last."], "it stands out no more"
+
+
+def test_of_a_silence_no_other_figure_is_compared() -> None:
+    _, event = slow_watch()
+    event.type, event.metric, event.unit, event.value = "throughput_change", "calls", "calls/h", 0.0
+    event.typical, event.end_ms, event.recommendations = 0.0, None, []
+    text = "\n".join(lines(event, explanation(event, None), 200))
+    assert "as before" not in text
+    assert "not measured" not in text
+    assert "worst" not in text
+    assert "when      last call 2025-10-10 01:15:00Z, none seen up to 01:22:15Z" in text
+
+
+def test_a_leak_goes_on_since_a_time() -> None:
+    _, event = slow_watch()
+    event.type, event.metric, event.unit, event.end_ms = "resource_leak", "memory", "MB", None
+    assert "grew since 2025-10-10 01:15Z, still going on" in summary(event)
 
 
 def test_a_figure_and_its_unit_stay_on_one_line_and_days_are_said_once() -> None:

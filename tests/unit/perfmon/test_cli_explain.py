@@ -17,7 +17,7 @@ from perfmon.cli.app import build
 from perfmon.rpc import RpcError, Unavailable
 
 FOUND: dict[str, Any] = {
-    "anomaly": {"id": "anomaly-20251031-1f3a5c7e9b2d", "severity": "critical"},
+    "anomaly": {"id": "anomaly-20251031-1f3a5c7e9b2d", "severity": "critical", "startTs": 5, "mcpServer": "files"},
     "explanation": {"part": "calls", "chart": []},
     "text": ["anomaly-20251031-1f3a5c7e9b2d  critical", "“read” of “files” became slow"],
     "wanted": None,
@@ -72,11 +72,34 @@ def test_the_detectors_text_is_printed_as_it_is_without_colours(tmp_path: Path, 
     assert calls[0][1:] == ("explain", {"id": "latest", "width": 100, "ascii": False})
 
 
+def test_the_alerts_that_name_the_anomaly_are_told_before_what_to_do(tmp_path: Path, asked: Any) -> None:
+    alert = {"alertId": "alert-1", "severity": "warning", "status": "active", "condition": "cpu > 50%\x1b[2J"}
+    found = FOUND | {"text": ["head", "do 1      look", "chart"]}
+
+    def answers(service: str, method: str, params: dict[str, Any]) -> Any:
+        if method != "alerts.history":
+            return found
+        assert (params["mcpServer"], params["startMs"]) == ("files", 5)
+        named = alert | {"anomalyIds": ["anomaly-0", FOUND["anomaly"]["id"]]}
+        return {"alerts": [alert | {"anomalyIds": []}, named], "total": 2}
+
+    asked(answers)
+    assert run(tmp_path).stdout.splitlines() == [
+        "head",
+        "alert     alert-1 (warning, active): cpu > 50%?[2J",
+        "do 1      look",
+        "chart",
+    ]
+    (told,) = json.loads(run(tmp_path, "--json").stdout)["alerts"]
+    assert told["alertId"] == "alert-1"
+
+
 def test_json_is_for_programs(tmp_path: Path, asked: Any) -> None:
     asked(lambda *_: FOUND)
     assert json.loads(run(tmp_path, "anomaly-2025", "--json").stdout) == {
         "anomaly": FOUND["anomaly"],
         "explanation": FOUND["explanation"],
+        "alerts": [],
     }
 
 
@@ -90,7 +113,7 @@ def test_an_old_anomalys_minutes_come_from_the_rollups(tmp_path: Path, asked: An
 
     calls = asked(answers)
     assert run(tmp_path).exit_code == 0
-    assert [method for _, method, _ in calls] == ["explain", "rollup", "explain"]
+    assert [method for _, method, _ in calls] == ["explain", "rollup", "explain", "alerts.history"]
     assert calls[1][2]["groupBy"] == "minute"
     assert (calls[2][2]["id"], calls[2][2]["points"]) == (FOUND["anomaly"]["id"], [(0, 12.0)])
 

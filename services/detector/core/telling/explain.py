@@ -6,6 +6,7 @@ Names of servers and tools come from what is monitored: they are escaped and quo
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -43,6 +44,8 @@ from shared.timespan import iso, iso_seconds, span_text
 
 #: Recommendations an anomaly carries.
 MAX_RECOMMENDATIONS: Final = 4
+#: How the recommendation ends that names the likely cause.
+_CAUSE: Final = re.compile(r"\. Likely the cause \(confidence [^)]*\): start there\.$")
 
 
 def recommendations(event: Event, evidence: Evidence) -> list[str]:
@@ -60,6 +63,22 @@ def recommendations(event: Event, evidence: Evidence) -> list[str]:
     # Whatever a named method finds beside it is in no book.
     company = () if event.method in NAMED_METHODS else _company(event, evidence)
     return [*by_type[event.type](event, evidence), *company][:MAX_RECOMMENDATIONS]
+
+
+def advice(event: Event, *, beside_cause: bool = False) -> list[str]:
+    """The event's recommendations with its likely cause as it is known now: what was stored may name it with other figures.
+    `beside_cause`: without it, where it is told.
+    """
+    cause = cause_of(event)
+    told = [one for one in event.recommendations if not _CAUSE.search(one)]
+    if beside_cause or cause is None or len(told) == len(event.recommendations):
+        return told
+    place = next(place for place, one in enumerate(event.recommendations) if _CAUSE.search(one))
+    return [*told[:place], _of_cause(cause), *told[place:]]
+
+
+def _of_cause(cause: dict[str, Any]) -> str:
+    return f"{begun(str(cause.get('sentence')))}. Likely the cause (confidence {cause.get('confidence')}): start there."
 
 
 def anomaly(event: Event, *, full: bool = False, iso_times: bool = False, now_ms: int | None = None) -> dict[str, Any]:
@@ -86,7 +105,7 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False, now_ms
             "direction": event.direction,
             "sensitivity": SENSITIVITIES[event.level - 1],
         },
-        "recommendations": list(event.recommendations),
+        "recommendations": advice(event),
         "ended": ended(event),
         "summary": summary(event, now_ms=now_ms),
         "incident": event.incident,
@@ -261,7 +280,7 @@ def _pace(event: Event, evidence: Evidence) -> Iterator[str]:
 def _company(event: Event, evidence: Evidence) -> Iterator[str]:
     cause = cause_of(event)
     if cause is not None and (cause.get("anomaly") or cause.get("kind") in ("server", "shared")):
-        yield f"{begun(str(cause.get('sentence')))}. Likely the cause (confidence {cause.get('confidence')}): start there."
+        yield _of_cause(cause)
         return
     if is_of_server(event):
         yield f"Several tools fail together: look at {quoted(event.server)} itself or what all of them depend on."

@@ -27,7 +27,7 @@ from services.detector.core.metrics import (
 from services.detector.core.state.series import SeriesState
 from services.detector.core.telling.chart import MOST_COLUMNS, Plot, draw
 from services.detector.core.telling.explain import ended
-from services.detector.core.telling.narrative import others
+from services.detector.core.telling.narrative import is_silence, others
 from services.detector.core.telling.surety import confidence_of
 from services.detector.core.telling.words import RESOURCES, UNITS, WORDS, number
 from shared.timespan import iso
@@ -171,8 +171,8 @@ def explanation(
             "ended": ended(event),
         },
         "moved": _moved(event),
-        "unmoved": [name for name, change in others(event) if not change.moved(name)],
-        "notMeasured": _not_measured(event),
+        "unmoved": [name for name, change in others(event) if not change.moved(name) and not is_silence(event)],
+        "notMeasured": [] if is_silence(event) else _not_measured(event),
         "tools": [tool for tool in event.evidence.get("tools") or () if isinstance(tool, dict)],
         "said": [said for said in event.evidence.get("said") or () if isinstance(said, dict)],
         "incident": event.incident,

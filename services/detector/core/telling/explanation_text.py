@@ -10,9 +10,9 @@ from typing import Any, Final
 from services.detector.core.events import Event
 from services.detector.core.firing import MEANINGS
 from services.detector.core.metrics import NAMED_METHODS
-from services.detector.core.telling.explain import ended
+from services.detector.core.telling.explain import advice, ended
 from services.detector.core.telling.levels import is_new_usual, kind_of, level_of
-from services.detector.core.telling.narrative import is_quiet, summary
+from services.detector.core.telling.narrative import is_quiet, is_silence, summary
 from services.detector.core.telling.words import WORDS, brief, counted, lead, measured, plain_type, quoted
 from shared.names import shown
 
@@ -31,7 +31,7 @@ def lines(
     width = max(width, FEWEST_COLUMNS)
     head = [
         f"{event.id}  {event.severity}  {plain_type(kind_of(event))}  ({_state(event, now_ms)})",
-        summary(event, now_ms=now_ms),
+        summary(event, short=True, now_ms=now_ms),
     ]
     body = [
         line for title, text in _parts(event, found, is_quiet(event, now_ms)) for line in _wrapped(title, text, width)
@@ -76,11 +76,11 @@ def _parts(event: Event, found: dict[str, Any], quiet: bool) -> Iterator[tuple[s
     yield "fired", f"{found['part']}: {found['partMeaning']}"
     if event.method not in NAMED_METHODS:
         yield "how sure", _how_sure(found)
-    yield "when", _when(found["timeline"], quiet)
+    yield "when", _silence(found["timeline"]) if is_silence(event) else _when(found["timeline"], quiet)
     yield from _moved(found)
     yield from _incident(found)
-    for place, advice in enumerate(event.recommendations, 1):
-        yield f"do {place}", advice
+    for place, one in enumerate(advice(event, beside_cause=bool(event.incident.get("id"))), 1):
+        yield f"do {place}", one
     if found["unknown"]:
         yield "unknown", "; ".join(found["unknown"])
 
@@ -91,6 +91,16 @@ def _when(times: dict[str, Any], quiet: bool) -> str:
     last = f", last seen {seen}" if seen != end else ""
     state = f"ended {end}" if times["end"] else "not surely over" if quiet else "still going on"
     return f"began {_short(start)}, worst {peak}{last}, {state}"
+
+
+def _silence(times: dict[str, Any]) -> str:
+    start = times["start"]
+    state = (
+        f"ended {_short(times['end'], start)}"
+        if times["end"]
+        else f"none seen up to {_short(times['lastSeen'], start)}"
+    )
+    return f"last call {_short(start)}, {state}"
 
 
 def _how_sure(found: dict[str, Any]) -> str:
@@ -114,9 +124,10 @@ def _moved(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     parts = [f"{', '.join(still)} as before"] if still else []
     parts += [f"{', '.join(missing)} not measured"] if missing else []
     if parts:
-        yield "" if found["moved"] else "moved", "; ".join(parts)
-    for tool in found["tools"]:
-        yield "tool", f"{quoted(str(tool.get('tool')))}: {tool.get('failures')} of {tool.get('calls')} calls failed"
+        yield "" if found["moved"] else "else", "; ".join(parts)
+    if found["tools"]:
+        failures = [f"{quoted(str(tool.get('tool')))} {tool.get('failures')}" for tool in found["tools"]]
+        yield "tools", f"failures since it began, up to when it was surely over: {', '.join(failures)}"
     for said in found["said"]:
         new = ", not seen before it" if said.get("new") else ""
         yield (

@@ -74,13 +74,18 @@ def is_quiet(event: Event, now_ms: int | None) -> bool:
     return now_ms - event.last_ms >= QUIET_MS
 
 
+def is_silence(event: Event) -> bool:
+    """Whether it is that no calls come: nothing else can move with it."""
+    return event.type == THROUGHPUT_CHANGE and event.value == 0
+
+
 def _when(event: Event, now_ms: int | None = None) -> str:
     if is_quiet(event, now_ms):
         return f"at {clock(event.start_ms)}, last seen at {clock(event.last_ms, event.start_ms)} and not surely over"
     if event.end_ms is not None and is_new_usual(event):
         return f"at {clock(event.start_ms)}, the new usual since {clock(event.end_ms, event.start_ms)}"
     if event.end_ms is None:
-        return f"at {clock(event.start_ms)}, still going on"
+        return f"{'since' if event.type == RESOURCE_LEAK else 'at'} {clock(event.start_ms)}, still going on"
     until = clock(event.end_ms, event.start_ms)
     same = event.end_ms // MINUTE_MS == event.start_ms // MINUTE_MS
     return f"at {clock(event.start_ms)}" if same else f"from {clock(event.start_ms)} to {until}"
@@ -90,7 +95,7 @@ def _compared(event: Event) -> str:
     if event.type == ERROR_RATE_SPIKE:
         failed = f"{event.points:,} of {counted(event.calls, 'call')} failed ({measured(event.value, '%')})"
         return f"{failed}, usual are {measured(event.median, '%')}"
-    if event.type == THROUGHPUT_CHANGE and event.value == 0:
+    if is_silence(event):
         if event.end_ms is None:
             return f"no call since, usual are {measured(event.median, event.unit)}"
         silent_ms = max(MINUTE_MS, (event.end_ms - event.start_ms) // MINUTE_MS * MINUTE_MS)
@@ -109,7 +114,7 @@ def _sure(event: Event) -> str:
     if event.method in NAMED_METHODS:
         return f"by {event.method}: {limit_words(event.method, SENSITIVITIES[event.level - 1])}"
     noun = "a lasting step" if is_step(event) else _NOUNS[RESPONSE_TIME_SHIFT if is_lasting(event) else event.type]
-    noun = "a real stop" if event.type == THROUGHPUT_CHANGE and event.value == 0 else noun
+    noun = "a real stop" if is_silence(event) else noun
     noun = "a drop" if event.direction == "below" and event.type != THROUGHPUT_CHANGE else noun
     confidence, little = confidence_of(event) or 0.0, little_history(event)
     word = "likely" if confidence >= 0.9 else "possibly"
@@ -127,7 +132,7 @@ def _moved(event: Event) -> Iterator[str]:
 
 def _unmoved(event: Event) -> Iterator[str]:
     known = others(event)
-    if event.type == THROUGHPUT_CHANGE and event.value == 0:
+    if is_silence(event):
         return  # without calls nothing can rise
     if known and not any(change.moved(name) for name, change in known):
         yield f"{listed([WORDS[name] for name, _ in known])} did not rise with it"
