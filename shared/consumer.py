@@ -15,13 +15,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
-import zmq
 
 from perfmon.rpc import RpcError
-from perfmon.wire import Kind, WireError, unpack_envelope
-from perfmon.wire.limits import MAX_ENTRY_BYTES
+from perfmon.wire import Kind
 from shared.consumer_state import ConsumerState, Entry, Position, StateNotSaved, StoreSnapshot
-from shared.database import is_damage, is_full
+from shared.database import is_damage
 from shared.decoding import Body, decode_entries
 from shared.gathering import GATHER_BYTES, GATHER_S, Waiting, in_groups
 from shared.journal import JournalReader, LostPlace
@@ -29,18 +27,12 @@ from shared.parking import ParkingLot
 from shared.progress import ProgressReport
 from shared.runtime.memory import LoadMemory
 from shared.runtime.service import Service, now_ms
+from shared.saving import Saving
+from shared.subscription import Subscription
 
 __all__ = ["Consumer", "ConsumerState", "Entry", "Position", "StateNotSaved", "StoreSnapshot"]
 
-#: Messages the SUB socket may hold while we work; beyond it ZeroMQ drops and the journal fills the gap.
-STREAM_HWM: Final = 64
-#: Entries applied from the stream in one turn of the loop, so that queries are answered in between.
-STREAM_TURN: Final = 64
-#: Share of one core that saving may take: a save that costs more makes the next one come later, but no later than this after
-#: it, so that what a crash makes us replay is done in two seconds.
-SAVE_SHARE: Final = 0.005
-SAVE_LATEST_S: Final = 5.0
-#: How long one turn of catching up may take, likewise.
+#: How long one turn of catching up may take, so that queries are answered in between.
 CATCH_UP_TURN_S: Final = 0.25
 #: Pause before the journal is read again after it could not be.
 JOURNAL_RETRY_S: Final = 0.2
@@ -65,10 +57,7 @@ class Consumer:
         self._log = structlog.get_logger()
         self._reader = JournalReader(service.data.journal)
         self._parking = ParkingLot(service.data.state / service.name)
-        self._save_every_s = save_every_s
-        self._saved = Position("", 0)
-        self._saved_at = time.monotonic()
-        self._save_cost_s = 0.0
+        self._saving = Saving(state, save_every_s)
         self._gathered: list[Waiting] = []
         self._gathered_bytes = 0
         self._applied_at = 0.0
@@ -83,7 +72,7 @@ class Consumer:
         self._retry_at = 0.0
         self._damaged_since: float | None = None
         self._progress = ProgressReport(service)
-        self._stream = self._connect_stream()
+        self._stream = Subscription(service.context, service.data)
 
     def start(self) -> None:
         """Load the state, join the stream and catch up; the service is ready once it stood at the head."""
@@ -103,10 +92,10 @@ class Consumer:
         with self.lock:
             self._load()
             self._suspects = Position(*self._parking.suspects())
-        service.watch(self._stream, self._on_stream)
+        service.watch(self._stream.socket, self._on_stream)
         service.rpc.before = self._apply_what_came
         service.every(1.0, self._tick)
-        self._progress.start(lambda: self._saved)
+        self._progress.start(lambda: self._saving.saved)
         service.on_stop(self._stop)
         service.call_soon(self._catch_up)
 
@@ -122,25 +111,13 @@ class Consumer:
 
         Raises: StateNotSaved.
         """
-        self._save(force=True)
+        self._saving.save(self.position, force=True)
 
     # --- the stream -----------------------------------------------------------------------------------------------
 
     def _on_stream(self) -> None:
-        for _ in range(STREAM_TURN):
-            try:
-                frame = self._stream.recv(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                break
-            parts = [frame]
-            while parts[-1].more:
-                parts.append(self._stream.recv(copy=False))
-            try:
-                header = unpack_envelope(frame.buffer)
-            except WireError:
-                continue
-            body = parts[1].buffer if len(parts) == 2 else None
-            self._on_message(header.kind, header.body, body)
+        for message in self._stream.messages():
+            self._on_message(*message)
         if self._gathered and not self._apply_is_due:
             wait_s = self._applied_at + GATHER_S - time.monotonic()
             if wait_s <= 0:
@@ -271,7 +248,7 @@ class Consumer:
         if not self.position.epoch and self._nothing_stored_before():
             self._log.info("epoch_started", epoch=epoch)
             self.position, self.head = Position(epoch, 0), 0
-            self._saved = self._saved._replace(epoch="")
+            self._saving.saved = Position("", 0)
             return
         self._rebuild("new epoch" if self.position.epoch else "no state")
 
@@ -296,7 +273,7 @@ class Consumer:
                 position = store.position
                 self.state.rebuild(store, reason)
                 self.position, self.head = position, position.seq
-                self._save(force=True)
+                self._saving.save(position, force=True)
             self.rebuilds_total += 1
             self._log.info("rebuilt", epoch=position.epoch, seq=position.seq)
         except RpcError as error:
@@ -324,7 +301,7 @@ class Consumer:
             caught_up(now_ms())
         if not self.service.ready:
             self._log.info("ready", epoch=self.position.epoch, seq=self.position.seq)
-        self._save_if_room(force=not self.service.ready)
+        self._saving.save_if_room(self.position, force=not self.service.ready)
         self.service.ready = True
 
     # --- entries --------------------------------------------------------------------------------------------------
@@ -356,7 +333,7 @@ class Consumer:
         self.rows_total += len(batch)
         self._memory.applied(len(batch), time.monotonic())
         if urgent:
-            self._save_if_room(force=True)
+            self._saving.save_if_room(self.position, force=True)
         with self._applied:
             self._applied.notify_all()
         return True
@@ -377,33 +354,10 @@ class Consumer:
     def _load(self) -> None:
         found = self.state.load()
         self.position = found or Position("", 0)
-        self._saved = self.position
+        self._saving.saved = self.position
         deadly = self._parking.park_deadly()
         if deadly is not None:
             self._log.error("entry_parked_after_crashes", epoch=deadly[0], seq=deadly[1])
-
-    def _save(self, *, force: bool = False) -> None:
-        stretch = min(self._save_cost_s / SAVE_SHARE, SAVE_LATEST_S)
-        due = time.monotonic() - self._saved_at >= max(self._save_every_s, stretch)
-        if not self.position.epoch or not (force or (due and self.position != self._saved)):
-            return
-        self._saved_at, began = time.monotonic(), time.thread_time()
-        try:
-            self.state.save(self.position)
-        except (sqlite3.Error, OSError) as error:
-            raise StateNotSaved(str(error)) from error
-        self._save_cost_s = time.thread_time() - began
-        self._saved = self.position
-        self.state.saved(now_ms())
-
-    def _save_if_room(self, *, force: bool = False) -> None:
-        """Save, or go on without when the disk is full: the journal has it all, and the next tick tries again."""
-        try:
-            self._save(force=force)
-        except StateNotSaved as error:
-            if not is_full(error.__cause__):
-                raise
-            self._log.error("state_not_saved", reason=str(error))
 
     # --- the clock ------------------------------------------------------------------------------------------------
 
@@ -414,22 +368,12 @@ class Consumer:
         self._memory.applied(0, time.monotonic())
         with self.lock:
             urgent = False if self._behind else self.state.tick(now_ms())
-            self._save_if_room(force=urgent)
+            self._saving.save_if_room(self.position, force=urgent)
 
     def _stop(self) -> None:
         if not self._rebuilding:
             with self.lock:
-                self._save(force=True)
+                self._saving.save(self.position, force=True)
         self._reader.close()
-        self._stream.close(linger=0)
+        self._stream.close()
         self._progress.close()
-
-    def _connect_stream(self) -> zmq.Socket[bytes]:
-        stream: zmq.Socket[bytes] = self.service.context.socket(zmq.SUB)
-        stream.setsockopt(zmq.RCVHWM, STREAM_HWM)
-        stream.setsockopt(zmq.LINGER, 0)
-        stream.setsockopt(zmq.MAXMSGSIZE, MAX_ENTRY_BYTES)
-        stream.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
-        stream.setsockopt(zmq.SUBSCRIBE, b"")
-        stream.connect(self.service.data.endpoint("stream"))
-        return stream
