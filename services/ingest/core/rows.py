@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from perfmon.wire import MAX_CALL_ID_BYTES
 from services.ingest.core.validation import MAX_NAMED, Refused
-from shared.batch import Batch
+from shared.batch import MAX_TS_MS, Batch
 from shared.columns import Columns
 from shared.timespan import BadTime, parse_iso
 
@@ -19,8 +19,6 @@ _RESOURCES: Final = frozenset({"cpu", "memory", "diskIO"})
 _NAN: Final = math.nan
 #: Text longer than any ISO-8601 time is not parsed.
 _MAX_TIME_CHARS: Final = 40
-#: Epoch ms beyond which a time is no time (the year 9999).
-_MAX_TS_MS: Final = 253_402_300_799_999
 
 
 class Fault(Exception):
@@ -122,7 +120,7 @@ def timestamp(value: Any, now_ms: int) -> int:
     if value is None:
         return now_ms
     if type(value) is int:
-        if 0 <= value <= _MAX_TS_MS:
+        if 0 <= value <= MAX_TS_MS:
             return value
     elif isinstance(value, str) and len(value) <= _MAX_TIME_CHARS:
         try:
