@@ -23,6 +23,8 @@ ANOMALY_STALE_MS: Final = 15 * 60 * 1000
 #: How long an anomaly's id is remembered.
 ANOMALY_MEMORY_MS: Final = 30 * 24 * 60 * 60 * 1000
 MAX_ID_CHARS: Final = 200
+#: The methods that a reader can ask for by name; the parts of `auto` have names of their own, which tell a reader nothing.
+NAMED_METHODS: Final = frozenset({"z-score", "moving-avg", "percentile"})
 
 _TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _RANGE = re.compile(r"\s*(-?[\d.]+(?:e[+-]?\d+)?)\s*[-–]\s*(-?[\d.]+(?:e[+-]?\d+)?)\s*", re.IGNORECASE)
@@ -131,4 +133,4 @@ def _unit(value: object) -> str:
 
 
 def _method(value: object) -> str:
-    return value if isinstance(value, str) and re.fullmatch(r"[a-z0-9_-]{1,32}", value) else "the detector"
+    return value if isinstance(value, str) and value in NAMED_METHODS else "the detector"

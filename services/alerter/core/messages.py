@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from services.alerter.core.model import Alert, Told
 from services.alerter.core.statement import amount, value_words
+from shared.conditions import spaced
 from shared.names import shown
 from shared.timespan import iso_seconds, span_text
 
@@ -41,12 +42,12 @@ class Message(NamedTuple):
 def compose(alert: Alert, told: Told, style: Style, now_ms: int) -> Message:
     """The message about an event of an alert."""
     subject = f"[{_headline(alert, told)}] {_short(alert.fingerprint.server)} / {_short(alert.fingerprint.tool)}: "
-    subject += alert.candidate.text
+    subject += spaced(alert.candidate.text)
     facts = _facts(alert, told, now_ms)
     if style is Style.HTML:
         return Message(subject, _html(alert, told, facts))
     quote = _code if style is Style.CHAT else _plain
-    title = f"*{_headline(alert, told)}* {alert.candidate.text}" if style is Style.CHAT else subject
+    title = f"*{_headline(alert, told)}* {spaced(alert.candidate.text)}" if style is Style.CHAT else subject
     return Message(subject, "\n".join([title, *(f"{name}: {_shown_fact(fact, quote)}" for name, fact in facts)]))
 
 
@@ -124,5 +125,5 @@ def _html(alert: Alert, told: Told, facts: list[tuple[str, _Fact]]) -> str:
         f"<tr><th align='left'>{html.escape(name)}</th><td>{html.escape(_plain(fact.text))}</td></tr>"
         for name, fact in facts
     )
-    title = html.escape(f"{_headline(alert, told)}: {alert.candidate.text}")
+    title = html.escape(f"{_headline(alert, told)}: {spaced(alert.candidate.text)}")
     return f"<p><b>{title}</b></p><table cellpadding='4'>{rows}</table>"

@@ -6,9 +6,9 @@ from services.alerter.core.model import Alert
 
 
 def amount(value: float, unit: str) -> str:
-    """`7.5%`, `1,200 ms`."""
+    """`7.5 %`, `1,200 ms`."""
     number = f"{value:,.6g}" if abs(value) < 1e15 else f"{value:.6g}"
-    return f"{number}%" if unit == "%" else f"{number} {unit}".rstrip()
+    return f"{number} {unit}".rstrip()
 
 
 def has_come_down(alert: Alert) -> bool:
@@ -18,25 +18,34 @@ def has_come_down(alert: Alert) -> bool:
 
 
 def value_words(alert: Alert) -> str:
-    """`7.5%, threshold 5%`; `was 7.3%, now 2.7%, limit 5%`; of an anomaly `860 ms, usual up to 120 ms`."""
+    """`7.5 %, threshold 5 %`; `was 7.3 %, now 2.7 %, threshold 5 %`; of an anomaly `860 ms, usual up to 120 ms`."""
     candidate = alert.candidate
-    value, limit = amount(candidate.value, candidate.unit), amount(candidate.threshold, candidate.unit)
+    value, limit = _brief(candidate.value, candidate.threshold), amount(candidate.threshold, candidate.unit)
     if has_come_down(alert):
-        was, now = (amount(_brief(each), candidate.unit) for each in (alert.peak_value, candidate.value))
-        return f"was {was}, now {now}, limit {limit}"
+        was = amount(_brief(alert.peak_value, candidate.threshold), candidate.unit)
+        return f"was {was}, now {amount(value, candidate.unit)}, threshold {limit}"
     if candidate.anomaly_id is not None:
-        return f"{value}, usual {'up to' if candidate.value > candidate.threshold else 'from'} {limit}"
-    return f"{value}, threshold {limit}"
+        return f"{amount(value, candidate.unit)}, {_usual(alert)}"
+    return f"{amount(value, candidate.unit)}, threshold {limit}"
 
 
 def judged_words(alert: Alert) -> str:
     """What it is judged by now, and what made it worse than that says."""
     parts = [value_words(alert)] if has_come_down(alert) else []
     parts += [alert.candidate.judged]
+    parts += [_usual(alert)] if alert.candidate.anomaly_id is not None else []
     parts += [f"{alert.severity} by an {alert.worse_by}"] if alert.worse_by else []
     return "; ".join(parts)
 
 
-def _brief(value: float) -> float:
-    """Three digits; whole ones from a thousand on."""
-    return float(f"{value:.3g}") if abs(value) < 1000 else float(round(value))
+def _usual(alert: Alert) -> str:
+    """The end of the usual range that an anomaly passed."""
+    candidate = alert.candidate
+    end = "up to" if candidate.value > candidate.threshold else "from"
+    return f"usual {end} {amount(candidate.threshold, candidate.unit)}"
+
+
+def _brief(value: float, limit: float) -> float:
+    """Three digits; whole ones from a thousand on; as it is where that would tell it as its limit."""
+    brief = float(f"{value:.3g}") if abs(value) < 1000 else float(round(value))
+    return value if brief == limit else brief

@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
-from services.alerter.core.metrics import KINDS, Aggregation
+from services.alerter.core.metrics import KINDS, Aggregation, Metric
 from services.alerter.core.model import Alert, Reason, Status
 from services.alerter.core.statement import judged_words
 from services.alerter.core.support import FAILURES_MIN
 from services.alerter.core.suppression import Held, Suppression
 from services.alerter.core.thresholds import Scope, Threshold
+from shared.conditions import spaced
 from shared.names import shown
 from shared.timespan import iso
 
@@ -98,15 +99,16 @@ def threshold_meaning(threshold: Threshold) -> str:
     }[scope.server is not None, scope.tool is not None]
     if not threshold.enabled:
         return f"no {severity} alert about {metric} for {where}"
+    condition = spaced(threshold.condition)
     if threshold.aggregation is Aggregation.CALL:
-        return f"a {severity} alert when one call of {where} has {threshold.condition}"
-    enough = f"at least {threshold.min_calls} calls"
-    if threshold.min_failures is not None:
-        enough += f" or {threshold.min_failures} failures, {FAILURES_MIN} of them or a rate surely above it"
+        return f"a {severity} alert when one call of {where} has {condition}"
+    kind = "" if metric is Metric.ERROR_RATE else f"{threshold.aggregation} "
     minutes = f"{(threshold.window_ms or 0) / 60_000:g} min"
-    return (
-        f"a {severity} alert when {threshold.condition} ({threshold.aggregation}) over {minutes} with {enough}, {where}"
-    )
+    told = f"a {severity} alert when {where} has {kind}{condition} over {minutes}, from {threshold.min_calls} calls"
+    if threshold.min_failures is None:
+        return told
+    surely = f"fewer than {FAILURES_MIN} failures count only where the rate is surely above it"
+    return f"{told} or {threshold.min_failures} failures on; {surely}"
 
 
 def summary_view(alerts: Iterable[Alert], suppression: Suppression) -> dict[str, Any]:
@@ -146,7 +148,7 @@ def threshold_words(other: Threshold, mine: Threshold, relation: str) -> str:
     """Another threshold by its name and place, and how it stands to the one that was set. Names are untrusted: escaped."""
     metric, severity, scope = other.key
     owner = "the default" if other.set_ms is None else "a set"
-    state = other.condition if other.enabled else f"{metric} (switched off)"
+    state = spaced(other.condition) if other.enabled else f"{metric} (switched off)"
     return f"{owner} {severity} threshold {state} for {_place(scope)}: {_standing(other, mine, relation)}"
 
 

@@ -66,13 +66,12 @@ def alerts_text(data: Data, note: str, *, chosen: bool, full: bool, filtered: bo
         "value",
         "condition",
         "judged by",
-        *(_MORE if full else ()),
+        *(_MORE if full else ("last true",)),
         "server",
         "tool",
     ]
-    body = table(
-        header, [_row(one, full=full) for one in data["alerts"]], FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS
-    )
+    rows = [_row(one, _last_day(data), full=full) for one in data["alerts"]]
+    body = table(header, rows, FULL_TABLE_CHARS if chosen else COMPACT_TABLE_CHARS)
     many = ", worst first" if data["total"] != 1 else ""
     return f"{counted(data['total'], 'alert')}{many}.{held}\n{body}{note}{_held_table(data, full=full)}"
 
@@ -80,7 +79,13 @@ def alerts_text(data: Data, note: str, *, chosen: bool, full: bool, filtered: bo
 _MORE: Final = ("peak", "since", "last true", "taken by", "notes")
 
 
-def _row(one: Data, *, full: bool) -> list[str]:
+def _last_day(data: Data) -> str:
+    return max((str(one.get("lastTrue") or "")[:10] for one in data["alerts"]), default="")
+
+
+def _row(one: Data, day: str, *, full: bool) -> list[str]:
+    """`day`: of which times are told without it."""
+    seen = str(one.get("lastTrue") or "")
     unit = unit_of(one)
     more = (
         printed(one.get("peakValue"), unit),
@@ -94,7 +99,7 @@ def _row(one: Data, *, full: bool) -> list[str]:
         value_of(one),
         spaced(str(one.get("condition"))),
         str(one.get("judgedBy") or "–"),
-        *(more if full else ()),
+        *(more if full else [f"{seen[11:16] if seen[:10] == day else seen[:16]}Z" if seen else "–"]),
         str(one.get("mcpServer")),
         str(one.get("toolName") or "(all)"),
     ]

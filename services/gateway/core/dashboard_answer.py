@@ -25,6 +25,7 @@ from services.gateway.core.shaping import (
 )
 from shared.conditions import spaced
 from shared.names import shown
+from shared.timespan import MINUTE_MS, BadTime, parse_iso
 
 #: Characters of JSON that each list of the dashboard may take; together with the rest a default answer.
 SERVERS_CHARS: Final = 1_000
@@ -37,6 +38,9 @@ MAP_CHARS: Final = 900
 #: Characters of a sentence about the whole (how things are and why, what to do next), and of a word in it.
 SENTENCE_CHARS: Final = 400
 WORD_CHARS: Final = 80
+#: A value that was seen so recently is that of now.
+CURRENT_MS: Final = 5 * MINUTE_MS
+NOW: Final = "now"
 _LONG_WORD: Final = re.compile(rf"(\S{{{WORD_CHARS}}})\S+")
 
 _TITLES: Final = {
@@ -182,9 +186,10 @@ def _window(data: Data) -> str:
 
 
 def _title(name: str, rows: list[Data]) -> str:
-    if name != "slowestTools" or not any(one.get("why") for one in rows):
+    if name != "slowestTools":
         return _TITLES[name]
-    return "Slow (p95, the day before → now)" if any(one.get("p95Before") is not None for one in rows) else "Slow (p95)"
+    word = "Slow" if any(one.get("why") for one in rows) else _TITLES[name]
+    return f"{word} (p95{', the day before → now' if any(one.get('p95Before') is not None for one in rows) else ''})"
 
 
 def _slow_line(one: Data) -> str:
@@ -206,15 +211,26 @@ def _line(one: Data, now: str) -> str:
     named = (one.get("alertId"), one.get("severity"), condition, kind, one.get("reason"))
     what = [str(part) for part in named if part]
     if what:
-        is_now = "" if kind else "now "
+        seen = "" if kind else _seen(one, now)
         was = f"{printed(one['usual'])} → " if one.get("usual") is not None else ""
         value = value_of(one) if one.get("alertId") else printed(one.get("currentValue"), str(one.get("unit") or ""))
-        what += [f"{is_now}{was}{value}"] if one.get("currentValue") is not None else []
+        said = f"now {value}" if seen == NOW else f"{was}{value}{seen}"
+        what += [said] if one.get("currentValue") is not None else []
         what += [_while(one, now)] if one.get("timestamp") else []
     else:
         calls = f" of {counted(one['calls'], 'call')}" if isinstance(one.get("calls"), int) else ""
         what = [f"errors {printed(one.get('errorRate'), '%')}{calls}, p95 {printed(one.get('p95'), 'ms')}"]
     return shown(f"{' '.join(what)}  {_names(one)}", 200)
+
+
+def _seen(alert: Data, now: str) -> str:
+    """Whether an alert's value is that of now, or ` at 13:02Z`; an anomaly's is that of when it was told."""
+    seen = str(alert.get("lastTrue") or "")
+    try:
+        recent = not seen or parse_iso(now) - parse_iso(seen) < CURRENT_MS
+    except BadTime:
+        recent = True
+    return NOW if recent else f" at {_clock(seen, now)}"
 
 
 def _while(one: Data, now: str) -> str:

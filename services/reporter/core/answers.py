@@ -122,7 +122,9 @@ class Anomaly:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert as the alerter keeps it."""
+    """One alert as the alerter keeps it. `of_anomaly`: its value is an anomaly's, `threshold` the end of what is usual;
+    `last_true_ms`: when the value was seen.
+    """
 
     alert_id: str
     server: str
@@ -138,6 +140,8 @@ class Alert:
     unit: str = ""
     judged: str = ""
     anomaly_ids: tuple[str, ...] = ()
+    of_anomaly: bool = False
+    last_true_ms: int | None = None
 
     @property
     def is_open(self) -> bool:
@@ -324,6 +328,8 @@ def _alert(body: Mapping[Any, Any]) -> Alert:
         _str(body.get("unit")),
         _str(body.get("judgedBy")),
         tuple(one for one in _list(body.get("anomalyIds")) if isinstance(one, str)),
+        bool(_str(body.get("anomalyId"))),
+        _first_ts(body, "lastTrue"),
     )
 
 

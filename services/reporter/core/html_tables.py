@@ -15,6 +15,7 @@ from services.reporter.core.text import visible
 from services.reporter.core.wording import (
     STATUS_WORDS,
     alert_value,
+    alert_when,
     cut_note,
     messages_note,
 )
@@ -59,7 +60,7 @@ def alerts_table(report: Report, limits: Limits) -> Markup:
     note = fragment(
         _cut(section.active_total, limits.alerts, "open alerts"), _cut(len(resolved), limits.alerts, "resolved")
     )
-    return fragment(_table(heads, [_alert(alert) for alert in listed]), note)
+    return fragment(_table(heads, [_alert(alert, report.generated_ms) for alert in listed]), note)
 
 
 def anomalies_table(report: Report, limits: Limits) -> Markup:
@@ -121,7 +122,7 @@ def _server(row: ServerRow, report: Report) -> list[tuple[Child, str]]:
     return [(name(stats.server), ""), (fragment(pill, few), ""), (line, "opt"), *figures]
 
 
-def _alert(alert: Alert) -> list[tuple[Child, str]]:
+def _alert(alert: Alert, now_ms: int) -> list[tuple[Child, str]]:
     who = f"{visible(alert.alert_id)}" + (f", by {visible(alert.acknowledged_by)}" if alert.acknowledged_by else "")
     status = alert.status if alert.is_open else "resolved"
     pills = fragment(
@@ -131,7 +132,7 @@ def _alert(alert: Alert) -> list[tuple[Child, str]]:
         (fragment(pills, el("span", who, class_="sub")), ""),
         (fragment(name(spaced(alert.condition)), _judged(alert), _on(alert.server, alert.tool)), ""),
         (alert_value(alert), "n opt"),
-        (minute_text(alert.raised_ms), "opt when"),
+        (alert_when(alert, now_ms), "opt when"),
     ]
 
 

@@ -105,6 +105,7 @@ def alert_object(alert: Alert, digits: int = DIGITS) -> dict[str, Any]:
         "currentValue": rounded(alert.value, digits),
         "threshold": rounded(alert.threshold, digits),
         "unit": alert_unit(alert) or None,
+        "lastTrue": _iso(alert.last_true_ms),
         "judgedBy": visible(alert.judged) if alert.judged else None,
         "status": visible(alert.status),
     }

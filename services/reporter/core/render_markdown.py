@@ -25,6 +25,7 @@ from services.reporter.core.recommendation import Recommendation
 from services.reporter.core.wording import (
     NOTHING_STANDS_OUT,
     alert_value,
+    alert_when,
     before_words,
     cut_note,
     health_words,
@@ -173,7 +174,7 @@ def _alerts(report: Report, limits: Limits) -> Iterator[str]:
         yield "## Alerts"
         yield f"{section.active_total} open now." if section.active else "No alert is open."
         if section.active:
-            yield table(_ALERT_HEADS, [_alert(alert) for alert in section.active[: limits.alerts]])
+            yield table(_ALERT_HEADS, [_alert(alert, report.generated_ms) for alert in section.active[: limits.alerts]])
             yield from _cut(section.active_total, limits.alerts, "open alerts")
         if section.suppressed:
             yield held_back_words(section.suppressed)
@@ -184,9 +185,9 @@ def _alerts(report: Report, limits: Limits) -> Iterator[str]:
 _ALERT_HEADS = ("alert", "severity", "status", "server", "tool", "condition", "value", "since")
 
 
-def _alert(alert: Alert) -> list[str]:
+def _alert(alert: Alert, now_ms: int) -> list[str]:
     texts = (alert.alert_id, alert.severity, alert.status, alert.server, alert.tool or "(all)", spaced(alert.condition))
-    return [*(escaped(text) for text in texts), alert_value(alert), minute_text(alert.raised_ms)]
+    return [*(escaped(text) for text in texts), alert_value(alert), alert_when(alert, now_ms)]
 
 
 def _anomalies(report: Report, limits: Limits) -> Iterator[str]:

@@ -7,17 +7,19 @@ from typing import Final
 
 from services.reporter.core.anomaly_words import UNITS
 from services.reporter.core.answers import Alert
-from services.reporter.core.figures import DASH, count_text, minute_text, with_unit
+from services.reporter.core.figures import DASH, clock_text, count_text, minute_text, with_unit
 from services.reporter.core.health import Health
 from services.reporter.core.model import Range, Report
 from shared.conditions import told_apart
 from shared.held_back import held_back
-from shared.timespan import iso_seconds, span_text
+from shared.timespan import MINUTE_MS, iso_seconds, span_text
 
 NOTHING_STANDS_OUT: Final = (
     "Nothing stands out: no tool fails beyond its threshold, got slower than before or is over its critical threshold, and no "
     "anomaly asks for attention."
 )
+#: A value that was seen so recently is that of now: windows are five minutes long unless they are set.
+CURRENT_MS: Final = 5 * MINUTE_MS
 #: The units of what alerts are about.
 ALERT_UNITS: Final = {
     "response_time": "ms",
@@ -78,13 +80,27 @@ def held_back_words(suppressed: Sequence[tuple[str, int]]) -> str:
 
 
 def alert_value(alert: Alert) -> str:
-    """`7.5 % (limit 5 %)`, `5.2 s (limit 500 ms)`."""
+    """`7.5 % (threshold 5 %)`, `5.2 s (threshold 500 ms)`; of an anomaly `742 MB (usual up to 227 MB)`."""
     if alert.value is None:
         return DASH
     unit = alert_unit(alert)
-    limit = f" (limit {with_unit(alert.threshold, unit)})" if alert.threshold is not None else ""
+    limit = f" ({_limit_word(alert)} {with_unit(alert.threshold, unit)})" if alert.threshold is not None else ""
     apart = told_apart(alert.value, alert.threshold, lambda value: with_unit(value, unit))
     return (with_unit(alert.value, unit) if apart is None else f"{apart} {unit}".rstrip()) + limit
+
+
+def _limit_word(alert: Alert) -> str:
+    if not alert.of_anomaly:
+        return "threshold"
+    return "usual from" if (alert.value or 0.0) < (alert.threshold or 0.0) else "usual up to"
+
+
+def alert_when(alert: Alert, now_ms: int) -> str:
+    """`2025-10-31 13:05 UTC`, with when the value was seen unless that is now."""
+    began = minute_text(alert.raised_ms)
+    if alert.last_true_ms is None or now_ms - alert.last_true_ms < CURRENT_MS:
+        return began
+    return f"{began}, last true {clock_text(alert.last_true_ms, alert.raised_ms or now_ms)}"
 
 
 def alert_unit(alert: Alert) -> str:

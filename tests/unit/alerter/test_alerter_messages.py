@@ -26,14 +26,14 @@ def test_a_message_says_what_since_when_how_bad_and_how_to_acknowledge(style):
     body = message.body.replace("&quot;", '"')
     for part in (
         "error_rate",
-        "7.5%",
-        "5%",
+        "7.5 %",
+        "5 %",
         "2025-10-31T13:00:00Z",
         'acknowledge_alert(alertId="alert-20251031-001"',
         "3 of 40 calls failed over 5 min",
     ):
         assert part in body
-    assert message.subject == "[CRITICAL] s / t: error_rate > 5%"
+    assert message.subject == "[CRITICAL] s / t: error_rate > 5 %"
 
 
 def test_a_resolved_message_says_how_long_it_lasted():

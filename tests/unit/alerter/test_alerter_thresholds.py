@@ -219,3 +219,27 @@ def test_scopes_cover_and_meet_as_they_say():
     assert server.meets(tool)
     assert not Scope("r").meets(both)
     assert sorted([everything, both, tool, server], key=Scope.breadth) == [both, server, tool, everything]
+
+
+@pytest.mark.parametrize(
+    ("fields", "meaning"),
+    [
+        (
+            {"metric": "error_rate", "threshold": 2, "severity": "warning", "mcpServer": "search"},
+            (
+                "a warning alert when any tool of this server has error_rate > 2 % over 5 min, from 20 calls or 5 failures on; "
+                "fewer than 3 failures count only where the rate is surely above it"
+            ),
+        ),
+        (
+            {"metric": "response_time", "threshold": 300, "severity": "critical", "aggregation": "p95"},
+            "a critical alert when any tool of any server has p95 response_time > 300 ms over 5 min, from 5 calls",
+        ),
+        (
+            {"metric": "memory", "threshold": 600, "severity": "warning", "mcpServer": "s", "toolName": "t"},
+            "a warning alert when one call of this tool of this server has memory > 600 MB",
+        ),
+    ],
+)
+def test_what_a_threshold_does_is_said_in_plain_words(fields, meaning):
+    assert threshold_meaning(parse_threshold(fields, 0)) == meaning

@@ -36,12 +36,12 @@ def test_a_value_that_has_come_down_is_told_beside_what_it_was(timeline):
     t = timeline()
     t.calls(0, 41, failed=3)
     assert judged_words(t.only()) == "3 of 41 calls failed over 5 min"
-    assert value_words(t.only()) == "7.31707%, threshold 5%"
+    assert value_words(t.only()) == "7.32 %, threshold 5 %"
     t.calls(20, 70)
     alert = t.only()
     assert (alert.severity, alert.candidate.text) == (Severity.CRITICAL, "error_rate > 5%")
-    assert value_words(alert) == "was 7.32%, now 2.7%, limit 5%"
-    assert judged_words(alert) == "was 7.32%, now 2.7%, limit 5%; 3 of 111 calls failed over 5 min"
+    assert value_words(alert) == "was 7.32 %, now 2.7 %, threshold 5 %"
+    assert judged_words(alert) == "was 7.32 %, now 2.7 %, threshold 5 %; 3 of 111 calls failed over 5 min"
 
 
 def test_what_made_an_alert_worse_than_its_threshold_says_stays_told(timeline):
@@ -52,7 +52,7 @@ def test_what_made_an_alert_worse_than_its_threshold_says_stays_told(timeline):
         t.calls(second, 1)
         alert = t.only()
         assert (alert.severity, alert.candidate.text) == (Severity.CRITICAL, "error_rate > 1%")
-        assert judged_words(alert).endswith("calls failed over 5 min; critical by an anomaly found by auto")
+        assert judged_words(alert).endswith("calls failed over 5 min; critical by an anomaly found by the detector")
     t.calls(4, 10, failed=10)
     assert t.only().worse_by == ""
 

@@ -52,3 +52,27 @@ def test_anomalies_and_alerts_say_since_when_and_whether_they_are_over():
     assert "response_time_spike 5 ms since 12:29Z  s / t" in text
     assert "response_time_spike 5 ms 12:29Z to 12:44Z  s / t" in text
     assert "cpu > 50 % now 5 % since 2025-10-30T22:01Z  s / t" in text
+
+
+def test_an_alerts_value_is_that_of_now_only_when_it_was_seen_now():
+    alert = {
+        "alertId": "alert-1",
+        "severity": "warning",
+        "condition": "cpu > 50%",
+        "currentValue": 60.0,
+        "threshold": 50,
+    }
+    recent = alert | {"lastTrue": "2025-10-31T12:57:00.000Z"}
+    assert "cpu > 50 % now 60 %" in dashboard(activeAlerts=[recent]).text
+    assert (
+        "cpu > 50 % 60 % at 12:10Z" in dashboard(activeAlerts=[alert | {"lastTrue": "2025-10-31T12:10:00.000Z"}]).text
+    )
+    assert "cpu > 50 % now 60 %" in dashboard(activeAlerts=[alert | {"lastTrue": "never"}]).text
+
+
+def test_what_slowest_is_compared_with_is_said():
+    slow = {"mcpServer": "s", "toolName": "t", "p95": 488.0, "p95Before": 354.0}
+    assert "Slowest (p95, the day before → now):" in dashboard(slowestTools=[slow]).text
+    assert "Slowest (p95):" in dashboard(slowestTools=[slow | {"p95Before": None}]).text
+    over = slow | {"why": "over its limit"}
+    assert "Slow (p95, the day before → now):" in dashboard(slowestTools=[over]).text

@@ -19,7 +19,7 @@ from services.reporter.core.render_markdown import render as render_markdown
 from services.reporter.core.reply import MAX_INLINE_CHARS, answer, digest_text, inline
 from services.reporter.core.requests import BadRequest, parse_dashboard, parse_report
 from services.reporter.core.text import plain
-from services.reporter.core.wording import alert_value
+from services.reporter.core.wording import alert_value, alert_when
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -228,13 +228,27 @@ def test_an_alerts_value_has_its_unit() -> None:
     rows = read_alerts({"alerts": [
         samples.alert(1, "s", "t", "warning", "active", "response_time > 500ms", currentValue=5_200, threshold=500),
         samples.alert(2, "s", "t", "warning", "active", "error_rate > 5%"),
-        samples.alert(3, "s", "t", "warning", "active", "resource_spike detected", unit="MB", threshold=300),
+        samples.alert(3, "s", "t", "warning", "active", "resource_spike detected", unit="MB", threshold=30, anomalyId="a"),
+        samples.alert(4, "s", "t", "warning", "active", "x detected", unit="calls/h", threshold=75.6, anomalyId="a")
+        | {"currentValue": 0},
+        samples.alert(5, "s", "t", "warning", "active", "error_rate > 1%", threshold=1, currentValue=1.0034),
     ]}).rows  # fmt: skip
     assert [alert_value(row) for row in rows] == [
-        "5.2 s (limit 500 ms)",
-        "34.4 % (limit 5 %)",
-        "34.4 MB (limit 300 MB)",
+        "5.2 s (threshold 500 ms)",
+        "34.4 % (threshold 5 %)",
+        "34.4 MB (usual up to 30 MB)",
+        "0 calls/h (usual from 75.6 calls/h)",
+        "1.003 % (threshold 1 %)",
     ]
+
+
+def test_a_value_that_is_not_that_of_now_is_told_with_its_time() -> None:
+    def listed(**more: Any) -> str:
+        row = samples.alert(1, "s", "t", "warning", "active", "error_rate > 5%", **more)
+        return alert_when(read_alerts({"alerts": [row]}).rows[0], samples.END_MS)
+
+    assert listed() == listed(lastTrue="2025-10-31T15:59:00.000Z") == "2025-10-31 14:00 UTC"
+    assert listed(lastTrue="2025-10-31T14:12:00.000Z") == "2025-10-31 14:00 UTC, last true 14:12Z"
 
 
 def silent_git(severity: str = "info") -> dict[str, Any]:
