@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.detector.core.engine import Engine, Happening
-from services.detector.core.kernels import absorb, bins, error_mixture, fold, judge, query, shift, spans, twins
+from services.detector.core.kernels import absorb, bins, error_mixture, fold, judge, query, screen, shift, spans, twins
 from services.detector.core.kernels.twins import bins_of, fold_moments
 from services.detector.core.kernels.twins_failures import Failures
 from services.detector.core.kernels.twins_sequential import Spikes
@@ -83,6 +83,60 @@ some_counts = st.lists(st.sampled_from([0.0, 0.0, 0.0, 1.0, 2.0, 7.0, 40.0]), mi
 def test_two_histograms_compare_as_the_calls_in_them(recent: list[float], before: list[float]) -> None:
     expected = twins.compare(array(recent), array(before))
     assert shift.compare(array(recent), array(before)) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@against_twin(screen.compare_all)
+@given(
+    st.lists(st.tuples(st.integers(0, 4_000_000), any_value), max_size=30),
+    st.integers(0, 29),
+    st.tuples(st.integers(0, 2_000_000), st.integers(1_000_000, 4_000_000)),
+    st.dictionaries(st.integers(0, 12), some_counts, min_size=1),
+    st.integers(0, 13),
+    st.integers(1, 12),
+    st.integers(0, 6),
+)
+@settings(deadline=None)
+def test_the_windows_of_a_busy_tool_compare_as_their_calls_one_window_at_a_time(
+    calls: list[tuple[int, float]],
+    following: int,
+    span: tuple[int, int],
+    quarters: dict[int, list[float]],
+    last: int,
+    day: int,
+    fewest_before: int,
+) -> None:
+    following %= max(len(calls), 1)
+    ring = calls[len(calls) - following :] + calls[: len(calls) - following]
+    ts, x = np.array([t for t, _ in ring], np.int64), array([value for _, value in ring])
+    index = np.array(sorted(quarters), np.int64)
+    counts = np.array([[*quarters[key], 9.0] for key in index.tolist()]).astype(np.uint32)
+    windows, out = ([2, 3, 5, 8], [1, 2, 4]), np.zeros((7, 4))
+    low = bins.ONE - 4
+    idle = screen.compare_all(
+        ts,
+        x,
+        len(ts),
+        following,
+        span[1],
+        span[0],
+        900_000,
+        index,
+        len(index),
+        counts,
+        8,
+        low,
+        last,
+        *map(np.array, windows),
+        day,
+        fewest_before,
+        4,
+        out,
+    )
+    by_quarter = {key: array(each) for key, each in quarters.items()}
+    expected = twins.compare_all(calls, span, by_quarter, low, last, windows, day, fewest_before)
+    assert out == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    known = [t for t, value in calls if t <= span[1] and math.isfinite(value)]
+    assert idle == np.count_nonzero(np.diff(known[: len(known) - len(known) // 4]) >= 900_000)
 
 
 @against_twin(shift.normal_quantile)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from services.detector.core.state.series import SeriesState
+from services.detector.core.sweeps import shifts
 from services.detector.core.sweeps.latest import UNKNOWN_WANDERING, latest_calls, wandering
-from services.detector.core.sweeps.shifts import find_shift
+from services.detector.core.sweeps.shifts import SURE, find_shift
+from services.detector.core.sweeps.windows import may_have_risen
 from tests.unit.detector.detector_kit import DAY, HOUR, KEY, MINUTE, T0, batch, feed, make_watch, ordinary, stored
 
 MEDIUM = 2
@@ -134,3 +136,21 @@ def test_calls_that_come_once_an_hour_are_seldom_looked_at_and_need_be_less_sure
     often = ts[0] + (ts - ts[0]) // 60
     oftener = find_shift(known(often, values), int(often[-1]))
     assert oftener is None or oftener.level < MEDIUM
+
+
+@pytest.mark.parametrize("times", [1.0, 1.3, 2.0])
+@pytest.mark.parametrize("gap_ms", [5_000, 30_000])
+def test_the_quick_look_at_a_busy_tool_passes_over_nothing_that_the_thorough_one_finds(
+    times: float, gap_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ts = np.arange(T0, T0 + DAY, gap_ms)
+    values = ordinary(len(ts), gap_ms, spread=0.5)
+    values[-len(ts) // 12 :] *= times
+    series = known(ts, values)
+    ends = range(T0 + DAY - 3 * HOUR, T0 + DAY + 1, 10 * MINUTE)
+    quick = [find_shift(series, end_ms) for end_ms in ends]
+    risen = [may_have_risen(series, end_ms, SURE[0]) for end_ms in ends]
+    monkeypatch.setattr(shifts, "may_have_risen", lambda *_: True)
+    assert [find_shift(series, end_ms) for end_ms in ends] == quick
+    assert times > 1.0 or not all(risen)
+    assert times < 2.0 or any(quick)

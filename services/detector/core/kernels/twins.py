@@ -86,3 +86,31 @@ def compare(recent: Values, before: Values) -> tuple[float, float, float]:
     )
     z = (scores[:n].sum() - n * scores.mean()) / np.sqrt(max(variance, 1e-9))
     return float(z), float((middle - middle_before).mean() * LN_WIDTH), float(y.std() * LN_WIDTH)
+
+
+def compare_all(  # noqa: PLR0917 - as the kernel is called
+    calls: list[tuple[int, float]],
+    span: tuple[int, int],
+    quarters: dict[int, Values],
+    low: int,
+    last: int,
+    windows: tuple[list[int], list[int]],
+    day: int,
+    fewest_before: int,
+) -> Values:
+    """`screen.compare_all` of calls in order of arrival, from and up to a time, and of the bins of each quarter hour."""
+    whole = np.sum([bins * (last - day <= key <= last) for key, bins in quarters.items()], axis=0)
+    known = [(t, value) for t, value in calls if t <= span[1] and np.isfinite(value)]
+    found: list[Values | None] = []
+    for n in windows[0]:
+        chosen = known[-n:]
+        there = len(known) - n >= fewest_before and min(known[-k][0] for k in windows[0] if k <= n) >= span[0]
+        places = np.clip(bins_of(np.array([value for _, value in chosen])) - low, 0, len(whole) - 1)
+        found.append(np.bincount(places, minlength=len(whole)).astype(np.float64) if there else None)
+    found += [np.sum([bins * (last - n <= key <= last) for key, bins in quarters.items()], axis=0) for n in windows[1]]
+    rows = np.zeros((len(found), 4))
+    for row, recent in zip(rows, found, strict=True):
+        if recent is not None:
+            rest = np.maximum(whole - recent, 0.0)
+            row[:] = *compare(recent, rest)[:2], recent.sum(), rest.sum()
+    return rows

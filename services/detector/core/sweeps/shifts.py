@@ -21,7 +21,7 @@ from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, RESPONSE_TIME,
 from services.detector.core.state.series import HOUR_MS, SeriesState
 from services.detector.core.sweeps.findings import Finding, level_of
 from services.detector.core.sweeps.latest import Latest, latest_calls
-from services.detector.core.sweeps.windows import CALLS, MIN_BEFORE_CALLS, Window, season, windows
+from services.detector.core.sweeps.windows import CALLS, MIN_BEFORE_CALLS, Window, may_have_risen, season, windows
 from services.detector.core.view import minutes_of
 
 #: By level: times the level before, and how sure.
@@ -52,6 +52,8 @@ SILENT_MS: Final = HOUR_MS
 def find_shift(series: SeriesState, end_ms: int) -> Finding | None:
     """The surest shift upwards that is going on at `end_ms`."""
     if int(series.histograms.lows[0]) < 0 or series.newest_ts < end_ms - HISTORY_MS:
+        return None
+    if not may_have_risen(series, end_ms, SURE[0]):
         return None
     latest = latest_calls(series, end_ms)
     if len(latest.ts) < CALLS[0] + MIN_BEFORE_CALLS:

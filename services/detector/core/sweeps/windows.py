@@ -16,10 +16,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from services.detector.core.kernels.screen import compare_all
 from services.detector.core.kernels.shift import normal_scores
 from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, QUARTER_MS
 from services.detector.core.state.series import HOUR_MS, SeriesState
-from services.detector.core.sweeps.latest import DAY_MS, UNKNOWN_WANDERING, Latest, wandering
+from services.detector.core.sweeps.latest import (
+    DAY_MS,
+    FEWEST_IDLE,
+    IDLE_MS,
+    UNKNOWN_WANDERING,
+    UNLEARNED,
+    Latest,
+    wandering,
+)
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -45,6 +54,10 @@ FEWEST_QUARTERS: Final = 8
 DAY_SEASON: Final = (math.log(0.75), math.inf)
 SOME_SEASON: Final = (0.0, 0.3)
 NO_SEASON: Final = (0.0, 0.0)
+#: By how much, of deviations and of logarithms, the quick look at a busy tool may differ from the thorough one.
+ROUGHLY: Final = (0.1, 0.03)
+_CALLS: Final = np.array(CALLS)
+_QUARTERS: Final = np.array(QUARTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,37 @@ def windows(series: SeriesState, latest: Latest, end_ms: int) -> Iterator[Window
     if series.calls.covers(end_ms - KEPT_MS):
         return _of_calls(series, latest, end_ms)
     return _of_busy(series, latest, end_ms)
+
+
+def may_have_risen(series: SeriesState, end_ms: int, sure: float) -> bool:
+    """Whether calls of any window may lie higher than others, so surely at least: of a busy tool a quick look tells."""
+    if series.calls.covers(end_ms - KEPT_MS):
+        return True
+    calls, hists, last = series.calls, series.histograms, end_ms // QUARTER_MS
+    out = np.zeros((len(CALLS) + len(QUARTERS), 4))
+    idle = compare_all(
+        calls.ts,
+        calls.x[0],
+        calls.filled,
+        calls.following,
+        end_ms,
+        end_ms - 2 * HISTORY_MS,
+        IDLE_MS,
+        hists.quarters.index,
+        hists.quarters.filled,
+        hists.counts,
+        int(hists.starts[1]),
+        int(hists.lows[0]),
+        last,
+        _CALLS,
+        _QUARTERS,
+        QUARTERS[-1] + HISTORY_MS // QUARTER_MS,
+        MIN_BEFORE_CALLS,
+        round(1.0 / UNLEARNED),
+        out,
+    )
+    # What idle time makes of calls this does not know; a value may be at a bin's edge.
+    return idle >= FEWEST_IDLE or bool(np.any((out[:, 0] >= sure - ROUGHLY[0]) & (out[:, 1] > -ROUGHLY[1])))
 
 
 def season(series: SeriesState, window: Window, end_ms: int) -> float:
