@@ -24,6 +24,8 @@ TOLD_ELSEWHERE: Final = 0
 BOOK_MS: Final = 2 * HISTORY_MS
 #: How an event ended whose times were read off a clock that was set back since: what is then at that time is another one.
 SET_BACK: Final = "the clock was set back"
+#: In the evidence of an event of failures that began with a tool's first calls.
+SINCE_FIRST: Final = "sinceFirstCalls"
 #: Events in the book; beyond it those that ended first leave.
 MAX_BOOK: Final = 20_000
 
@@ -83,6 +85,11 @@ class Event:
     def direction(self) -> Literal["above", "below"]:
         """On which side of the usual range its worst value lies."""
         return "below" if self.value < self.lower else "above"
+
+    @property
+    def since_first(self) -> bool:
+        """Whether it is about a tool that failed from its first calls on: there is no usual rate that rose."""
+        return self.evidence.get(SINCE_FIRST) is True
 
     @property
     def stored(self) -> bool:

@@ -18,6 +18,7 @@ from services.detector.core.state.series import SeriesState
 MEANINGS: Final = {
     "calls": "single calls outside the band, more of them than chance explains (CUSUM)",
     "errors": "failures against the usual rate (Shiryaev–Roberts mixture)",
+    "first-calls": "all calls since its first, against a tool that works, of which 30 % fail at most (likelihood ratio)",
     "range": "minutes beyond the highest or lowest so far",
     "spike": "minutes far from what was expected",
     "shift": "the level of the last hour left what is usual",
@@ -42,7 +43,7 @@ _AT_OPENING: Final = ("part", "bands", "baselineCalls", "baselineSinceMs")
 
 def note_track(event: Event, place: judge.Row) -> None:
     """Keep what the track of slow calls, or of failures, says."""
-    _note(event, _of_failures(place) if event.type == ERROR_RATE_SPIKE else _of_calls(place))
+    _note(event, _of_failures(event, place) if event.type == ERROR_RATE_SPIKE else _of_calls(place))
 
 
 def note_turn(event: Event, track: judge.Row) -> None:
@@ -108,6 +109,7 @@ def _of_calls(track: judge.Row) -> dict[str, Any]:
     return found | {"tailP": min(1.0, max(1.0, float(track[judge.RATE])) * math.exp(-strength)), "per": "minute"}
 
 
-def _of_failures(run: judge.Row) -> dict[str, Any]:
+def _of_failures(event: Event, run: judge.Row) -> dict[str, Any]:
     strength = min(float(run[error_mixture.STRENGTH]), 700.0)
-    return {"part": "errors", "tailP": min(1.0, math.exp(-strength)), "per": "call"}
+    part, per = ("first-calls", "new tool") if event.since_first else ("errors", "call")
+    return {"part": part, "tailP": min(1.0, math.exp(-strength)), "per": per}

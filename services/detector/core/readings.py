@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 from services.detector.core import severity
-from services.detector.core.events import SEVERITIES, Event, event_id
+from services.detector.core.events import SEVERITIES, SINCE_FIRST, Event, event_id
 from services.detector.core.firing import note_track, note_turn
 from services.detector.core.kernels import burn, judge
 from services.detector.core.kernels import error_mixture as errors
-from services.detector.core.kernels.error_events import MIN_FAILURES
+from services.detector.core.kernels.error_events import MIN_FAILURES, WORKS, is_of_first
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
     HISTORY_MS,
@@ -114,10 +114,15 @@ def _update_failures(event: Event, run: judge.Row) -> None:
     event.last_ms = event.peak_ms = max(event.start_ms, int(run[errors.LAST]))
     event.calls, event.points = int(run[errors.NOTED_CALLS]), int(run[errors.NOTED_FAILURES])
     event.value = event.typical = 100.0 * event.points / max(event.calls, 1)
-    if not run[errors.ADOPTED]:
+    if is_of_first(run):
+        event.evidence[SINCE_FIRST] = True
+    if event.since_first:
+        event.median, event.upper = 0.0, 100.0 * WORKS
+    elif not run[errors.ADOPTED]:
         failed, seen = float(run[errors.FAILED]), float(run[errors.SEEN])
         event.median, event.upper = 100.0 * failed / max(seen, 1.0), 100.0 * severity.upper_rate(failed, seen)
-    event.confidence = severity.from_mixture(float(run[errors.STRENGTH]), float(run[errors.PACE]))
+    strength, pace = float(run[errors.STRENGTH]), float(run[errors.PACE])
+    event.confidence = severity.from_ratio(strength) if event.since_first else severity.from_mixture(strength, pace)
     burns = severity.burn_rates(burn.shares(run), event.median / 100.0)
     event.evidence["burn"] = {name: round(times, 2) for name, times in zip(burn.NAMES, burns, strict=True)}
     found = severity.of_failures(event.points, event.calls, burns)
@@ -129,6 +134,8 @@ def dated_anew(series: SeriesState, event: Event, run: judge.Row, *, known: bool
     run with it; None if that was at once. One that is `known` to people already goes on, unless it was over before: then it is
     cut back to what it was.
     """
+    if event.since_first:
+        return None
     onset = onset_of(series, event.start_ms, int(run[errors.NEWEST]), float(run[errors.USUAL]))
     if onset is None or onset.start_ms - event.start_ms < ANEW_MS:
         return None

@@ -19,6 +19,7 @@ from services.detector.core.readings import SIGNAL_NUMBER, TRACKED, TRACKED_METR
 from services.detector.core.server_events import is_of_server
 from services.detector.core.signal import course
 from services.detector.core.watch import Watch
+from shared.batch import Series
 
 #: What an event takes from the same one found anew.
 _MOVING: Final = ("last_ms", "peak_ms", "value", "typical", "points", "calls")
@@ -30,6 +31,8 @@ class UnderWay(NamedTuple):
     events: list[Event]
     rows: dict[str, NDArray[np.float64]]
     known: frozenset[str]
+    #: When each tool was first heard of (epoch ms).
+    firsts: dict[Series, int]
 
 
 def set_aside(watch: Watch, before: Engine) -> UnderWay:
@@ -45,7 +48,8 @@ def set_aside(watch: Watch, before: Engine) -> UnderWay:
         if row is not None:
             rows[event.id] = row.copy()
         book.remove(event)
-    return UnderWay(events, rows, frozenset(book.events))
+    firsts = {key: series.first_ts for key, series in before.series.items()}
+    return UnderWay(events, rows, frozenset(book.events), firsts)
 
 
 def join(watch: Watch, under_way: UnderWay) -> None:
@@ -64,7 +68,17 @@ def join(watch: Watch, under_way: UnderWay) -> None:
             watch.engine.servers.dirty.add(event.server)
         elif again is not None:
             _follow(watch, event, again)
+    _drop_false_firsts(watch, under_way)
     watch.reconcile()
+
+
+def _drop_false_firsts(watch: Watch, under_way: UnderWay) -> None:
+    """The first calls of the day are not those of a tool that was called before."""
+    known = under_way.known | {event.id for event in under_way.events}
+    for event in [e for e in watch.book.events.values() if e.since_first and e.id not in known]:
+        if under_way.firsts.get(event.series, event.start_ms) < event.start_ms:
+            watch.book.remove(event)
+            watch.news.drop(event.id)
 
 
 def _is_followed(event: Event) -> bool:

@@ -40,6 +40,11 @@ def lasting_spike(book: Book, key: Series, finding: Finding) -> Event | None:
     return spike if lasts else None
 
 
+def was_heard_of(book: Book, event: Event) -> bool:
+    """Whether it was told before that a tool does not work from its first calls on: after a rebuild these are not its first."""
+    return any(e.since_first and e.series == event.series for e in book.of_server(event.server) if e.id != event.id)
+
+
 def belongs_to_shift(book: Book, event: Event) -> bool:
     """Slow calls of a tool whose level has risen for good are no news unless they are far beyond that level."""
     shift = book.open_event(event.series, RESPONSE_TIME_SHIFT, event.metric)

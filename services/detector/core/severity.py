@@ -90,6 +90,11 @@ def from_mixture(log_mean: float, calls_a_minute: float) -> float:
     return bounded(1.0 - min(1.0, LOOKS * max(1.0, calls_a_minute) * math.exp(-min(log_mean, 700.0))))
 
 
+def from_ratio(log_ratio: float) -> float:
+    """1 − 1/M: the likelihood ratio of all calls of a tool reaches M by chance with a probability of 1/M (Ville's inequality)."""
+    return bounded(1.0 - math.exp(-max(log_ratio, 0.0)))
+
+
 def from_tail(p: float, looks: float) -> float:
     """1 − min(1, p·N)."""
     return bounded(1.0 - min(1.0, p * looks))

@@ -204,6 +204,8 @@ class Watch:
             event = from_track(happening.series.key, happening.metric, happening.place)
             if happening.metric < 0 and event.stored:
                 event = dated_anew(happening.series, event, happening.place, known=False) or event
+            if event.since_first and recognition.was_heard_of(self.book, event):
+                return
             if any(self.book.same(event.series, event.type, metric, event.start_ms, event.last_ms)):
                 return  # found before, and still in the book: replayed or rebuilt
             if recognition.belongs_to_shift(self.book, event) or leaks.is_part(self.book, event):

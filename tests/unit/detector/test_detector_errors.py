@@ -37,9 +37,19 @@ def failing(n: int, rate: float, seed: int) -> np.ndarray:
     return (np.random.default_rng(seed).random(n) >= rate).astype(np.uint8)
 
 
+# What fails from its first calls on, mostly, and works, falls silent or goes on so.
+from_first = st.tuples(stream, st.integers(3, 300), st.integers(0, 9), stream).map(
+    lambda parts: [
+        *parts[0][:2],
+        *((60_000, i % 10 < parts[2], 1) for i in range(parts[1])),
+        *parts[3],
+    ]
+)
+
+
 @against_twin(errors.judge_failures)
-@given(st.one_of(stream, lasting), st.sampled_from([0.0, 0.01, 2.0, 500.0]), st.integers(1, 5))
-@settings(max_examples=150, deadline=None)
+@given(st.one_of(stream, lasting, from_first), st.sampled_from([0.0, 0.01, 2.0, 500.0]), st.integers(1, 5))
+@settings(max_examples=200, deadline=None)
 def test_failures_are_judged_as_by_the_twin_however_the_calls_are_cut_into_batches(runs, rate, cut) -> None:
     each = [(step, good) for step, good, times_ in runs for _ in range(times_)]
     ts = T0 + np.cumsum(np.asarray([step for step, _ in each], np.int64))

@@ -152,7 +152,8 @@ def _find_auto(
         events = _asked_for(watch.book.events.values(), query)
     events = united(events, _asked_for(known.stored, query))
     if known.replayed is not None:
-        events = united(events, _asked_for(known.replayed.book.events.values(), query))
+        lived = _asked_for(known.replayed.book.events.values(), query)
+        events = united(events, [event for event in lived if _may_be(watch, event)])
         for series in _concerned(known.replayed, query):
             coverage.add(series)
     with lock():
@@ -168,6 +169,12 @@ def _find_auto(
     with lock():
         grouped = incidents.summary(events, watch.incidents)
     return events[query.offset : query.offset + query.limit], summary(events) | {"incidents": grouped}
+
+
+def _may_be(watch: Watch, event: Event) -> bool:
+    """Whether what a past that was lived again takes for a tool's first calls may be these."""
+    series = watch.engine.series.get(event.series)
+    return not event.since_first or series is None or series.first_ts >= event.start_ms
 
 
 def _asked_for(events: Iterable[Event], query: Query) -> list[Event]:

@@ -21,6 +21,8 @@ from services.detector.core.kernels.judge import CLOSED_QUIET, IDLE, OPEN
 #: Level from which an event is stored, and not learned.
 STORED: Final = 2.0
 MIN_FAILURES: Final = 3.0
+#: No tool that works fails more often: one that looks things up and often finds nothing, say.
+WORKS: Final = 0.3
 #: Evidence for an event's end, as a logarithm of likelihoods, before it is believed; with so many calls it begins to grow by the
 #: logarithm of their number, for each is another chance to be mistaken. The CUSUM's cap, too.
 _CLOSING_CAP = 4.0
@@ -78,6 +80,21 @@ def end(run: Row) -> None:
     run[at.DUE] = 0.0
 
 
+@compiled("boolean(float64[:])")
+def is_of_first(run: Row) -> bool:
+    """Whether the event under way is one since a tool's first calls, which nothing was known before."""
+    return bool(run[at.PHASE] == OPEN and run[at.SEEN] == 0.0 and run[at.USUAL] == WORKS)
+
+
+@compiled("void(boolean, float64[:])", part=True)
+def learn_first(works: bool, run: Row) -> None:
+    """What is known of a tool after an event since its first calls: the calls since it works or, when it fell silent as it was,
+    that it fails, so that it is not told anew every day.
+    """
+    run[at.FAILED] = run[at.FAILURES] - (run[at.NOTED_FAILURES] if works else 0.0)
+    run[at.SEEN] = run[at.CALLS] - (run[at.NOTED_CALLS] if works else 0.0)
+
+
 @compiled("float64(float64[:], float64)")
 def end_if_silent(run: Row, t: float) -> float:
     """Close an event whose last call is long ago, by the tool's own pace: so long that many should have come. The happening's
@@ -86,6 +103,8 @@ def end_if_silent(run: Row, t: float) -> float:
     pace = _SILENT_CALLS * 60_000.0 / max(run[at.PACE], 1e-9)
     silence = min(max(pace, _SILENCE_MS[0]), _SILENCE_MS[1])
     if run[at.PHASE] == OPEN and t - run[at.NEWEST] >= silence:
+        if is_of_first(run):
+            learn_first(False, run)
         end(run)
         return CLOSED_QUIET
     return 0.0

@@ -2,7 +2,8 @@
 
 The evidence is `error_mixture`'s. An alarm needs three failures and comes with a call that failed. Calls are learned as they
 come, those of an event too until it is stored: then they are taken back. Only when it has gone on for a day are 200 calls more
-learned, in place of what was known: the new normal. An event is over when a CUSUM of its own rate against the usual one says so,
+learned, in place of what was known: the new normal. A tool that fails from its first calls on has no usual rate; `first_calls`
+says whether that is an event. An event is over when a CUSUM of its own rate against the usual one says so,
 and lasted until that was last at its height; or when its tool should have been called many times and was not.
 
 `run` f64[SIZE] is all that is kept; `error_mixture` names its places.
@@ -26,7 +27,9 @@ from services.detector.core.kernels.error_events import (
     closing_cap,
     end,
     end_if_silent,
+    is_of_first,
     is_over,
+    learn_first,
     watch_end,
 )
 from services.detector.core.kernels.error_mixture import (
@@ -37,6 +40,11 @@ from services.detector.core.kernels.error_mixture import (
     suspected,
     take_usual,
     unlearn,
+)
+from services.detector.core.kernels.first_calls import (
+    begin_if_broken,
+    evidence,
+    level_of,
 )
 from services.detector.core.kernels.judge import CLOSED_ADOPTED, CLOSED_INSIDE, IDLE, OPEN, OPENED
 
@@ -88,6 +96,8 @@ def judge_idle(  # noqa: C901, PLR0912 - one loop in registers; `twins_failures`
             continue
         if run[at.SEEN] >= run[at.DUE]:
             take_usual(max(t, run[at.NEWEST]), run)
+        if run[at.CLOCK] == 0.0:
+            run[at.START] = t
         usual = run[at.USUAL]
         good = 1.0 / (1.0 - usual)
         for k in range(at.RATES):
@@ -130,6 +140,8 @@ def judge_idle(  # noqa: C901, PLR0912 - one loop in registers; `twins_failures`
         run[at.NEW_SEEN] += clock - before
         if failed:
             fail(t, run)
+            if begin_if_broken(t, run):
+                break
             if run[at.SLOW + at.FAILURES_SINCE] >= MIN_FAILURES:
                 level = level_reached(run, rate)
                 if level > 0.0:
@@ -155,7 +167,8 @@ def judge_open(t: float, failed: bool, run: Row, rate: float) -> float:
     if failed:
         run[at.FAILURES] += 1.0
         run[at.NEW_FAILED] += 1.0
-    run[at.STRENGTH] = max(run[at.STRENGTH], strength(run))
+    first = is_of_first(run)
+    run[at.STRENGTH] = max(run[at.STRENGTH], evidence(run[at.FAILURES], run[at.CALLS]) if first else strength(run))
     if run[at.LEVEL] < STORED:
         run[at.SEEN] += 1.0
         run[at.FAILED] += 1.0 if failed else 0.0
@@ -164,7 +177,9 @@ def judge_open(t: float, failed: bool, run: Row, rate: float) -> float:
         run[at.NEXT_SEEN] += 1.0
         run[at.NEXT_FAILED] += 1.0 if failed else 0.0
     watch_end(t, failed, run)
-    level = level_reached(run, rate) if failed else 0.0
+    level = 0.0
+    if failed:
+        level = level_of(run[at.STRENGTH]) if first else level_reached(run, rate)
     if level > run[at.LEVEL]:
         if run[at.LEVEL] < STORED <= level:
             unlearn(run[at.NEWEST], run)
@@ -172,6 +187,8 @@ def judge_open(t: float, failed: bool, run: Row, rate: float) -> float:
         run[at.CLOSING] = closing_cap(run)
         return OPENED
     if is_over(t, run):
+        if first:
+            learn_first(True, run)
         end(run)
         return CLOSED_INSIDE
     if run[at.NEXT_SEEN] >= _ADOPT_CALLS:

@@ -13,6 +13,7 @@ _TIMES = (2.0, 4.0, 8.0, 16.0, 32.0)
 _ARL = (2_000.0, 20_000.0, 200_000.0)
 _SURE = (0.8, 0.65, 0.55)
 _STORED = 2
+_WORKS = 0.3
 
 
 @dataclass
@@ -52,6 +53,9 @@ class Failures:
     closing: float = 0.0
     #: Failures and calls when the event was last sure to go on.
     noted: tuple[float, float] = (0, 0)
+    #: The event is one since the tool's first calls; the highest logarithm of its likelihood ratio.
+    since_first: bool = False
+    best: float = 0.0
 
     def judge(self, t: float, failed: bool) -> list[tuple[float, float, int]]:
         """The happenings of one call: (kind, start, level)."""
@@ -59,6 +63,8 @@ class Failures:
             return []
         if self.phase == IDLE and self.seen >= self.due:
             self._take_usual(max(self.newest, t))
+        if self.clock == 0:
+            self.start = t
         found = self.end_if_silent(t) if self.phase == OPEN else []
         self.newest = max(self.newest, t)
         if found:
@@ -75,6 +81,8 @@ class Failures:
             return []
         self.failed += 1
         self.due = 0.0
+        if self._never_worked(t):
+            return [(OPENED, self.start, self.level)]
         level = self.level_reached() if self.slow.failures >= 3 else 0
         if not level:
             return []
@@ -95,7 +103,8 @@ class Failures:
         elif t - self.start >= 1_440 * _MINUTE:
             self.next = (self.next[0] + failed, self.next[1] + 1)
         self.watch_end(t, failed)
-        level = self.level_reached() if failed else 0
+        level = self._level_when_new() if self.since_first else self.level_reached()
+        level = level if failed else 0
         if level > self.level:
             if self.level < _STORED <= level:
                 self._unlearn()
@@ -103,6 +112,8 @@ class Failures:
             self.closing = self._cap()
             return [(OPENED, self.start, level)]
         if self.is_over(t):
+            if self.since_first:
+                self.failed, self.seen = self.failures - self.noted[0], self.calls - self.noted[1]
             self.end()
             return [(INSIDE, self.start, self.level)]
         if self.next[1] >= 200:
@@ -112,6 +123,26 @@ class Failures:
             return [(ADOPTED, self.start, self.level)]
         return []
 
+    def _never_worked(self, t: float) -> bool:
+        """Whether an event begins because the tool has failed since its first calls."""
+        if self.level or self.seen != self.clock or self.failed < 3:
+            return False
+        self.calls, self.failures, self.best = self.clock, int(self.failed), -math.inf
+        level = self._level_when_new()
+        if level:
+            self.phase, self.level, self.last, self.quiet, self.next = OPEN, level, max(t, self.start), 0, (0, 0)
+            self.failed, self.seen, self.usual, self.mixture = 0.0, 0.0, _WORKS, [0.0] * 5
+            self.since_first, self.closing, self.noted = True, self._cap(), (self.failures, self.calls)
+        return bool(level)
+
+    def _level_when_new(self) -> int:
+        """By how much likelier all calls so far are of a tool that does not work."""
+        as_it_works = _log_likelihood(self.failures, self.calls, _WORKS)
+        broken = [_log_likelihood(self.failures, self.calls, q) - as_it_works for q in (0.5, 0.8, 0.95)]
+        most = max(broken)
+        self.best = max(self.best, most + math.log(sum(math.exp(gain - most) for gain in broken) / 3))
+        return 3 if self.best >= math.log(200) else 2 if self.best >= math.log(20) else 0
+
     def likelier(self) -> Rise:
         """The rise since which an event is said to go on."""
         return self.fast if self.fast.failures >= 3 and self.fast.ratio > self.slow.ratio else self.slow
@@ -120,7 +151,7 @@ class Failures:
         """An event is under way."""
         self.start, self.calls, self.failures = rise.since, self.clock - rise.after, rise.failures
         self.phase, self.level, self.last, self.quiet, self.next = OPEN, level, max(t, self.start), 0, (0, 0)
-        self.closing, self.noted = self._cap(), (self.failures, self.calls)
+        self.since_first, self.closing, self.noted = False, self._cap(), (self.failures, self.calls)
 
     def _cap(self) -> float:
         return 4.0 + math.log(1 + self.calls / 32) if self.level >= _STORED else 3.0
@@ -204,6 +235,8 @@ class Failures:
         pace = 20 * _MINUTE / max(self.rate, 1e-9)
         if t - self.newest < min(max(pace, 30 * _MINUTE), 1_440 * _MINUTE):
             return []
+        if self.since_first:
+            self.failed, self.seen = self.failures, self.calls
         self.end()
         return [(QUIET, self.start, self.level)]
 

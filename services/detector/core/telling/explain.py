@@ -125,7 +125,8 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False, now_ms
     if full:
         found["evidence"] = event.evidence
         found["foundIn"] = event.tool
-        found["baseline"] = {"median": number(event.median), "lower": number(event.lower), "upper": number(event.upper)}
+        median = None if event.since_first else number(event.median)
+        found["baseline"] = {"median": median, "lower": number(event.lower), "upper": number(event.upper)}
         found["typicalValue"] = number(event.typical)
         found["foundAs"] = event.found_as or None
     return found
@@ -203,6 +204,8 @@ def _failing(event: Event, evidence: Evidence) -> Iterator[str]:
         yield f"All {event.calls} calls since {began} failed: read the error messages; try one call by hand."
     else:
         yield f"{event.points} of {event.calls} calls failed ({share:.3g} %): compare arguments of failing and working calls."
+    if event.since_first:
+        yield "It was never known to work: check its configuration, its credentials and what it depends on."
     slow = evidence.changes.get("response_time")
     if slow and slow.times >= 1.5 and slow.during - slow.before >= 20:
         yield f"Calls are slower too, {_from_to(slow, 'response_time')}: look for a dependency that times out."

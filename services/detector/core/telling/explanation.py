@@ -149,7 +149,7 @@ def explanation(
         "value": number(event.value),
         "typical": number(event.typical),
         "baseline": {
-            "median": number(event.median),
+            "median": None if event.since_first else number(event.median),
             "lower": number(event.lower),
             "upper": number(event.upper),
             "calls": known.get("baselineCalls"),

@@ -65,7 +65,9 @@ def _parts(event: Event, found: dict[str, Any], quiet: bool) -> Iterator[tuple[s
         worst = "" if brief(event.value) == brief(event.typical) else f", worst {measured(event.value, unit)}"
         yield "value", f"{measured(event.typical, unit)}{worst}{counts}"
     usual = f"median {brief(event.median)}, {brief(event.lower)}–{measured(event.upper, unit)}"
-    if baseline["calls"]:
+    if event.since_first:
+        usual = f"not known; of a tool that works no more than {measured(event.upper, unit)} of calls fail"
+    elif baseline["calls"]:
         usual += f"; of {counted(baseline['calls'], 'call')} since {_short(baseline['since'])}"
     yield "usual", usual
     if found["bands"]:

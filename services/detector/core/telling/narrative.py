@@ -58,6 +58,8 @@ def _happened(event: Event) -> str:
     if event.method in NAMED_METHODS and event.points < 2:
         slow_or_fast = "was fast" if event.direction == "below" else "was slow"
         return f"one call of {who(event)} {slow_or_fast if event.type == RESPONSE_TIME_SPIKE else effect_words(event)}"
+    if event.since_first and event.end_ms is None:
+        return f"{who(event)} has failed since its first calls"
     return happened(event, who(event))
 
 
@@ -94,7 +96,7 @@ def _when(event: Event, now_ms: int | None = None) -> str:
 def _compared(event: Event) -> str:
     if event.type == ERROR_RATE_SPIKE:
         failed = f"{event.points:,} of {counted(event.calls, 'call')} failed ({measured(event.value, '%')})"
-        return f"{failed}, usual are {measured(event.median, '%')}"
+        return failed if event.since_first else f"{failed}, usual are {measured(event.median, '%')}"
     if is_silence(event):
         if event.end_ms is None:
             return f"no call since, usual are {measured(event.median, event.unit)}"
@@ -114,6 +116,7 @@ def _sure(event: Event) -> str:
     if event.method in NAMED_METHODS:
         return f"by {event.method}: {limit_words(event.method, SENSITIVITIES[event.level - 1])}"
     noun = "a lasting step" if is_step(event) else _NOUNS[RESPONSE_TIME_SHIFT if is_lasting(event) else event.type]
+    noun = "a tool that does not work and no bad luck" if event.since_first else noun
     noun = "a real stop" if is_silence(event) else noun
     noun = "a drop" if event.direction == "below" and event.type != THROUGHPUT_CHANGE else noun
     confidence, little = confidence_of(event) or 0.0, little_history(event)

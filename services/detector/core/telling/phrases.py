@@ -45,7 +45,7 @@ def happened(event: Event, whose: str) -> str:
 def effect_words(event: Event) -> str:
     """What happened to the calls of a tool: `became slow`."""
     if event.type == ERROR_RATE_SPIKE:
-        return "began to fail"
+        return "failed from its first calls on" if event.since_first else "began to fail"
     if event.type == THROUGHPUT_CHANGE:
         return "stopped" if event.value == 0 else "fell" if event.value < event.median else "rose"
     if event.type in (RESOURCE_LEAK, RESOURCE_SPIKE):
