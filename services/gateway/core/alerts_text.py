@@ -85,7 +85,6 @@ def _last_day(data: Data) -> str:
 
 def _row(one: Data, day: str, *, full: bool) -> list[str]:
     """`day`: of which times are told without it."""
-    seen = str(one.get("lastTrue") or "")
     unit = unit_of(one)
     more = (
         printed(one.get("peakValue"), unit),
@@ -99,10 +98,17 @@ def _row(one: Data, day: str, *, full: bool) -> list[str]:
         value_of(one),
         spaced(str(one.get("condition"))),
         str(one.get("judgedBy") or "–"),
-        *(more if full else [f"{seen[11:16] if seen[:10] == day else seen[:16]}Z" if seen else "–"]),
+        *(more if full else [_seen(one, day)]),
         str(one.get("mcpServer")),
         str(one.get("toolName") or "(all)"),
     ]
+
+
+def _seen(one: Data, day: str) -> str:
+    """When its condition was last true; of an anomaly when it was told, for it may go on."""
+    seen = str(one.get("lastTrue") or "")
+    clock = f"{seen[11:16] if seen[:10] == day else seen[:16]}Z" if seen else "–"
+    return f"told {clock}" if str(one.get("condition")).endswith(" detected") else clock
 
 
 def _held(suppressed: dict[str, Any], what: str) -> str:

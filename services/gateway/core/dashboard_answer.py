@@ -41,6 +41,8 @@ WORD_CHARS: Final = 80
 #: A value that was seen so recently is that of now.
 CURRENT_MS: Final = 5 * MINUTE_MS
 NOW: Final = "now"
+#: How an anomaly ends whose level stayed.
+NEW_USUAL: Final = "the new normal"
 _LONG_WORD: Final = re.compile(rf"(\S{{{WORD_CHARS}}})\S+")
 
 _TITLES: Final = {
@@ -214,7 +216,7 @@ def _line(one: Data, now: str) -> str:
         seen = "" if kind else _seen(one, now)
         was = f"{printed(one['usual'])} → " if one.get("usual") is not None else ""
         value = value_of(one) if one.get("alertId") else printed(one.get("currentValue"), str(one.get("unit") or ""))
-        said = f"now {value}" if seen == NOW else f"{was}{value}{seen}"
+        said = f"now {value}" if seen == NOW else f"{was}{value}{f'{seen},' if seen else ''}"
         what += [said] if one.get("currentValue") is not None else []
         what += [_while(one, now)] if one.get("timestamp") else []
     else:
@@ -236,6 +238,8 @@ def _seen(alert: Data, now: str) -> str:
 def _while(one: Data, now: str) -> str:
     """`since 14:29Z`, or `14:35Z to 14:43Z` of what is over; with the day unless it is today."""
     start, end = (_clock(str(one.get(name) or ""), now) for name in ("timestamp", "end"))
+    if one.get("ended") == NEW_USUAL:
+        return f"since {start}, the usual by now"
     return f"{start} to {end}" if end else f"since {start}"
 
 

@@ -8,12 +8,14 @@ from typing import Final
 from services.reporter.core.answers import Anomaly
 from services.reporter.core.figures import DASH, duration_text, minute_text, with_unit
 from services.reporter.core.text import Untrusted
-from shared.timespan import span_text
+from shared.timespan import MINUTE_MS, span_text
 
 #: The units of what anomalies are about.
 UNITS: Final = frozenset({"ms", "%", "MB", "KB", "calls/min", "calls/h", "calls/day", "calls/30 min"})
 #: How an anomaly ended whose level stayed.
 NEW_USUAL: Final = "the new normal"
+#: Figures with units and what stands between them.
+_OURS: Final = re.compile(r"(?:[0-9.,]+|[ –→-]|ms|s|min|h|d|%|KB|MB|calls/(?:min|h|day)|calls/30 min|[kMGT]\b){1,40}")
 _RANGE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)-([0-9]+(?:\.[0-9]+)?)")
 
 
@@ -44,9 +46,14 @@ def anomaly_when(anomaly: Anomaly) -> str:
         return f"{minute_text(anomaly.start_ms)}, going on"
     if anomaly.ended == NEW_USUAL:
         return f"{minute_text(anomaly.start_ms)}, stays: the new usual"
-    return f"{minute_text(anomaly.start_ms)}, {span_text(max(0, anomaly.end_ms - anomaly.start_ms))}"
+    return f"{minute_text(anomaly.start_ms)}, {_lasted(max(0, anomaly.end_ms - anomaly.start_ms))}"
+
+
+def _lasted(span_ms: int) -> str:
+    """Whole minutes from two on: when an anomaly began and ended is known no better."""
+    return span_text(round(span_ms / MINUTE_MS) * MINUTE_MS if span_ms >= 2 * MINUTE_MS else span_ms)
 
 
 def figure_text(anomaly: Anomaly, text: str) -> str | Untrusted:
     """A figure with its unit, as ours when the unit is."""
-    return text if anomaly.unit in UNITS and not text[:1].isalpha() else Untrusted(text)
+    return text if anomaly.unit in UNITS and _OURS.fullmatch(text) else Untrusted(text)

@@ -34,7 +34,7 @@ from services.reporter.core.silent_servers import (
     tools_of_servers,
     with_silence,
 )
-from services.reporter.core.trends import Trend, compare
+from services.reporter.core.trends import Trend, compare, is_whole
 
 SEVERITY_ORDER: Final = {"critical": 0, "warning": 1, "info": 2}
 
@@ -61,6 +61,7 @@ def compose(
         alerts.active or (),
         tuple(errors),
         answered.thresholds,
+        before is None or is_whole(before.total, span.before.start_ms, span.before.span_ms),
     )
     wanted = include_recommendations and tools is not None
     return Report(

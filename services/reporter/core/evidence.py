@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from services.reporter.core.answers import Alert, Anomaly, ErrorGroup, Stats
 from services.reporter.core.figures import change_text, percent_text, resource_text, short_count
 from services.reporter.core.health import LATENCY_MARGIN_MS, SLOWER_RATIO
+from services.reporter.core.messages import fingerprint
 from services.reporter.core.sampling import MIN_CALLS, MIN_TREND_CALLS, supported_error_rate
 from services.reporter.core.thresholds import Thresholds
 from services.reporter.core.trends import change_percent, tool_moves
@@ -37,7 +38,9 @@ class Moved(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything a recommendation may argue from; `before` None = the window before could not be had."""
+    """Everything a recommendation may argue from; `before` None = the window before could not be had, `before_is_whole`: there
+    were calls from its beginning on, so that numbers of calls can be compared.
+    """
 
     tools: tuple[Stats, ...] = ()
     before: Mapping[Key, Stats] | None = None
@@ -45,6 +48,7 @@ class Evidence:
     alerts: tuple[Alert, ...] = ()
     errors: tuple[ErrorGroup, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
+    before_is_whole: bool = True
 
     def earlier(self, tool: Stats) -> Stats | None:
         """The same tool in the window before."""
@@ -107,7 +111,7 @@ def also_moved(evidence: Evidence, tool: Stats, about: str) -> tuple[Moved, ...]
         now, was = getattr(tool, name), getattr(before, name)
         if grew(now, was):
             found.append(Moved(name, f"{label} went from {resource_text(was, unit)} to {resource_text(now, unit)}"))
-    if grew(tool.count, before.count):
+    if evidence.before_is_whole and grew(tool.count, before.count):
         change = change_text(change_percent(tool.count, before.count))
         found.append(Moved("calls", f"calls {change} ({short_count(before.count)} → {short_count(tool.count)})"))
     return tuple(found)
@@ -120,15 +124,16 @@ def grew(now: float | None, was: float | None) -> bool:
 
 
 def main_message(evidence: Evidence, tools: Iterable[Stats]) -> tuple[ErrorGroup, float, int] | None:
-    """The message that most failures of these tools share, its percentage, and how many messages there are."""
+    """The message that most failures of these tools share (figures and ids aside), its percentage, and how many there are."""
     keys = {(tool.server, tool.tool) for tool in tools}
     groups = [group for group in evidence.errors if (group.server, group.tool) in keys and group.count > 0]
     if not groups:
         return None
     top = max(groups, key=lambda group: group.count)
     counts = sum(group.count for group in groups)
-    same = sum(group.count for group in groups if group.message == top.message)
-    return top, 100.0 * same / counts, len({group.message for group in groups})
+    said = [(fingerprint(group.message), group.count) for group in groups]
+    same = sum(count for pattern, count in said if pattern == fingerprint(top.message))
+    return top, 100.0 * same / counts, len({pattern for pattern, _ in said})
 
 
 def share_text(share: float, messages: int) -> str:

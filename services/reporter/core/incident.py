@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from typing import Final
 
-from services.reporter.core.anomaly_words import UNITS, anomaly_expected, anomaly_value, anomaly_when
+from services.reporter.core.anomaly_words import anomaly_expected, anomaly_value, anomaly_when, figure_text
 from services.reporter.core.answers import SEVERITIES, Anomaly
 from services.reporter.core.evidence import Evidence
-from services.reporter.core.text import Text, Untrusted
+from services.reporter.core.text import Text
 
 _KINDS: Final = {"error_rate": ("error",), "response_time": ("response_time", "duration")}
-_RANGE: Final = re.compile(r"[0-9.]+–[0-9.]+ ")
 #: A title names the anomaly's rate where it is so many times that of the whole window.
 TIMES: Final = 1.5
 
@@ -31,8 +29,5 @@ def incident_text(anomaly: Anomaly | None) -> tuple[Text, ...]:
     """`2025-10-31 13:05 UTC, 40 min: 34 %, usual 0–1 %`."""
     if anomaly is None or anomaly.value is None:
         return ()
-    known = anomaly.unit in UNITS
-    value = anomaly_value(anomaly) if known else Untrusted(anomaly_value(anomaly))
-    expected = anomaly_expected(anomaly)
-    usual: Text = (", usual ", expected if known and _RANGE.match(expected) else Untrusted(expected))
-    return ((f"{anomaly_when(anomaly)}: ", value, *(usual if anomaly.expected else ())),)
+    usual: Text = (", usual ", figure_text(anomaly, anomaly_expected(anomaly))) if anomaly.expected else ()
+    return ((f"{anomaly_when(anomaly)}: ", figure_text(anomaly, anomaly_value(anomaly)), *usual),)

@@ -40,12 +40,13 @@ def one_an_incident(found: Sequence[Recommendation], evidence: Evidence) -> list
 
 def incident_behind(card: Recommendation, evidence: Evidence) -> Incident | None:
     """The incident of the worst anomaly that a recommendation is about, the latest of equals."""
-    about = [one for one in evidence.anomalies if one.incident is not None and _is_about(card, one)]
+    about = [one for one in evidence.anomalies if one.incident is not None and is_about(card, one)]
     worst = min(about, key=lambda one: (SEVERITIES.index(one.severity), -(one.start_ms or 0)), default=None)
     return None if worst is None else worst.incident
 
 
-def _is_about(card: Recommendation, anomaly: Anomaly) -> bool:
+def is_about(card: Recommendation, anomaly: Anomaly) -> bool:
+    """Whether a recommendation is about an anomaly: its metric, of its tool or of any tool of its server."""
     return (
         bool(card.server)
         and anomaly.server == card.server

@@ -10,7 +10,7 @@ from services.reporter.core.text import Text
 @dataclass(frozen=True, slots=True)
 class Recommendation:
     """One thing to do. `title` says what is wrong, `evidence` why we think so, `action` what to do first; `message` is what
-    the failures say; `weight` ranks within a severity (failed calls, or ms lost).
+    the failures say; `until_ms`: None while it goes on; `weight` ranks within a severity (failed calls, or ms lost).
     """
 
     severity: str
@@ -23,3 +23,4 @@ class Recommendation:
     since_ms: int | None = None
     message: str | None = None
     weight: float = 0.0
+    until_ms: int | None = None

@@ -12,6 +12,7 @@ from typing import Final
 
 from services.reporter.core.anomaly_words import anomaly_expected, anomaly_kind, anomaly_value, figure_text
 from services.reporter.core.answers import SEVERITIES, Anomaly, Stats
+from services.reporter.core.card_times import with_ends
 from services.reporter.core.evidence import (
     Evidence,
     also_moved,
@@ -65,7 +66,7 @@ def recommend(evidence: Evidence) -> tuple[Recommendation, ...]:
     found += _from_anomalies(evidence, spoken_of)
     found += _unattended(evidence)
     found = one_an_incident(sorted(found, key=_rank), evidence)
-    return tuple(_with_slowest(found[:MAX_RECOMMENDATIONS], evidence))
+    return tuple(with_ends(_with_slowest(found[:MAX_RECOMMENDATIONS], evidence), evidence))
 
 
 def _with_slowest(found: list[Recommendation], evidence: Evidence) -> list[Recommendation]:

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Final
 
 from services.reporter.core.answers import Stats
+from services.reporter.core.card_times import when_words
 from services.reporter.core.elements import Child, Markup, el, fragment, name, sentence
-from services.reporter.core.figures import change_text, count_text, duration_text, minute_text, percent_text
+from services.reporter.core.figures import change_text, count_text, duration_text, percent_text
 from services.reporter.core.html_tables import alerts_table, anomalies_table, error_list, servers_table, tools_table
 from services.reporter.core.incident_stories import IncidentStory
 from services.reporter.core.incident_words import said_of
@@ -24,11 +25,11 @@ from services.reporter.core.svg import Bar, bars_chart, calls_chart, health_ring
 from services.reporter.core.text import visible
 from services.reporter.core.trends import Trend
 from services.reporter.core.wording import (
-    NOTHING_STANDS_OUT,
     STATUS_WORDS,
     before_words,
     cut_note,
     held_back_words,
+    nothing_words,
     short_range,
 )
 from shared.timespan import HOUR_MS, MINUTE_MS, iso, span_text
@@ -156,12 +157,11 @@ def _advice(report: Report, limits: Limits) -> Iterator[Markup]:
     if report.recommendations is None:
         return
     if not report.recommendations:
-        words = NOTHING_STANDS_OUT if report.has_calls else "None: without calls there is nothing to go by."
         tick = el(
             "svg", el("circle", cx=11, cy=11, r=11), el("path", d=_TICK),
             viewBox="0 0 22 22", class_="tick", aria_hidden="true",
         )  # fmt: skip
-        body = el("p", tick if report.has_calls else None, el("span", words), class_="good")
+        body = el("p", tick if report.has_calls else None, el("span", nothing_words(report)), class_="good")
         yield el("section", el("h2", "Recommendations"), body)
         return
     tips = [_tip(item) for item in report.recommendations[: limits.recommendations]]
@@ -170,8 +170,7 @@ def _advice(report: Report, limits: Limits) -> Iterator[Markup]:
 
 
 def _tip(item: Recommendation) -> Markup:
-    since = f"since {minute_text(item.since_ms)}" if item.since_ms is not None else None
-    meta = el("div", el("span", item.severity, class_=f"pill {item.severity}"), since, class_="meta")
+    meta = el("div", el("span", item.severity, class_=f"pill {item.severity}"), when_words(item), class_="meta")
     said = el("ul", [el("li", sentence(text)) for text in item.evidence]) if item.evidence else None
     quoted = el("pre", visible(item.message)) if item.message else None
     parts = (meta, el("h3", sentence(item.title)), said, el("p", sentence(item.action), class_="do"), quoted)
@@ -260,7 +259,7 @@ def _time_spent(report: Report) -> Markup | None:
 def _alerts_and_anomalies(report: Report, limits: Limits) -> Iterator[Markup]:
     section = report.alerts
     if section.active is not None:
-        held = el("p", held_back_words(section.suppressed), class_="note") if section.suppressed else None
+        held = el("p", held_back_words(report), class_="note") if section.suppressed else None
         moved = None
         if section.raised is not None and section.resolved is not None:
             moved = f"{len(section.raised)} raised and {len(section.resolved)} resolved in this range."

@@ -127,6 +127,7 @@ def anomaly_object(anomaly: Anomaly, digits: int = DIGITS) -> dict[str, Any]:
         "expectedRange": visible(anomaly.expected) if anomaly.expected else None,
         "deviation": visible(anomaly.deviation) if anomaly.deviation else None,
         "unit": visible(anomaly.unit) if anomaly.unit else None,
+        **({"ended": visible(anomaly.ended)} if anomaly.ended else {}),
     }
 
 
@@ -218,6 +219,7 @@ def _recommendation(item: Recommendation) -> dict[str, Any]:
         "evidence": [plain(said) for said in item.evidence],
         "action": plain(item.action),
         "since": _iso(item.since_ms),
+        "until": _iso(item.until_ms),
         "message": visible(item.message) if item.message else None,
     }
 

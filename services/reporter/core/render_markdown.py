@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from services.reporter.core.anomaly_words import anomaly_expected, anomaly_kind, anomaly_value, anomaly_when
 from services.reporter.core.answers import Alert, Anomaly, Stats
+from services.reporter.core.card_times import when_words
 from services.reporter.core.figures import (
     count_text,
     duration_text,
@@ -23,7 +24,6 @@ from services.reporter.core.markdown import escaped, fenced, sentence, table
 from services.reporter.core.model import Limits, Ranked, Report, ServerRow, ToolRow
 from services.reporter.core.recommendation import Recommendation
 from services.reporter.core.wording import (
-    NOTHING_STANDS_OUT,
     alert_value,
     alert_when,
     before_words,
@@ -31,6 +31,7 @@ from services.reporter.core.wording import (
     health_words,
     held_back_words,
     messages_note,
+    nothing_words,
     range_words,
 )
 from shared.conditions import spaced
@@ -80,17 +81,15 @@ def _recommendations(report: Report, limits: Limits) -> Iterator[str]:
     if report.recommendations is None:
         return
     yield "## Recommendations"
-    if not report.has_calls and not report.recommendations:
-        yield "None: without calls there is nothing to go by."
-    elif not report.recommendations:
-        yield NOTHING_STANDS_OUT
+    if not report.recommendations:
+        yield nothing_words(report)
     for place, item in enumerate(report.recommendations[: limits.recommendations], 1):
         yield _recommendation(place, item)
     yield from _cut(len(report.recommendations), limits.recommendations, "recommendations")
 
 
 def _recommendation(place: int, item: Recommendation) -> str:
-    when = f", since {minute_text(item.since_ms)}" if item.since_ms is not None else ""
+    when = f", {when_words(item)}" if item.since_ms is not None else ""
     lines = [f"### {place}. {sentence(item.title)} ({item.severity}{when})", ""]
     lines += [f"- {sentence(said)}" for said in item.evidence]
     lines += ["", f"Do: {sentence(item.action)}"]
@@ -177,7 +176,7 @@ def _alerts(report: Report, limits: Limits) -> Iterator[str]:
             yield table(_ALERT_HEADS, [_alert(alert, report.generated_ms) for alert in section.active[: limits.alerts]])
             yield from _cut(section.active_total, limits.alerts, "open alerts")
         if section.suppressed:
-            yield held_back_words(section.suppressed)
+            yield held_back_words(report)
     if section.raised is not None and section.resolved is not None:
         yield f"In this range {len(section.raised)} raised, {len(section.resolved)} resolved."
 

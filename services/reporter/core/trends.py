@@ -73,9 +73,14 @@ def change_percent(now: float | None, before: float | None) -> float | None:
     return 100.0 * (now - before) / before
 
 
+def is_whole(window: Stats, start_ms: int, span_ms: int) -> bool:
+    """Whether there were calls from the beginning of a window on; so when that is not known."""
+    return window.first_ts is None or window.first_ts - start_ms <= COVERED_SHARE * span_ms
+
+
 def _calls(now: Stats, before: Stats, before_start_ms: int, span_ms: int) -> Trend:
     change = change_percent(now.count, before.count)
-    late = before.first_ts is not None and before.first_ts - before_start_ms > COVERED_SHARE * span_ms
+    late = not is_whole(before, before_start_ms, span_ms)
     sizes = f"{count_text(before.count)} → {count_text(now.count)}"
     direction: Direction = "unknown"
     if before.count == 0:

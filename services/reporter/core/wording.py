@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from services.reporter.core.anomaly_words import UNITS
 from services.reporter.core.answers import Alert
-from services.reporter.core.figures import DASH, clock_text, count_text, minute_text, with_unit
+from services.reporter.core.figures import DASH, clock_text, count_text, counted, minute_text, with_unit
 from services.reporter.core.health import Health
 from services.reporter.core.model import Range, Report
 from shared.conditions import told_apart
 from shared.held_back import held_back
 from shared.timespan import MINUTE_MS, iso_seconds, span_text
 
-NOTHING_STANDS_OUT: Final = (
-    "Nothing stands out: no tool fails beyond its threshold, got slower than before or is over its critical threshold, and no "
-    "anomaly asks for attention."
-)
 #: A value that was seen so recently is that of now: windows are five minutes long unless they are set.
 CURRENT_MS: Final = 5 * MINUTE_MS
 #: The units of what alerts are about.
@@ -36,6 +31,17 @@ STATUS_WORDS: Final = {
     "no_data": "no data",
     "unknown": "not known",
 }
+
+
+def nothing_words(report: Report) -> str:
+    """What no recommendation means, and what it does not."""
+    if not report.has_calls:
+        return "None: without calls there is nothing to go by."
+    opened = report.alerts.active_total
+    beside = f" beside {counted(opened, 'open alert')}" if opened else ""
+    checked = "no tool fails beyond its threshold, got slower than before or is over its critical threshold"
+    judged = ", and no anomaly asks for attention" if report.anomalies is not None else "; anomalies are not known"
+    return f"Nothing stands out{beside}: {checked}{judged}."
 
 
 def range_words(span: Range) -> str:
@@ -74,9 +80,11 @@ def messages_note(report: Report) -> str:
     return f"Messages of {told} of the {count_text(failed)} tools that failed." if failed > told else ""
 
 
-def held_back_words(suppressed: Sequence[tuple[str, int]]) -> str:
-    """How many alerts were held back, by reason; the reasons are names of the alerter's."""
-    return f"Held back: {held_back(suppressed)}."
+def held_back_words(report: Report) -> str:
+    """How many alerts were held back, by reason, which is counted for all servers together; empty when none was."""
+    if not report.alerts.suppressed:
+        return ""
+    return f"Held back{' of all servers' if report.server else ''}: {held_back(report.alerts.suppressed)}."
 
 
 def alert_value(alert: Alert) -> str:
@@ -100,7 +108,8 @@ def alert_when(alert: Alert, now_ms: int) -> str:
     began = minute_text(alert.raised_ms)
     if alert.last_true_ms is None or now_ms - alert.last_true_ms < CURRENT_MS:
         return began
-    return f"{began}, last true {clock_text(alert.last_true_ms, alert.raised_ms or now_ms)}"
+    seen = clock_text(alert.last_true_ms, alert.raised_ms or now_ms)
+    return f"{began}, {'value of' if alert.of_anomaly else 'last true'} {seen}"
 
 
 def alert_unit(alert: Alert) -> str:

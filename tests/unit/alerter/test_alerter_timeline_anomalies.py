@@ -18,6 +18,7 @@ def test_the_limit_of_an_anomaly_is_the_end_that_it_passed(timeline):
     alert = t.only()
     assert (alert.candidate.threshold, alert.candidate.unit) == (90, "calls/30 min")
     assert value_words(alert) == "0 calls/30 min, usual from 90 calls/30 min"
+    assert judged_words(alert) == "anomaly; usual from 90 calls/30 min"
 
 
 def test_an_anomaly_of_warning_is_one_alert_with_the_seeds_condition(timeline):

@@ -76,3 +76,16 @@ def test_what_slowest_is_compared_with_is_said():
     assert "Slowest (p95):" in dashboard(slowestTools=[slow | {"p95Before": None}]).text
     over = slow | {"why": "over its limit"}
     assert "Slow (p95, the day before → now):" in dashboard(slowestTools=[over]).text
+
+
+def test_a_level_that_stayed_is_not_told_as_over():
+    shift = {
+        "anomalyType": "response_time_shift",
+        "severity": "info",
+        "currentValue": 337.0,
+        "usual": 200.0,
+        "unit": "ms",
+    }
+    times = {"timestamp": "2025-10-31T11:44:00.000Z", "end": "2025-10-31T12:25:00.000Z", "ended": "the new normal"}
+    text = dashboard(recentAnomalies=[shift | times | {"mcpServer": "s", "toolName": "t"}]).text
+    assert "200 → 337 ms since 11:44Z, the usual by now  s / t" in text

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.reporter.core.anomaly_words import anomaly_expected, anomaly_kind, anomaly_value, anomaly_when
+from services.reporter.core.anomaly_words import (
+    anomaly_expected,
+    anomaly_kind,
+    anomaly_value,
+    anomaly_when,
+    figure_text,
+)
 from services.reporter.core.answers import Alert, read_anomalies
+from services.reporter.core.text import Untrusted
 from services.reporter.core.wording import alert_unit
 from shared.held_back import REASONS, held_back
 
@@ -38,6 +45,16 @@ def test_a_lasting_change_is_told_by_both_levels_and_stays_when_it_does() -> Non
     assert anomaly_when(step) == "2025-10-31 13:05 UTC, stays: the new usual"
     assert anomaly_when(replace(step, ended="back inside")) == "2025-10-31 13:05 UTC, 1 h"
     assert anomaly_when(replace(step, end_ms=None)).endswith("going on")
+    assert anomaly_when(replace(step, ended="", end_ms=T0 + 594_600)) == "2025-10-31 13:05 UTC, 10 min"
+    assert anomaly_when(replace(step, ended="", end_ms=T0 + 65_000)).endswith(", 1.08 min")
+
+
+def test_figures_are_ours_and_anything_else_is_not() -> None:
+    (step,) = read_anomalies({"anomalies": [ROW], "total": 1}).rows
+    for text in ("421 MB", "200 MB → 421 MB", "192.5–280.5 MB", "22.2 ms – 91.8 ms", "0 calls/30 min", "1.02k KB"):
+        assert figure_text(step, text) == text
+    for text in ("1 <b>", "12](x)", "www.1", "odd", "4 MB|"):
+        assert figure_text(step, text) == Untrusted(text)
 
 
 def test_what_is_known_less_of_is_told_as_it_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from services.reporter.core.render_markdown import render as render_markdown
 from services.reporter.core.reply import MAX_INLINE_CHARS, answer, digest_text, inline
 from services.reporter.core.requests import BadRequest, parse_dashboard, parse_report
 from services.reporter.core.text import plain
-from services.reporter.core.wording import alert_value, alert_when
+from services.reporter.core.wording import alert_value, alert_when, held_back_words, nothing_words
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -299,3 +300,18 @@ def test_a_report_says_what_before_stands_for_and_of_how_many_tools_the_messages
     assert "Before: the 1 d before this range." in page or "Before: the 24 h before this range." in page
     failed = sum(1 for row in samples.tool_rows() if row["errors"])
     assert f"Messages of 2 of the {failed} tools that failed." in page
+
+
+def test_that_nothing_stands_out_says_what_was_not_judged_and_what_is_open() -> None:
+    none = {"alerts": {"alerts": [], "total": 0}}
+    report = replace(sample(**none), recommendations=())
+    assert nothing_words(report).endswith("and no anomaly asks for attention.")
+    assert nothing_words(replace(report, anomalies=None)).endswith("; anomalies are not known.")
+    opened = replace(report, alerts=replace(report.alerts, active_total=2))
+    assert nothing_words(opened).startswith("Nothing stands out beside 2 open alerts: ")
+
+
+def test_what_was_held_back_is_counted_for_all_servers_and_says_so() -> None:
+    assert held_back_words(sample()).startswith("Held back: 41 ")
+    assert held_back_words(replace(sample(), server="git")).startswith("Held back of all servers: 41 ")
+    assert held_back_words(sample(alerts={"alerts": [], "total": 0})) == ""

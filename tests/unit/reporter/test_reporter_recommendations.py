@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 import reporter_samples as samples
 
+from services.reporter.core.anomaly_words import NEW_USUAL
 from services.reporter.core.answers import Alert, Anomaly, ErrorGroup, Incident, Stats
+from services.reporter.core.card_times import when_words
 from services.reporter.core.compose import compose
 from services.reporter.core.evidence import Evidence
 from services.reporter.core.recommendation import Recommendation
@@ -233,3 +235,30 @@ def test_an_incident_is_one_recommendation_with_its_likely_cause_and_what_the_fa
     assert (plain(alone.action), alone.message) == ("Start from the message below.", "quota exceeded")
     apart = (failing("t"), failing("u", incident=None))
     assert len(recommend(Evidence(tools, {}, apart, errors=said))) == 2
+
+
+def test_what_is_over_is_told_with_its_end_and_what_stays_is_not() -> None:
+    bad, over = replace(GOOD, errors=340), failing("t", incident=None)
+    (found,) = recommend(evidence(bad, anomalies=(over,)))
+    assert (found.since_ms, found.until_ms) == (5_000, 9_000)
+    assert when_words(found) == "1970-01-01 00:00 UTC to 00:00Z"
+    for other in (failing("t", end_ms=None), failing("t", ended=NEW_USUAL)):
+        (found,) = recommend(evidence(bad, anomalies=(over, other)))
+        assert found.until_ms is None
+        assert when_words(found) == "since 1970-01-01 00:00 UTC"
+
+
+def test_messages_of_several_tools_that_differ_in_figures_are_one() -> None:
+    tools = tuple(replace(GOOD, tool=name, errors=300) for name in "abc")
+    said = tuple(ErrorGroup("s", name, f"HTTP 503 after {n} ms", 300, 1, 2) for n, name in enumerate("abc"))
+    (found,) = recommend(Evidence(tools, {}, errors=said))
+    assert "all failures that were read give the message below" in words(found)
+
+
+def test_more_calls_are_not_claimed_where_the_window_before_is_not_whole() -> None:
+    slow, before = replace(GOOD, count=4_000, p95=300, p50=90), replace(GOOD, count=40)
+    (found,) = recommend(evidence(slow, before))
+    assert "calls ×100" in words(found)
+    (found,) = recommend(evidence(slow, before, before_is_whole=False))
+    assert "calls ×" not in words(found)
+    assert "called more than before" not in words(found)
