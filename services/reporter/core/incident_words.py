@@ -12,7 +12,7 @@ from services.reporter.core.incident_stories import IncidentStory
 from services.reporter.core.text import Said, Text, Untrusted, term
 from shared.conditions import spaced
 
-#: Servers, tools, anomalies and alerts of an incident that are named.
+#: Servers, tools and alerts of an incident that are named.
 NAMED: Final = 5
 
 
@@ -29,8 +29,8 @@ def when(story: IncidentStory) -> str:
     )
 
 
-def said_of(story: IncidentStory) -> Iterator[Text]:
-    """What is told of it, a line each."""
+def said_of(story: IncidentStory, most: int) -> Iterator[Text]:
+    """What is told of it, a line each, with the first anomalies of it."""
     incident, inside = story.incident, len(story.anomalies)
     some = "" if inside == story.members else f", {inside} of them in this range"
     tools = _names([tool or server for server, tool in story.tools])
@@ -42,10 +42,10 @@ def said_of(story: IncidentStory) -> Iterator[Text]:
         yield ("no cause stands out",)
     if story.look_at:
         yield ("look at: ", Said(story.look_at))
-    shown = story.anomalies[:NAMED]
+    shown = story.anomalies[:most]
     yield from (_anomaly(one) for one in shown)
     if inside > len(shown):
-        yield (f"and {inside - len(shown)} more",)
+        yield (f"and {counted(inside - len(shown), 'more anomaly', 'more anomalies')}",)
     if story.alerts:
         yield (f"{'alert' if len(story.alerts) == 1 else 'alerts'}: ", *_alerts(story.alerts))
 

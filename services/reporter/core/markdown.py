@@ -14,9 +14,10 @@ from services.reporter.core.text import Text, join, spoken, visible
 
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;"}
 #: What can open markup: code, emphasis, links, images, strike-through, maths, cells, schemes, quotes; `www.` of autolinks. A
-#: colon before a space or in a time opens nothing, nor does a `>` behind another word: conditions and sentences stay readable.
+#: colon before a space or in a time opens nothing, nor do a `>` behind another word and a `(` but behind a `]`: conditions and
+#: sentences stay readable.
 _SPECIAL: Final = re.compile(
-    r"[\\`*\[\](){}~|$!#^]|(?<![0-9]):(?! )|:(?![0-9 ])|(?<! )>|(?<![0-9A-Za-z_])_+|_+(?![0-9A-Za-z_])|(?<=[wW]{3})\."
+    r"[\\`*\[\]{}~|$!#^]|(?<![0-9]):(?! )|:(?![0-9 ])|(?<! )>|(?<![0-9A-Za-z_])_+|_+(?![0-9A-Za-z_])|(?<=[wW]{3})\."
 )
 
 

@@ -21,6 +21,9 @@ Format = Literal["markdown", "json", "html"]
 FORMATS: Final[tuple[Format, ...]] = ("markdown", "json", "html")
 EXTENSIONS: Final = {"markdown": "md", "json": "json", "html": "html"}
 
+#: Recommendations that an answer keeps however long it is.
+FEWEST_TO_DO: Final = 3
+
 _PERIODS: Final = {HOUR_MS: "hour", DAY_MS: "day", 7 * DAY_MS: "week"}
 
 
@@ -141,10 +144,13 @@ class Limits:
     errors: int
     recommendations: int
     incidents: int = 5
+    #: Anomalies that each incident names.
+    members: int = 5
 
     def halved(self) -> Limits:
-        """Half of everything, one at least."""
-        return Limits(**{name: max(1, number // 2) for name, number in asdict(self).items()})
+        """Half of everything, one at least; of what to do three."""
+        fewest = {"recommendations": min(self.recommendations, FEWEST_TO_DO)}
+        return Limits(**{name: max(fewest.get(name, 1), number // 2) for name, number in asdict(self).items()})
 
 
 #: What is written to a file.
@@ -152,4 +158,6 @@ IN_FILE: Final = Limits(tools=100, servers=200, anomalies=200, alerts=200, error
 #: What a page shows, for people.
 ON_PAGE: Final = Limits(tools=15, servers=100, anomalies=50, alerts=50, errors=15, recommendations=8, incidents=8)
 #: What an answer carries at most; it is halved until the answer is short enough.
-IN_ANSWER: Final = Limits(tools=10, servers=20, anomalies=10, alerts=10, errors=5, recommendations=8, incidents=3)
+IN_ANSWER: Final = Limits(
+    tools=10, servers=20, anomalies=10, alerts=10, errors=5, recommendations=8, incidents=4, members=2
+)

@@ -181,15 +181,15 @@ def _incidents(report: Report, limits: Limits) -> Iterator[Markup]:
     if not report.incidents:
         return
     lead = el("p", "Anomalies that belong together, with what the detector takes for their cause.", class_="lead")
-    told = [_incident(story) for story in report.incidents[: limits.incidents]]
+    told = [_incident(story, limits.members) for story in report.incidents[: limits.incidents]]
     note = cut_note(len(report.incidents), limits.incidents, "incidents")
     cut = el("p", note, class_="note") if note else None
     yield el("section", el("h2", "Incidents"), lead, el("div", told, class_="advice"), cut)
 
 
-def _incident(story: IncidentStory) -> Markup:
+def _incident(story: IncidentStory, members: int) -> Markup:
     meta = el("div", el("span", story.severity, class_=f"pill {story.severity}"), incident_when(story), class_="meta")
-    said = el("ul", [el("li", sentence(text)) for text in said_of(story)])
+    said = el("ul", [el("li", sentence(text)) for text in said_of(story, members)])
     return el("div", meta, el("h3", sentence(incident_title(story))), said, class_=f"tip {story.severity}")
 
 

@@ -104,7 +104,7 @@ def _incidents(report: Report, limits: Limits) -> Iterator[str]:
     yield "## Incidents"
     for story in report.incidents[: limits.incidents]:
         lines = [f"### {sentence(incident_title(story))} ({story.severity}, {incident_when(story)})", ""]
-        yield "\n".join(lines + [f"- {sentence(said)}" for said in said_of(story)])
+        yield "\n".join(lines + [f"- {sentence(said)}" for said in said_of(story, limits.members)])
     yield from _cut(len(report.incidents), limits.incidents, "incidents")
 
 
