@@ -54,7 +54,8 @@ class SortedCalls(NamedTuple):
     ok: NDArray[np.uint8]
 
 
-#: Blocks of memory of a series, and the arrays in them.
+#: Blocks of memory of a series, and the arrays in them: where among these the failures' row is.
+_RUN: Final = 9
 AtHand = tuple[tuple[bytearray, ...], tuple[NDArray[Any], ...]]
 
 
@@ -135,6 +136,10 @@ class SeriesState:
     @property
     def run(self) -> NDArray[np.float64]:
         """f64[errors.SIZE], a view."""
+        at_hand = self.at_hand
+        if at_hand is not None and at_hand[0][-1] is self.room:
+            run: NDArray[np.float64] = at_hand[1][_RUN]
+            return run
         return np.ndarray(errors.SIZE, np.float64, self.room, self.calls.metrics * _TRACKS_BYTES)
 
     @property
