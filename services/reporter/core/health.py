@@ -127,7 +127,7 @@ def of_system(servers: Sequence[tuple[str, Health]], last_ms: int | None) -> Hea
     mean = sum((health.score or 0) * health.calls for _, health in judged) / calls
     worst_name, worst = _worst(judged) or min(judged, key=lambda pair: pair[1].score or 0)
     score = round((1 - WORST_WEIGHT) * mean + WORST_WEIGHT * min(mean, worst.score or 0))
-    reasons = _system_reasons(judged, worst_name, worst)
+    reasons = _system_reasons(judged, worst_name, worst, len(servers))
     return Health(score, status_of(score), reasons, calls < MIN_CALLS, calls)
 
 
@@ -231,13 +231,18 @@ def _worst(parts: Iterable[tuple[str, Health]]) -> tuple[str, Health] | None:
     return min(judged, key=lambda pair: (pair[1].score or 0, pair[0])) if judged else None
 
 
-def _system_reasons(judged: Sequence[tuple[str, Health]], worst_name: str, worst: Health) -> tuple[Text, ...]:
-    """How many are how well, of those with enough calls to say so, among which the worst is; of all when none has."""
+def _system_reasons(
+    judged: Sequence[tuple[str, Health]], worst_name: str, worst: Health, total: int
+) -> tuple[Text, ...]:
+    """How many are how well, of those with enough calls to say so, among which the worst is; of all when none has. `total`:
+    servers with those that cannot be judged.
+    """
     counted = [health for _, health in judged if not health.few_calls] or [health for _, health in judged]
     critical, degraded = (sum(h.status == status for h in counted) for status in ("critical", "degraded"))
     servers = f"{len(counted)} server{'s' * (len(counted) != 1)}"
     if not critical and not degraded:
         return ((f"{servers} with calls, none degraded",),)
+    servers = servers if len(counted) == total else servers.replace("server", "judged server")
     counts = f"{critical} of {servers} critical" if critical else f"{degraded} of {servers} degraded"
     counts += f", {degraded} degraded; worst " if critical and degraded else "; worst "
     first = worst.reasons[0] if worst.reasons else ()

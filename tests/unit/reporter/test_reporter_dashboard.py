@@ -339,7 +339,7 @@ def test_a_server_that_was_hardly_called_is_neither_counted_as_critical_nor_list
     raw = well() | {"servers": samples.rollup(rows), "tools": samples.rollup(tools), "series": {"series": []}}
     found = dashboard(raw)
     assert [row["name"] for row in found["mcpServers"]] == ["bad", "good", "try"]
-    assert found["systemHealth"]["message"].startswith('1 of 2 servers critical; worst "bad"')
+    assert found["systemHealth"]["message"].startswith('1 of 2 judged servers critical; worst "bad"')
 
 
 def test_a_window_begins_with_a_whole_minute_so_that_all_figures_count_the_same_calls() -> None:
