@@ -33,7 +33,7 @@ def judged_words(alert: Alert) -> str:
     """What it is judged by now, and what made it worse than that says."""
     parts = [value_words(alert)] if has_come_down(alert) else []
     parts += ["anomaly", _usual(alert)] if alert.candidate.anomaly_id is not None else [alert.candidate.judged]
-    parts += [f"{alert.severity} by an {alert.worse_by}"] if alert.worse_by else []
+    parts += [f"{alert.severity} by an anomaly"] if alert.worse_by else []
     return "; ".join(parts)
 
 

@@ -210,7 +210,8 @@ def _inline(sentence: str) -> str:
 def _line(one: Data, now: str) -> str:
     kind = one.get("kind") or one.get("anomalyType")
     condition = spaced(str(one.get("condition") or ""))
-    named = (one.get("alertId"), one.get("severity"), condition, kind, one.get("reason"))
+    taken = str(one.get("status") or "") if one.get("alertId") and one.get("status") != "active" else ""
+    named = (one.get("alertId"), one.get("severity"), taken, condition, kind, one.get("reason"))
     what = [str(part) for part in named if part]
     if what:
         seen = "" if kind else _seen(one, now)
@@ -226,13 +227,17 @@ def _line(one: Data, now: str) -> str:
 
 
 def _seen(alert: Data, now: str) -> str:
-    """Whether an alert's value is that of now, or ` at 13:02Z`; an anomaly's is that of when it was told."""
+    """Whether an alert's value is that of now, or ` at 13:02Z` unless that is when it began; an anomaly's is that of when it was
+    told.
+    """
     seen = str(alert.get("lastTrue") or "")
     try:
         recent = not seen or parse_iso(now) - parse_iso(seen) < CURRENT_MS
     except BadTime:
         recent = True
-    return NOW if recent else f" at {_clock(seen, now)}"
+    if recent:
+        return NOW
+    return "" if _clock(seen, now) == _clock(str(alert.get("timestamp") or ""), now) else f" at {_clock(seen, now)}"
 
 
 def _while(one: Data, now: str) -> str:

@@ -9,6 +9,7 @@ from services.reporter.core.anomaly_words import anomaly_expected, anomaly_value
 from services.reporter.core.answers import SEVERITIES, Anomaly
 from services.reporter.core.evidence import Evidence
 from services.reporter.core.text import Text
+from shared.names import ALL_TOOLS
 
 _KINDS: Final = {"error_rate": ("error",), "response_time": ("response_time", "duration")}
 #: A title names the anomaly's rate where it is so many times that of the whole window.
@@ -16,13 +17,17 @@ TIMES: Final = 1.5
 
 
 def incident_of(evidence: Evidence, server: str, tools: Collection[str], about: str) -> Anomaly | None:
-    """The worst anomaly of that kind of some tools of a server, the latest of equals."""
+    """The worst anomaly of that kind of some tools of a server, that of all of them together first, then the latest of equals."""
     found = [
         anomaly
         for anomaly in evidence.anomalies
         if anomaly.server == server and anomaly.tool in tools and anomaly.kind.startswith(_KINDS[about])
     ]
-    return min(found, key=lambda a: (SEVERITIES.index(a.severity), -(a.start_ms or 0)), default=None)
+    return min(found, key=_order, default=None)
+
+
+def _order(anomaly: Anomaly) -> tuple[int, bool, int]:
+    return SEVERITIES.index(anomaly.severity), anomaly.tool != ALL_TOOLS, -(anomaly.start_ms or 0)
 
 
 def incident_text(anomaly: Anomaly | None) -> tuple[Text, ...]:

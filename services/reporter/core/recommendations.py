@@ -134,9 +134,10 @@ def _failing_server(evidence: Evidence, server: str, tools: Sequence[Stats]) -> 
     incident = incident_of(evidence, server, {ALL_TOOLS, *(tool.tool for tool in tools)}, "error_rate")
     begun = [start for tool in tools if (start := since(evidence, tool, "error_rate"))]
     begun += [incident.start_ms] if incident is not None and incident.start_ms else []
+    verb = "fails" if incident is None or incident.end_ms is None else "failed for a time"
     title: Text = (
         Untrusted(server),
-        f" fails as a whole: {len(tools)} of its tools, {_rate(errors, calls)} of their calls",
+        f" {verb} as a whole: {len(tools)} of its tools, {_rate(errors, calls)} of their calls",
     )
     action: Text = (
         "Look at the server before its tools: is it running, are its credentials valid, is what it depends on reachable? ",

@@ -75,7 +75,7 @@ def with_silence(row: ServerRow, span: Range, silent: Sequence[SilentTool] = (),
 
 def silent_word(row: ServerRow, span: Range, silent: Sequence[SilentTool] = ()) -> str:
     """`no calls since 13:05Z`, or `no calls since 13:05Z of "radar"`; empty when it is called."""
-    since_ms = silent_since(row, span)
+    since_ms = silent_since(row, span, silent)
     if since_ms is not None:
         return f"no calls since {clock_text(since_ms, span.end_ms)}"
     own = [one for one in silent if one.server == row.stats.server]
@@ -104,7 +104,7 @@ def _word(rows: Sequence[ServerRow], span: Range, silent: Sequence[SilentTool]) 
         server, since_ms = min(stopped, key=lambda one: (one[0] not in unusual, -one[1]))
         more = f", and {len(stopped) - 1} more" if len(stopped) > 1 else ""
         return Untrusted(server), f"{_SINCE}{clock_text(since_ms, span.end_ms)}{more}"
-    called = {row.stats.server for row in rows if silent_since(row, span) is None and not _says_so(row)}
+    called = {row.stats.server for row in rows if silent_since(row, span, silent) is None and not _says_so(row)}
     tools = [one for one in silent if one.server in called]
     return _tools_text(tools, span, of_server=True) if tools else ()
 
@@ -130,12 +130,16 @@ def _stopped_servers(rows: Sequence[ServerRow], span: Range, silent: Sequence[Si
     """The servers that stopped and were well, or whose silence the detector finds unusual, and since when."""
     unusual = {one.server for one in silent}
     chosen = [row for row in rows if row.health.score is None or row.stats.server in unusual]
-    times = [(row.stats.server, silent_since(row, span)) for row in chosen]
+    times = [(row.stats.server, silent_since(row, span, silent)) for row in chosen]
     return [(server, since_ms) for server, since_ms in times if since_ms is not None]
 
 
-def silent_since(row: ServerRow, span: Range) -> int | None:
-    """The last call of a server that had some in the window, if it is some time ago."""
+def silent_since(row: ServerRow, span: Range, silent: Sequence[SilentTool] = ()) -> int | None:
+    """The last call of a server that had some in the window, if it is some time ago; of one that had none, that of its silent
+    tools.
+    """
+    if not row.stats.count:
+        return max((one.since_ms for one in silent if one.server == row.stats.server), default=None)
     last_ms = row.stats.last_ts
     known = last_ms is not None and row.stats.count > 0 and last_ms >= span.start_ms
     return last_ms if known and span.end_ms - (last_ms or 0) >= WORTH_A_WORD_MS else None

@@ -52,7 +52,7 @@ def test_what_made_an_alert_worse_than_its_threshold_says_stays_told(timeline):
         t.calls(second, 1)
         alert = t.only()
         assert (alert.severity, alert.candidate.text) == (Severity.CRITICAL, "error_rate > 1%")
-        assert judged_words(alert).endswith("calls failed over 5 min; critical by an anomaly found by the detector")
+        assert judged_words(alert).endswith("calls failed over 5 min; critical by an anomaly")
     t.calls(4, 10, failed=10)
     assert t.only().worse_by == ""
 

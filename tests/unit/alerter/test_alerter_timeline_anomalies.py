@@ -142,7 +142,7 @@ def test_the_worse_of_an_anomaly_and_a_threshold_upgrades_the_alert_they_share(t
     assert told(t.anomaly(1, severity="critical", anomalyType="response_time_shift")) == [Told.UPGRADED]
     alert = t.only()
     assert (alert.severity, alert.candidate.text) == (Severity.CRITICAL, "response_time > 500ms")
-    assert judged_words(alert) == "p95 of 10 calls over 5 min; critical by an anomaly found by z-score"
+    assert judged_words(alert) == "p95 of 10 calls over 5 min; critical by an anomaly"
     assert (alert.anomaly_ids, alert.peak_value) == (("anomaly-1",), 5000)
     t.anomaly(2, id="anomaly-2", toolName="u")
     assert told(t.calls(3, 10, ms=2000, tool="u")) == [Told.UPGRADED]

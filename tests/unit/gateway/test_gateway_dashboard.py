@@ -89,3 +89,27 @@ def test_a_level_that_stayed_is_not_told_as_over():
     times = {"timestamp": "2025-10-31T11:44:00.000Z", "end": "2025-10-31T12:25:00.000Z", "ended": "the new normal"}
     text = dashboard(recentAnomalies=[shift | times | {"mcpServer": "s", "toolName": "t"}]).text
     assert "200 → 337 ms since 11:44Z, the usual by now  s / t" in text
+
+
+def test_who_has_taken_an_alert_on_is_asked_of_nobody_else():
+    alert = {
+        "alertId": "alert-1",
+        "severity": "critical",
+        "condition": "cpu > 50%",
+        "currentValue": 60.0,
+        "status": "acknowledged",
+    }
+    assert "alert-1 critical acknowledged cpu > 50 % now 60 %" in dashboard(activeAlerts=[alert]).text
+    assert "alert-1 critical cpu > 50 %" in dashboard(activeAlerts=[alert | {"status": "active"}]).text
+
+
+def test_the_time_of_a_value_is_told_once():
+    told = {"timestamp": "2025-10-31T12:04:10.000Z", "lastTrue": "2025-10-31T12:04:40.000Z"}
+    alert = {
+        "alertId": "alert-1",
+        "condition": "throughput_change detected",
+        "currentValue": 0,
+        "unit": "calls/h",
+        **told,
+    }
+    assert "throughput_change detected 0 calls/h since 12:04Z" in dashboard(activeAlerts=[alert]).text

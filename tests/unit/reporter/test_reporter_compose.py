@@ -288,6 +288,18 @@ def test_a_silent_server_without_calls_in_the_range_is_in_the_report_all_the_sam
     assert [row.stats.server for row in sample(**raw).servers] == ["project-management-mcp", "git"]
 
 
+def test_a_silent_server_without_calls_in_the_range_is_named_before_a_silent_tool() -> None:
+    raw = silent_git()
+    for name in ("servers", "tools"):
+        raw[name] = samples.rollup([row for row in raw[name]["rows"] if row["mcpServer"] != "git"])
+    details = {"currentValue": 0, "expectedRange": "9-12", "metric": "calls", "unit": "calls/h"}
+    longer = samples.anomaly(
+        "throughput_change", "project-management-mcp", "gone", "info", samples.END_MS - 2 * HOUR, None, **details
+    )
+    raw["anomalies"] = {"anomalies": [*raw["anomalies"]["anomalies"], longer], "total": 3}
+    assert any(plain(reason) == '"git" has had no calls since 15:20Z' for reason in sample(**raw).health.reasons)
+
+
 def test_what_is_silent_now_was_healthy_in_a_range_long_ago() -> None:
     later = samples.END_MS + 6 * HOUR
     report = compose(samples.answered(samples.raw_answers() | silent_git()), samples.SPAN, later)
