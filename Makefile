@@ -60,6 +60,7 @@ types: setup
 	$(BIN)/mypy
 
 unit: setup $(DEMO_SERVERS)/.made $(PUBLIC_NODE)/.made $(NODE_PRODUCER)/.made
+	$(BIN)/python -m tests.kit.kernels
 	PERFMON_PUBLIC_SERVERS=.demo $(PYTEST) -n $(WORKERS) --dist worksteal -m "not chaos" tests
 
 # A Node server where there is npm; its test skips itself where there is none.

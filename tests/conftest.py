@@ -12,6 +12,9 @@ from hypothesis import HealthCheck, settings
 
 from perfmon.paths import DataDirectory
 from tests.kit import ServiceProcess, Writer
+from tests.kit.kernels import keep_kernels
+
+keep_kernels()
 
 # A busy machine is no finding: how long an example takes is never judged, neither drawn nor run.
 settings.register_profile("perfmon", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from signal import SIGKILL
 
-from perfmon.paths import CONSUMERS, user_cache_directory
+from perfmon.paths import CONSUMERS
 from tests.chaos.deadly import SHIFT_VARIABLE, command
 from tests.kit import ServiceProcess
 
 #: What the fixture `start` of the tests is.
 Start = Callable[..., ServiceProcess]
 
-#: Compiled kernels are found again, as they are by a pipeline.
-KERNELS = {"NUMBA_CACHE_DIR": str(user_cache_directory() / "numba")}
 #: How long a process may take until it comes to the place where it dies.
 PLACE_LIMIT_S = 60.0
 
@@ -23,7 +21,7 @@ class SmallPipeline:
 
     def __init__(self, start: Start, environment: Mapping[str, str] | None = None, *, shift_ms: int = 0) -> None:
         self._start = start
-        self._environment = {**KERNELS, SHIFT_VARIABLE: str(shift_ms), **(environment or {})}
+        self._environment = {SHIFT_VARIABLE: str(shift_ms), **(environment or {})}
         self._running: dict[str, ServiceProcess] = {}
 
     def start(self, *names: str) -> None:

@@ -11,7 +11,6 @@ from tests.chaos.deadly import COMPILED_VARIABLE
 from tests.chaos.ingest_story import IngestStory
 from tests.chaos.numbered import many_series
 from tests.chaos.places import APPENDING, INGEST, RECOVERY
-from tests.chaos.small_pipeline import KERNELS
 from tests.chaos.stand_ins import StandIns
 
 pytestmark = [pytest.mark.chaos, pytest.mark.pipeline, pytest.mark.timeout(600)]
@@ -44,7 +43,7 @@ def test_killed_at_a_place_under_load(name: str, tell: Tell) -> None:
 
 
 def test_killed_at_places_while_a_thread_appends_compiled_lines(tell: Tell) -> None:
-    story = tell(environment={**KERNELS, COMPILED_VARIABLE: "yes", "PERFMON_APPEND_INTERVAL_S": "0.2"})
+    story = tell(environment={COMPILED_VARIABLE: "yes", "PERFMON_APPEND_INTERVAL_S": "0.2"})
     with StandIns(story.data):
         story.die_at("APPENDING", APPENDING)
     story.start(killed_at=time.monotonic())

@@ -30,18 +30,9 @@ CALLS = 300
 GROWN, SLOW, FAILED = 44, 32, 30
 
 
-@pytest.fixture
-def kernels(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Compiled kernels are kept between tests and runs, for the services' own home is new each time."""
-    if "NUMBA_CACHE_DIR" in os.environ:
-        return {}
-    cache = getattr(request.config, "cache", None)
-    return {} if cache is None else {"NUMBA_CACHE_DIR": str(cache.mkdir("numba"))}
-
-
-def ready(start: Start, kernels: dict[str, str]) -> ServiceProcess:
+def ready(start: Start) -> ServiceProcess:
     """The detector, whose kernels may have to be compiled first."""
-    return start("detector", ready=False, environment=kernels).wait_ready(120)
+    return start("detector", ready=False).wait_ready(120)
 
 
 def calls(now_ms: int, n: int = CALLS) -> Iterator[dict[str, Any]]:
@@ -83,9 +74,9 @@ def found(detector: ServiceProcess) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def test_a_fault_is_explained_with_its_incident_and_likely_cause(
-    start: Start, ingest: ServiceProcess, writer: Writer, data_directory: DataDirectory, kernels: dict[str, str]
+    start: Start, ingest: ServiceProcess, writer: Writer, data_directory: DataDirectory
 ) -> None:
-    detector = ready(start, kernels)
+    detector = ready(start)
     go_wrong(writer)
     wanted = {("search", "resource_spike"), ("search", "response_time_spike"), ("db", "error_rate_spike")}
     anomalies = eventually(lambda: (all_ := found(detector)).keys() >= wanted and all_, "the fault is found")
@@ -133,12 +124,12 @@ def test_a_fault_is_explained_with_its_incident_and_likely_cause(
 
 
 def test_what_is_not_there_is_said_with_the_nearest(
-    start: Start, ingest: ServiceProcess, writer: Writer, data_directory: DataDirectory, kernels: dict[str, str]
+    start: Start, ingest: ServiceProcess, writer: Writer, data_directory: DataDirectory
 ) -> None:
     unanswered = explain(data_directory, "latest")
     assert unanswered.returncode == 1
     assert "perfmon up" in unanswered.stderr
-    detector = ready(start, kernels)
+    detector = ready(start)
     none = explain(data_directory)
     assert (none.returncode, none.stdout) == (1, "")
     assert "no anomaly has been found" in none.stderr
@@ -161,9 +152,9 @@ def test_what_is_not_there_is_said_with_the_nearest(
 
 
 def test_an_old_anomaly_is_drawn_from_the_rollups(
-    start: Start, ingest: ServiceProcess, writer: Writer, data_directory: DataDirectory, kernels: dict[str, str]
+    start: Start, ingest: ServiceProcess, writer: Writer, data_directory: DataDirectory
 ) -> None:
-    detector, aggregator = ready(start, kernels), start("aggregator")
+    detector, aggregator = ready(start), start("aggregator")
     go_wrong(writer)
     anomalies = eventually(lambda: len(all_ := found(detector)) >= 4 and all_, "the fault is found")
     name = anomalies["search", "response_time_spike"]["id"]
@@ -171,7 +162,7 @@ def test_an_old_anomaly_is_drawn_from_the_rollups(
     eventually(lambda: detector.call("recent", {"sinceMs": 0, "limit": 50})["total"] >= 4, "they are stored")
     detector.terminate()
     forget_series(data_directory)
-    again = ready(start, kernels)
+    again = ready(start)
     assert again.call("explain", {"id": name})["explanation"]["chart"] == []
     drawn = explain(data_directory, name)
     assert drawn.returncode == 0, drawn.stderr

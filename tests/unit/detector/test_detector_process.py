@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 
 import pytest
@@ -17,15 +16,6 @@ from tests.unit.detector.detector_kit import ordinary
 pytestmark = pytest.mark.pipeline
 
 Start = Callable[..., ServiceProcess]
-
-
-@pytest.fixture
-def kernels(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Compiled kernels are kept between tests and runs, for the services' own home is new each time."""
-    if "NUMBA_CACHE_DIR" in os.environ:
-        return {}
-    cache = getattr(request.config, "cache", None)
-    return {} if cache is None else {"NUMBA_CACHE_DIR": str(cache.mkdir("numba"))}
 
 
 def slow_tool(now_ms: int, n: int = 120, earlier: slice = slice(0)) -> list[dict[str, object]]:
@@ -52,9 +42,9 @@ def anomaly_lines(data: DataDirectory) -> list[dict[str, object]]:
 
 
 def test_a_slow_tool_is_answered_stored_and_survives_a_kill(
-    start: Start, ingest: ServiceProcess, writer: Writer, data_directory: DataDirectory, kernels: dict[str, str]
+    start: Start, ingest: ServiceProcess, writer: Writer, data_directory: DataDirectory
 ) -> None:
-    detector = start("detector", environment=kernels)
+    detector = start("detector")
     ack = writer.write(*slow_tool(clock()))
     assert ack["stored"] == 120
     detector.eventually(lambda stats: stats["events_open"] == 1, "it is found")
@@ -63,7 +53,7 @@ def test_a_slow_tool_is_answered_stored_and_survives_a_kill(
     (line,) = eventually(lambda: anomaly_lines(data_directory), "it is stored")
     assert line["id"] == anomaly["id"]
     detector.kill()
-    again = start("detector", environment=kernels)
+    again = start("detector")
     assert [a["id"] for a in again.call("anomalies")["anomalies"]] == [anomaly["id"]]
     assert [a["id"] for a in again.call("recent", {"sinceMs": 0})["anomalies"]] == [anomaly["id"]]
     assert again.stats()["anomalies_waiting"] == 1, "the alerter, which does not run, is still owed it"
@@ -80,10 +70,10 @@ def test_a_slow_tool_is_answered_stored_and_survives_a_kill(
 
 
 def test_a_lost_state_is_rebuilt_from_the_files(
-    start: Start, ingest: ServiceProcess, writer: Writer, data_directory: DataDirectory, kernels: dict[str, str]
+    start: Start, ingest: ServiceProcess, writer: Writer, data_directory: DataDirectory
 ) -> None:
     writer.write(*slow_tool(clock()))
-    detector = start("detector", environment=kernels)
+    detector = start("detector")
     detector.eventually(lambda stats: stats["calls_total"] == 120, "all is folded in")
     eventually(lambda: anomaly_lines(data_directory), "the anomaly is stored")
     assert detector.terminate() == 0
@@ -91,7 +81,7 @@ def test_a_lost_state_is_rebuilt_from_the_files(
     for path in (*data_directory.state.glob("detector.db*"), *data_directory.journal.glob("*")):
         path.unlink()
     start("ingest")
-    again = start("detector", environment=kernels)
+    again = start("detector")
     answer = again.call("anomalies")
     assert answer["coverage"]["calls"] == 120
     assert answer["summary"]["total"] == 1
@@ -106,11 +96,10 @@ def test_an_anomaly_under_way_survives_the_loss_of_the_journal(
     ingest: ServiceProcess,
     writer: Writer,
     data_directory: DataDirectory,
-    kernels: dict[str, str],
     database: bool,
 ) -> None:
     writer.write(*slow_tool(clock(), 400, slice(200, 208)))
-    detector = start("detector", environment=kernels)
+    detector = start("detector")
     detector.eventually(lambda stats: stats["calls_total"] == 400, "all is folded in")
     before = {a["id"]: a["endTs"] is None for a in detector.call("anomalies")["anomalies"]}
     assert sorted(before.values()) == [False, True]
@@ -121,7 +110,7 @@ def test_an_anomaly_under_way_survives_the_loss_of_the_journal(
     for path in (*lost, *data_directory.journal.glob("*")):
         path.unlink()
     start("ingest")
-    again = start("detector", environment=kernels)
+    again = start("detector")
     assert {a["id"]: a["endTs"] is None for a in again.call("anomalies")["anomalies"]} == before
     assert again.stats()["rebuilds_total"] == 1
     assert len(anomaly_lines(data_directory)) == 3
