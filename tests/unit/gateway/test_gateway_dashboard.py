@@ -91,7 +91,7 @@ def test_a_level_that_stayed_is_not_told_as_over():
     assert "200 → 337 ms since 11:44Z, the usual by now  s / t" in text
 
 
-def test_who_has_taken_an_alert_on_is_asked_of_nobody_else():
+def test_that_an_alert_is_taken_is_said():
     alert = {
         "alertId": "alert-1",
         "severity": "critical",

@@ -237,6 +237,17 @@ def test_an_incident_is_one_recommendation_with_its_likely_cause_and_what_the_fa
     assert len(recommend(Evidence(tools, {}, apart, errors=said))) == 2
 
 
+def test_a_whole_servers_failure_that_is_over_is_told_as_past_by_the_anomaly_of_all_its_tools() -> None:
+    tools = tuple(replace(GOOD, tool=name, errors=300) for name in "abc")
+    of_all = failing(ALL_TOOLS, incident=None, value=30)
+    later = failing("a", incident=None, start_ms=6_000)
+    (found,) = recommend(Evidence(tools, {}, (later, of_all)))
+    assert "failed for a time as a whole" in plain(found.title)
+    assert ": 30 %, usual 0–1 %" in words(found)
+    (found,) = recommend(Evidence(tools, {}, (replace(of_all, end_ms=None),)))
+    assert '"s" fails as a whole' in plain(found.title)
+
+
 def test_what_is_over_is_told_with_its_end_and_what_stays_is_not() -> None:
     bad, over = replace(GOOD, errors=340), failing("t", incident=None)
     (found,) = recommend(evidence(bad, anomalies=(over,)))
