@@ -1,7 +1,7 @@
 """The real detector's core, driven without processes: calls in, events out with the moment each was first reported.
 
-`Watch` over `Engine`, with the clock's turn after every batch and the sweep every five minutes, as `shell.state` does it. What is
-to be written or told is thrown away.
+A `Timeline` over `Watch` and `Engine`, whose minutes and sweeps pass by the calls' own time, as in `shell.state`. What is to be
+written or told is thrown away.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from bench.detection.calls import Step
 from services.detector.core.engine import Engine
 from services.detector.core.events import BOOK_MS, Book, Event
 from services.detector.core.metrics import SENSITIVITIES
+from services.detector.core.timeline import Timeline
 from services.detector.core.watch import Watch
 
 SWEEP_MS: Final = 300_000
@@ -34,6 +35,7 @@ class Drive:
     def __init__(self) -> None:
         self.watch = Watch(Engine(MAX_SERIES), Book())
         self.sightings: dict[str, Sighting] = {}
+        self._timeline = Timeline(self.watch, SWEEP_MS)
         self._swept_ms = 0
 
     def run(self, steps: Iterable[Step], look: Callable[[Watch, int], None] | None = None) -> None:
@@ -46,14 +48,12 @@ class Drive:
     def step(self, step: Step) -> None:
         """Apply a batch and let the clock go on to its end."""
         watch, now_ms = self.watch, step.end_ms
-        watch.apply(step.batch, live=True)
-        watch.tick(now_ms)
-        if now_ms - self._swept_ms >= SWEEP_MS:
-            watch.sweep(list(watch.engine.series.values()), now_ms)
-            self._note(now_ms)
-            watch.book.forget_before(now_ms - BOOK_MS)
-            self._swept_ms = now_ms
+        self._timeline.take(step.batch, live=True)
+        self._timeline.go_on(now_ms)
         self._note(now_ms)
+        if self._timeline.swept_ms > self._swept_ms:
+            watch.book.forget_before(now_ms - BOOK_MS)
+            self._swept_ms = self._timeline.swept_ms
         watch.take_lines()
         watch.take_raises()
 
