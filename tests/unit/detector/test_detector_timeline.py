@@ -11,7 +11,10 @@ import pytest
 from services.detector.core.answers.past import Replay
 from services.detector.core.engine import Engine
 from services.detector.core.events import Book
-from services.detector.core.timeline import CLOCK_LAG_MS, Timeline
+from services.detector.core.state.series import SeriesState
+from services.detector.core.sweeps.silent_servers import KEY as COMPANY
+from services.detector.core.sweeps.silent_servers import is_silence
+from services.detector.core.timeline import CLOCK_LAG_MS, SWEPT_AT_ONCE, Timeline
 from services.detector.core.watch import Watch
 from shared.batch import Batch, Series, concatenate
 from tests.unit.detector.detector_kit import HOUR, MINUTE, T0, batch, cut, ordinary
@@ -104,7 +107,7 @@ def told(watch: Watch) -> dict[str, tuple[Any, ...]]:
     }
 
 
-@pytest.fixture(scope="module", params=[2, 5])
+@pytest.fixture(scope="module", params=[5])
 def calls(request: pytest.FixtureRequest) -> Batch:
     return fleet(request.param)
 
@@ -130,10 +133,137 @@ def test_batches_cut_anyhow_give_the_same_anomalies(
     assert told(lived(cut(calls, size))) == expected
 
 
-@pytest.mark.parametrize("span_ms", [700, 20 * SECOND])
+@pytest.mark.parametrize("span_ms", [700])
 def test_the_past_is_told_as_the_stream_told_it(
     span_ms: int, calls: Batch, expected: dict[str, tuple[Any, ...]]
 ) -> None:
     replay = Replay(calls, END, 100, FIVE)
     assert list(replay.steps())[-1] == END
     assert told(heard(calls, span_ms)) == told(replay.watch) == expected
+
+
+def silences(watch: Watch) -> dict[str, tuple[Any, ...]]:
+    """Of each silence how grave it is, whether it goes on, and what the other tools of its server do."""
+    return {
+        e.id: (e.series, e.severity, e.end_ms, e.evidence.get(COMPANY), e.incident.get("id"))
+        for e in watch.book.events.values()
+        if is_silence(e.type, e.value)
+    }
+
+
+def test_a_server_that_falls_silent_is_told_in_the_past_as_it_was(calls: Batch) -> None:
+    found = silences(heard(calls, 20 * SECOND))
+    warnings = [one for one in found.values() if one[1] == "warning"]
+    assert [(one[0].server, one[3]["wholeServer"]) for one in warnings] == [("gone", True)]
+    assert silences(lived([calls])) == found
+    assert {one[0].tool for one in found.values()} >= {"stops", "one", "two"}
+
+
+class Noted(Watch):
+    """A watch that notes what is done when, and does nothing but take calls."""
+
+    def __init__(self) -> None:
+        super().__init__(Engine(1_000), Book())
+        self.done: list[tuple[str, int]] = []
+        self.swept: list[str] = []
+
+    def apply(self, batch: Batch, *, live: bool, came_ms: int | None = None) -> bool:
+        self.done.append(("calls", len(batch)))
+        return super().apply(batch, live=live, came_ms=came_ms)
+
+    def tick(self, now_ms: int, *, live: bool = True) -> bool:
+        self.done.append(("minute", (now_ms - T0) // MINUTE))
+        return False
+
+    def sweep(self, all_series: Iterable[SeriesState], now_ms: int, *, live: bool = True) -> bool:
+        self.done.append(("sweep", (now_ms - T0) // MINUTE))
+        self.swept += [series.key.tool for series in all_series]
+        return False
+
+    def taken(self) -> list[tuple[str, int]]:
+        done, self.done = self.done, []
+        return done
+
+
+def noted(*minutes: float, **named: Any) -> tuple[Noted, Timeline]:
+    """A timeline that has taken one call in each of some minutes."""
+    watch = Noted()
+    timeline = Timeline(watch, FIVE, **named)
+    for minute in minutes:
+        timeline.take(one(minute), live=True)
+    return watch, timeline
+
+
+def one(minute: float, tool: str = "tool") -> Batch:
+    return batch([T0 + round(minute * MINUTE)], [100.0], key=Series("server", tool))
+
+
+def test_a_minute_passes_before_the_first_call_at_or_after_it_is_judged_and_every_fifth_is_swept() -> None:
+    watch, _ = noted(3.2, 3.9, 4.0, 5.5)
+    calls = ("calls", 1)
+    assert watch.taken() == [calls, calls, ("minute", 4), calls, ("minute", 5), ("sweep", 5), calls]
+
+
+def test_where_no_call_comes_a_minute_passes_by_the_clock_a_little_later() -> None:
+    watch, timeline = noted(3.2)
+    timeline.turn(T0 + 4 * MINUTE + CLOCK_LAG_MS - 1)
+    assert watch.taken() == [("calls", 1)]
+    timeline.turn(T0 + 4 * MINUTE + CLOCK_LAG_MS)
+    assert watch.taken() == [("minute", 4)]
+    timeline.take(one(4.5), live=True)
+    assert watch.taken() == [("calls", 1)]
+
+
+def test_calls_of_a_clock_that_is_ahead_do_not_take_the_time_with_them() -> None:
+    watch, timeline = noted(3.2)
+    timeline.take(one(11.0), live=True, came_ms=T0 + 3 * MINUTE + 20 * SECOND)
+    assert watch.taken() == [("calls", 1)] * 2
+    timeline.take(one(4.1), live=True, came_ms=T0 + 4 * MINUTE + 10 * SECOND)
+    assert watch.taken() == [("minute", 4), ("calls", 1)]
+
+
+def test_a_late_call_is_judged_with_those_that_come_now() -> None:
+    watch, timeline = noted(3.2, 7.1)
+    watch.taken()
+    timeline.take(concatenate([one(7.2), one(4.0), one(8.1)]), live=True)
+    assert watch.taken() == [("calls", 2), ("minute", 8), ("calls", 1)]
+
+
+def test_of_a_long_pause_in_which_nobody_looked_the_latest_moments_are_made_up_for() -> None:
+    watch, timeline = noted(3.2)
+    watch.taken()
+    timeline.take(one(63.5), live=False)
+    assert watch.taken() == [("minute", 60), ("sweep", 60), ("minute", 63), ("calls", 1)]
+    watch, _ = noted(3.2, 63.5, awake=True)
+    assert [done for done in watch.taken() if done[0] == "minute"] == [("minute", minute) for minute in range(4, 64)]
+
+
+def test_after_a_restart_the_moments_go_on_after_the_newest_call_that_is_known() -> None:
+    watch, timeline = noted(3.2, 7.1)
+    watch.taken()
+    again = Timeline(watch, FIVE)
+    assert (again.passed_ms, again.swept_ms) == (timeline.passed_ms, timeline.swept_ms)
+    again.take(one(8.1), live=True)
+    assert watch.taken() == [("minute", 8), ("calls", 1)]
+
+
+def test_a_clock_that_is_set_back_goes_on_from_there() -> None:
+    watch, timeline = noted(300.5)
+    watch.engine.forget_after(0)
+    timeline.turn(T0 + 100 * MINUTE)
+    watch.taken()
+    timeline.take(one(101.2), live=True)
+    assert watch.taken() == [("minute", 101), ("calls", 1)]
+
+
+def test_of_many_tools_those_that_are_called_are_swept_first_and_the_others_in_turns() -> None:
+    watch, timeline = noted()
+    tools = [f"tool-{number:03}" for number in range(2 * SWEPT_AT_ONCE + 10)]
+    timeline.take(concatenate([one(3.2, tool) for tool in tools]), live=True)
+    timeline.take(one(5.1, tools[-1]), live=True)
+    assert watch.swept == [*tools[:SWEPT_AT_ONCE], tools[-1]]
+    timeline.turn(T0 + 5 * MINUTE + 10 * SECOND)
+    assert timeline.sweeping
+    timeline.turn(T0 + 5 * MINUTE + 11 * SECOND)
+    assert not timeline.sweeping
+    assert sorted(watch.swept) == tools
