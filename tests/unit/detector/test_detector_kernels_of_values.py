@@ -159,6 +159,29 @@ def test_the_normal_scores_of_bins_are_those_of_the_calls_in_them(counts: list[f
     assert shift.normal_scores(array(counts)) == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
+@against_twin(shift.normal_quantiles)
+@given(st.lists(st.floats(1e-12, 1.0 - 1e-12), max_size=8))
+def test_the_normal_quantiles_of_many_are_those_of_each(shares: list[float]) -> None:
+    assert shift.normal_quantiles(array(shares)).tolist() == [shift.normal_quantile(p) for p in shares]
+
+
+@against_twin(shift.mark_raised)
+@given(
+    some_values | st.lists(st.floats(-3.0, 3.0), max_size=60),
+    st.floats(0.5, 9.0),
+    st.integers(0, 50),
+    st.integers(0, 4),
+)
+@awkward(4.0, 20, 0)
+@example([1.0, 1.0, -1.0, 2.0, -5.0, 3.0, -1.0], 3.0, 50, 1)
+def test_stretches_that_are_raised_are_those_of_the_twin(
+    gains: list[float], sure: float, longest_ms: int, after: int
+) -> None:
+    ts = np.arange(len(gains), dtype=np.int64)
+    expected = twins.mark_raised(ts, array(gains), sure, longest_ms, after)
+    assert shift.mark_raised(ts, array(gains), sure, longest_ms, after).tolist() == expected.tolist()
+
+
 @given(some_values)
 @awkward()
 def test_the_bins_of_awkward_values_are_those_of_the_twin(values: list[float]) -> None:

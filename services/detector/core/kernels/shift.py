@@ -15,6 +15,8 @@ Counts = NDArray[np.float64]
 
 #: Quantiles whose logarithms are compared: the middle, so that neither tail decides.
 _FIRST, _STEP, _QUANTILES = 0.15, 0.1, 8
+#: Logarithm of how much likelier by none, since its best, a stretch is over.
+OVER: Final = 4.0
 _LEAST_SPREAD: Final = 1e-9
 #: Coefficients of Acklam's rational approximation of the normal quantile (2003), relative error 1.15e-9.
 _A = (
@@ -108,3 +110,42 @@ def normal_scores(counts: Counts) -> Counts:
             scores[i] = normal_quantile((passed + counts[i] / 2.0) / total)
             passed += counts[i]
     return scores
+
+
+@compiled("boolean[::1](int64[::1], float64[::1], float64, int64, int64)")
+def mark_raised(ts: NDArray[np.int64], gains: Counts, sure: float, longest_ms: int, after: int) -> NDArray[np.bool_]:
+    """Which values are of a stretch whose gains sum up to `sure` and that is followed by at least `after` others; none of
+    a stretch that lasts longer than `longest_ms`. A stretch ends at its highest sum, when that has fallen by OVER, or to
+    nothing, since. O(n).
+    """
+    marked = np.zeros(len(gains), np.bool_)
+    first, best, total, highest = 0, -1, 0.0, 0.0
+    i = 0
+    while i <= len(gains):
+        ends = i == len(gains) or (best >= 0 and (total + gains[i] <= 0.0 or total + gains[i] <= highest - OVER))
+        if ends and best >= 0:
+            if highest >= sure and len(gains) - 1 - best >= after and ts[best] - ts[first] <= longest_ms:
+                marked[first : best + 1] = True
+            i = best + 1
+            best, total, highest = -1, 0.0, 0.0
+            continue
+        if i == len(gains):
+            break
+        if best < 0:
+            if gains[i] > 0.0:
+                first, best, total, highest = i, i, gains[i], gains[i]
+        else:
+            total += gains[i]
+            if total > highest:
+                best, highest = i, total
+        i += 1
+    return marked
+
+
+@compiled("float64[::1](float64[::1])")
+def normal_quantiles(p: Counts) -> Counts:
+    """`normal_quantile` of each."""
+    found = np.empty(len(p))
+    for i in range(len(p)):
+        found[i] = normal_quantile(p[i])
+    return found

@@ -114,3 +114,23 @@ def compare_all(  # noqa: PLR0917 - as the kernel is called
             rest = np.maximum(whole - recent, 0.0)
             row[:] = *compare(recent, rest)[:2], recent.sum(), rest.sum()
     return rows
+
+
+def mark_raised(ts: Int64, gains: Values, sure: float, longest_ms: int, after: int) -> NDArray[np.bool_]:
+    """`shift.mark_raised`."""
+    marked, first = np.zeros(len(gains), np.bool_), 0
+    while first < len(gains):
+        if not gains[first] > 0.0:
+            first += 1
+            continue
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = np.cumsum(gains[first:])
+            highest = np.fmax.accumulate(sums)
+            ends = np.flatnonzero((sums[1:] <= 0.0) | (sums[1:] <= highest[:-1] - 4.0)) + 1
+        stop = int(ends[0]) if len(ends) else len(sums)
+        best = first + int(np.nanargmax(sums[:stop]))
+        lasted_ms = int(ts[best]) - int(ts[first])
+        if highest[stop - 1] >= sure and len(gains) - 1 - best >= after and lasted_ms <= longest_ms:
+            marked[first : best + 1] = True
+        first = best + 1
+    return marked

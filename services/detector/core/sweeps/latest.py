@@ -17,6 +17,7 @@ from services.detector.core.kernels.bins import EDGES, LOWEST
 from services.detector.core.kernels.shift import normal_scores
 from services.detector.core.metrics import MINUTE_MS
 from services.detector.core.state.series import HOUR_MS, SeriesState
+from services.detector.core.sweeps.trouble import usual_calls
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -60,6 +61,7 @@ class Latest:
     ts: Int64
     steady: Float64
     bins: Int64
+    usual: NDArray[np.bool_]
     wandering: float
     own_days: bool
 
@@ -69,34 +71,41 @@ def latest_calls(series: SeriesState, end_ms: int) -> Latest:
     ts, x, _ = series.calls.in_order()
     measured = np.isfinite(x[0]) & (ts <= end_ms)
     ts, values = ts[measured], x[0][measured]
-    steady = np.exp(_steady(ts, np.log(np.maximum(values, LOWEST)))) if len(ts) else values
+    logs, usual = np.log(np.maximum(values, LOWEST)), np.ones(len(ts), np.bool_)
+    steady = _steady(ts, logs, usual)
+    if _own_days(ts):
+        usual = usual_calls(ts, steady)
+        if not usual.all():
+            steady = _steady(ts, logs, usual)
+            usual = usual_calls(ts, steady)
+    steady = np.exp(steady)
     size, low = len(series.histograms.base_of(0)), int(series.histograms.lows[0])
     bins = np.clip(np.searchsorted(EDGES, steady, "right") - 1 - low, 0, size - 1)
-    return Latest(ts, steady, bins, _wandering(ts, bins, size), _own_days(ts))
+    return Latest(ts, steady, bins, usual, _wandering(ts[usual], bins[usual], size), _own_days(ts))
 
 
 def _own_days(ts: Int64) -> bool:
     return len(ts) > 0 and bool(ts[int(len(ts) * (1.0 - UNLEARNED)) - 1] - ts[0] >= OWN_DAYS * DAY_MS)
 
 
-def _steady(ts: Int64, logs: Float64) -> Float64:
-    """The logarithms without what idle time and the time of day explain: a ridge regression on the calls but the latest."""
-    learned = len(ts) - int(len(ts) * UNLEARNED)
-    if learned < FEWEST_LEARNED:
+def _steady(ts: Int64, logs: Float64, usual: NDArray[np.bool_]) -> Float64:
+    """The logarithms without what idle time and the time of day explain: a ridge regression on the usual calls but the latest."""
+    learned = np.flatnonzero(usual[: len(ts) - int(len(ts) * UNLEARNED)])
+    if len(learned) < FEWEST_LEARNED:
         return logs
     angle = (ts % DAY_MS) * (2.0 * math.pi / DAY_MS)
     columns = []
     if _own_days(ts):
         columns += [np.cos(angle), np.sin(angle)]
     idle = np.diff(ts, prepend=ts[0]) >= IDLE_MS
-    if FEWEST_IDLE <= np.count_nonzero(idle[:learned]) <= learned - FEWEST_IDLE:
+    if FEWEST_IDLE <= np.count_nonzero(idle[learned]) <= len(learned) - FEWEST_IDLE:
         columns.append(idle.astype(np.float64))
     if not columns:
         return logs
     known = np.array(columns)
-    known -= known[:, :learned].mean(axis=1, keepdims=True)
-    clipped = np.clip(logs[:learned], *np.quantile(logs[:learned], CLIPPED))
-    of = known[:, :learned]
+    known -= known[:, learned].mean(axis=1, keepdims=True)
+    clipped = np.clip(logs[learned], *np.quantile(logs[learned], CLIPPED))
+    of = known[:, learned]
     coefficients = np.linalg.solve(of @ of.T + RIDGE * np.eye(len(of)), of @ (clipped - clipped.mean()))
     return np.asarray(logs - coefficients @ known)
 

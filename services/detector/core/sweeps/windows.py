@@ -126,14 +126,18 @@ def season(series: SeriesState, window: Window, end_ms: int) -> float:
 
 def _of_calls(series: SeriesState, latest: Latest, end_ms: int) -> Iterator[Window]:
     size = len(series.histograms.base_of(0))
-    whole = _counted(latest.bins, size)
+    usual = np.flatnonzero(latest.usual)
+    over = len(latest.usual) - int(np.argmin(latest.usual[::-1])) if len(usual) < len(latest.usual) else 0
     for start_ms, first, recent in _latest(latest, size, end_ms):
-        before = np.maximum(whole - recent, 0.0)
+        if first < over:
+            return  # what is over would be told of once more
+        earlier = latest.bins[usual[: np.searchsorted(usual, first)]]
+        before = _counted(earlier, size)
         yesterday, season = _time_of_day(latest, size, start_ms, end_ms)
         yield Window(start_ms, recent, before, latest.wandering, season, yesterday)
         for right_before in _right_before(latest, len(latest.bins) - first):
-            if right_before < first:
-                nearest = _counted(latest.bins[first - right_before : first], size)
+            if right_before < len(earlier):
+                nearest = _counted(earlier[-right_before:], size)
                 yield Window(start_ms, recent, nearest, latest.wandering, season, (before, *yesterday))
 
 
