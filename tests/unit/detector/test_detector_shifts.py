@@ -154,3 +154,14 @@ def test_the_quick_look_at_a_busy_tool_passes_over_nothing_that_the_thorough_one
     assert [find_shift(series, end_ms) for end_ms in ends] == quick
     assert times > 1.0 or not all(risen)
     assert times < 2.0 or any(quick)
+
+
+def test_a_level_that_wanders_slowly_wanders_as_much_as_one_that_does_so_quickly() -> None:
+    """Parts an hour apart are alike where a level takes an hour to move, and show half of what it does."""
+    rng, began = np.random.default_rng(1), T0 + np.arange(96, dtype=np.int64) * 15 * MINUTE
+    levels = np.empty((200, 96))
+    levels[:, 0] = rng.normal(0.0, 0.2, 200)
+    for i in range(1, 96):
+        levels[:, i] = 0.8 * levels[:, i - 1] + rng.normal(0.0, 0.2 * 0.6, 200)
+    found = [wandering(level, 0.0, began) for level in levels]
+    assert np.median(found) == pytest.approx(0.04, rel=0.15)

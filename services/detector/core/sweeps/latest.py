@@ -38,8 +38,10 @@ CLIPPED: Final = (0.05, 0.95)
 #: Calls of a block, whose means tell how much the level wanders by itself; blocks that tell it.
 BLOCK: Final = 8
 FEWEST_BLOCKS: Final = 12
-#: Parts of the time whose levels are compared are so many apart.
+#: Parts of the time whose levels are compared are so many apart; levels are alike for longer than the first where they wander
+#: slowly, so the second counts as well where there are pairs enough.
 APART: Final = 4
+FAR_APART: Final = 8
 #: Blocks of calls so far apart tell nothing of hours.
 NEAR_MS: Final = 6 * HOUR_MS
 #: No level wanders by more of what single calls do; what looks like it was trouble.
@@ -128,16 +130,24 @@ def wandering(means: Float64, by_chance: float, began: Int64) -> float:
     """Variance of a level, from the means of parts of the time, the variance that these have by chance, and when they began (ms).
     Few parts are believed with reserve, and the likeliest change among them is none of it, for it may be what is judged.
     """
-    moved = np.abs(means[APART:] - means[:-APART])
-    counts = began[APART:] - began[:-APART] <= NEAR_MS
-    if np.count_nonzero(counts) < FEW_PAIRS:
-        first, change = np.arange(len(moved)), _likeliest_change(means)
-        counts &= (first + APART < change) | (first >= change)
-    pairs = np.count_nonzero(counts)
+    pairs, found = _apart(means, by_chance, began, APART)
     if not pairs:
         return UNKNOWN_WANDERING
-    found = min(max(0.0, (1.4826 * float(np.median(moved[counts]))) ** 2 / 2.0 - by_chance), MOST_WANDERING)
-    return (pairs * found + UNKNOWN_PAIRS * UNKNOWN_WANDERING) / (pairs + UNKNOWN_PAIRS)
+    far_pairs, far = _apart(means, by_chance, began, FAR_APART)
+    if far_pairs >= FEW_PAIRS:
+        found = max(found, far)
+    return (pairs * min(found, MOST_WANDERING) + UNKNOWN_PAIRS * UNKNOWN_WANDERING) / (pairs + UNKNOWN_PAIRS)
+
+
+def _apart(means: Float64, by_chance: float, began: Int64, apart: int) -> tuple[int, float]:
+    """How many pairs of parts so far apart there are, and the variance of the level that their differences show."""
+    moved = np.abs(means[apart:] - means[:-apart])
+    counts = began[apart:] - began[:-apart] <= NEAR_MS
+    if np.count_nonzero(counts) < FEW_PAIRS:
+        first, change = np.arange(len(moved)), _likeliest_change(means)
+        counts &= (first + apart < change) | (first >= change)
+    pairs = int(np.count_nonzero(counts))
+    return pairs, max(0.0, (1.4826 * float(np.median(moved[counts]))) ** 2 / 2.0 - by_chance) if pairs else 0.0
 
 
 def _likeliest_change(means: Float64) -> int:
