@@ -105,7 +105,7 @@ class Reporter:
         deadline_s = time.monotonic() + DASHBOARD_BUDGET_S
         now, server = now_ms(), wanted.server
         shown = first_window(now)
-        answered = self._baseline(shown, server, for_dashboard(shown.span, now, server), deadline_s)
+        answered = self._baseline(shown, server, for_dashboard(shown.span, now, server, wanted.after_seq), deadline_s)
         _known(answered, server)
         while (wider := wider_window(shown, answered, now, server)) is not None:
             shown = wider

@@ -2,7 +2,7 @@
 
 import pytest
 from answers_kit import MAX_DEFAULT_CHARS, size_of
-from gateway_fakes import HOUR_MS, FakeBackends, alert, anomaly, call, stats
+from gateway_fakes import HOUR_MS, FakeBackends, alert, anomaly, call, refused, stats
 
 # reports and dashboard
 
@@ -123,3 +123,21 @@ def test_a_dashboard_with_parts_missing_says_which():
     result = call(backends, "get_dashboard")
     assert "the detector did not answer" in result.content[0].text
     assert result.structured_content["recentAnomalies"] is None
+
+
+def test_the_dashboard_of_a_server_that_was_just_stored_waits_for_it_to_be_counted():
+    backends = FakeBackends()
+    backends.after_seq = 41
+    fresh = {"series": [["github", "get_issue", 1]]}
+
+    def counted(params):
+        if params.get("afterSeq") == 41:
+            fresh["series"] = [["github", "get_issue", 1], ["demo", "x", 2]]
+        return {"rows": []}
+
+    backends.replies["aggregator", "series"] = lambda _: fresh
+    backends.replies["aggregator", "rollup"] = counted
+    assert not call(backends, "get_dashboard", {"mcpServer": "demo"}).is_error
+    (asked,) = [params for service, method, params in backends.asked if (service, method) == ("reporter", "dashboard")]
+    assert (asked["mcpServer"], asked["afterSeq"]) == ("demo", 41)
+    assert "has no metrics" in refused(backends, "get_dashboard", {"mcpServer": "never"})

@@ -158,8 +158,9 @@ class Requests:
         return {"thresholds": rows, "total": len(rows)}
 
     def list_alerts(self, params: dict[str, Any]) -> dict[str, Any]:
-        """{severity?, mcpServer?, status?, limit?} → {alerts worst first, total, summary, heldBack}. Without a status: the
-        open ones. `summary` is about the open alerts of the server asked for; `heldBack` lists conditions that would be alerts.
+        """{severity?, mcpServer?, status?, limit?} → {alerts worst first, total, openTotal, summary, heldBack}. Without a
+        status: the open ones. `openTotal` counts those of all servers; `summary` is about the open ones of the server asked
+        for; `heldBack` lists conditions that would be alerts.
         """
         severity, status = _choice(params, "severity", Severity), _choice(params, "status", Status)
         server, limit = _text(params, "mcpServer", 1_024), _limit(params)
@@ -182,6 +183,7 @@ class Requests:
         return {
             "alerts": [alert_view(alert) for alert in found[:limit]],
             "total": len(found),
+            "openTotal": len(opened),
             "summary": summary,
             "heldBack": [held_view(item) for item in held[:MAX_HELD_SHOWN]],
             "heldBackTotal": len(held),

@@ -25,6 +25,7 @@ from services.gateway.core.shaping import (
     fit,
     harmless,
     printed,
+    whole_number,
 )
 from shared.conditions import spaced
 from shared.names import shown
@@ -122,7 +123,8 @@ def alerts_answer(arguments: GetActiveAlerts, reply: Data, known: Known | None, 
     if full:
         data["heldBack"] = harmless(list(reply.get("heldBack") or []))
     if known is not None:
-        data["message"] = _quiet(known, data["summary"]["totalActive"], filtered=_filtered(arguments))
+        opened = reply.get("openTotal", data["summary"]["totalActive"])
+        data["message"] = _quiet(known, whole_number(opened), filtered=_filtered(arguments))
     narrower = "filter by severity or mcpServer"
     note = page_note(place, data, len(fitted.rows), fitted=fitted.cut > 0, narrower=narrower)
     return Answer(alerts_text(data, note, chosen=chosen, full=full, filtered=_filtered(arguments)), data)

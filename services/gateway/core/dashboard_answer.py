@@ -65,10 +65,10 @@ _LISTS: Final = tuple(_TITLES)
 _NOT_CALLED: Final = ("no calls since", "no data since")
 
 
-def dashboard_request(arguments: GetDashboard) -> Data:
+def dashboard_request(arguments: GetDashboard, after_seq: int | None = None) -> Data:
     """The parameters of the reporter's `dashboard`."""
-    request: Data = {"limit": DEFAULT_LIMIT}
-    return request if arguments.mcp_server is None else request | {"mcpServer": arguments.mcp_server}
+    optional = {"mcpServer": arguments.mcp_server, "afterSeq": after_seq}
+    return {"limit": DEFAULT_LIMIT} | {name: value for name, value in optional.items() if value is not None}
 
 
 def dashboard_answer(arguments: GetDashboard, reply: Data, timestamp: str) -> Answer:
@@ -258,7 +258,7 @@ def _names(one: Data) -> str:
 
 def _server(one: Data) -> list[str]:
     return [
-        str(one.get("status", "–")),
+        f"{one.get('status', '–')}{' (few calls)' if one.get('fewCalls') else ''}",
         printed(one.get("healthScore")),
         printed(one.get("calls")),
         printed(one.get("p95")),

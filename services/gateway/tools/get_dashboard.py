@@ -21,7 +21,7 @@ async def _run(arguments: GetDashboard, context: ToolContext) -> Answer:
         if known is not None and known.problem:
             raise SPEC.refuse(known.problem)
     reply: Any = await context.backends.ask(
-        "reporter", "dashboard", dashboard_request(arguments), patience_s=PATIENCE_S
+        "reporter", "dashboard", dashboard_request(arguments, context.backends.after_seq), patience_s=PATIENCE_S
     )
     return dashboard_answer(arguments, reply, iso(context.now_ms()))
 

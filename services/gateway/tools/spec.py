@@ -17,6 +17,7 @@ from services.gateway.core.known_names import Known, look_up
 from services.gateway.core.refusals import ToolRefusal, refusal
 from services.gateway.core.schema import Schema, input_schema
 from services.gateway.core.shaping import Answer
+from shared.timespan import MINUTE_MS
 
 
 class Stored(NamedTuple):
@@ -58,10 +59,20 @@ class ToolContext:
     now_ms: Callable[[], int]
 
     async def look_up(self, server: str | None, tool: str | None) -> Known:
-        """Names that were asked for against all that have metrics.
+        """Names that were asked for against all that have metrics; one that is unknown once more when what was just stored is
+        counted.
 
         Raises: perfmon.rpc.Unavailable, perfmon.rpc.RpcError.
         """
+        known = await self._known(server, tool)
+        after_seq = self.backends.after_seq
+        if known.problem and after_seq is not None:
+            minute = {"startMs": self.now_ms() - MINUTE_MS, "endMs": self.now_ms(), "by": "all"}
+            await self.backends.ask("aggregator", "rollup", {**minute, "afterSeq": after_seq})
+            known = await self._known(server, tool)
+        return known
+
+    async def _known(self, server: str | None, tool: str | None) -> Known:
         found = await self.backends.ask("aggregator", "series")
         series = found.get("series") if isinstance(found, dict) else None
         return look_up(series if isinstance(series, list) else [], server, tool)

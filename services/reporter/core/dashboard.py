@@ -157,7 +157,8 @@ def _server(row: ServerRow, window: Window, silent: Sequence[SilentTool]) -> dic
         "calls": stats.count,
         "activeAlerts": row.open_alerts,
     }
-    return {**known, "note": _note(row, window, silent) or None}
+    few = {"fewCalls": True} if health.few_calls and health.score is not None else {}
+    return {**known, **few, "note": _note(row, window, silent) or None}
 
 
 def _note(row: ServerRow, window: Window, tools: Sequence[SilentTool]) -> str:

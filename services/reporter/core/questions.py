@@ -49,8 +49,7 @@ def bucket_of(span: Range) -> tuple[str, int]:
 def for_report(span: Range, server: str | None, after_seq: int | None = None) -> dict[str, Question]:
     """All that a report is made of, to be asked at once."""
     only = _only(server)
-    fresh = only | ({} if after_seq is None else {"afterSeq": after_seq})
-    now, before = _range(span) | fresh, _range(span.before) | only
+    now, before = _range(span) | only | _fresh(after_seq), _range(span.before) | only
     return {
         "timeline": _rollup(now | {"by": "all", "groupBy": bucket_of(span)[0]}),
         "servers": _rollup(now | {"by": "server", "sort": "count", "limit": MAX_SERVERS}),
@@ -88,10 +87,10 @@ def is_sendable(name: str) -> bool:
     return not any("\ud800" <= c <= "\udfff" for c in name)
 
 
-def for_dashboard(span: Range, now_ms: int, server: str | None) -> dict[str, Question]:
+def for_dashboard(span: Range, now_ms: int, server: str | None, after_seq: int | None = None) -> dict[str, Question]:
     """What a dashboard shows of now."""
     only = _only(server)
-    return for_window(span, server) | {
+    return for_window(span, server, after_seq) | {
         "anomalies": Question(
             "detector", "recent", {"sinceMs": max(0, now_ms - DAY_MS), "limit": DASHBOARD_ANOMALIES} | only
         ),
@@ -101,9 +100,9 @@ def for_dashboard(span: Range, now_ms: int, server: str | None) -> dict[str, Que
     }
 
 
-def for_window(span: Range, server: str | None) -> dict[str, Question]:
+def for_window(span: Range, server: str | None, after_seq: int | None = None) -> dict[str, Question]:
     """The figures of one window: servers, and the tools that fail most."""
-    window = _range(span) | _only(server)
+    window = _range(span) | _only(server) | _fresh(after_seq)
     return {  # the longer answer first, so that it is read while the other is worked out
         "tools": _rollup(window | {"by": "tool", "sort": "errors", "limit": DASHBOARD_TOOLS}),
         "servers": _rollup(window | {"by": "server", "sort": "count", "limit": MAX_SERVERS}),
@@ -131,6 +130,10 @@ def _rollup(params: dict[str, Any]) -> Question:
 
 def _range(span: Range) -> dict[str, Any]:
     return {"startMs": span.start_ms, "endMs": span.end_ms}
+
+
+def _fresh(after_seq: int | None) -> dict[str, Any]:
+    return {} if after_seq is None else {"afterSeq": after_seq}
 
 
 def _only(server: str | None) -> dict[str, Any]:

@@ -34,10 +34,11 @@ class ReportRequest:
 
 @dataclass(frozen=True, slots=True)
 class DashboardRequest:
-    """`dashboard`, checked: which server (None = all), and how many are listed."""
+    """`dashboard`, checked: which server (None = all), how many are listed, and which journal entry is to be counted."""
 
     server: str | None
     limit: int
+    after_seq: int | None = None
 
 
 def parse_report(params: Mapping[str, Any]) -> ReportRequest:
@@ -63,7 +64,7 @@ def parse_dashboard(params: Mapping[str, Any]) -> DashboardRequest:
         limit = SERVERS
     if type(limit) is not int or not 1 <= limit <= MAX_LISTED:
         raise BadRequest(f"limit is a whole number from 1 to {MAX_LISTED}")
-    return DashboardRequest(_server(params), limit)
+    return DashboardRequest(_server(params), limit, _after_seq(params))
 
 
 def _moment(params: Mapping[str, Any], name: str) -> int:

@@ -37,6 +37,9 @@ def nothing_words(report: Report) -> str:
     """What no recommendation means, and what it does not."""
     if not report.has_calls:
         return "None: without calls there is nothing to go by."
+    if report.health.few_calls and report.summary is not None:
+        calls = report.summary.count
+        return f"None: {counted(calls, 'call')} {'is' if calls == 1 else 'are'} too few to judge by."
     opened = report.alerts.active_total
     beside = f" beside {counted(opened, 'open alert')}" if opened else ""
     checked = "no tool fails beyond its threshold, got slower than before or is over its critical threshold"

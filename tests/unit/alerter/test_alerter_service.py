@@ -95,8 +95,8 @@ def test_setting_a_threshold_answers_the_alerts_it_covers_and_names_the_other_th
     answer = alerter.call("thresholds.set", {**mine, "threshold": 2000, "severity": "warning"})
     assert (answer["openAlerts"], answer["resolvedAlerts"]) == ([alert["alertId"]], [])
     assert [other["words"] for other in answer["alsoApply"]] == [
-        "the default critical threshold response_time > 1000ms for everything: of the other severity, so it holds as well",
-        "the default warning threshold response_time > 500ms for everything: no longer holds where you set this one",
+        "the default critical threshold response_time > 1000 ms for everything: of the other severity, so it holds as well",
+        "the default warning threshold response_time > 500 ms for everything: no longer holds where you set this one",
     ]
     answer = alerter.call("thresholds.set", {**mine, "threshold": 1, "severity": "critical", "enabled": False})
     assert (answer["openAlerts"], answer["resolvedAlerts"]) == ([], [alert["alertId"]])

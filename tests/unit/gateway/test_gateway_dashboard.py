@@ -113,3 +113,8 @@ def test_the_time_of_a_value_is_told_once():
         **told,
     }
     assert "throughput_change detected 0 calls/h since 12:04Z" in dashboard(activeAlerts=[alert]).text
+
+
+def test_a_server_that_was_hardly_called_is_said_to_be():
+    row = {"name": "demo", "status": "critical", "healthScore": 4, "calls": 1, "fewCalls": True}
+    assert "critical (few calls)  4" in dashboard(mcpServers=[row]).text

@@ -83,6 +83,13 @@ def test_a_list_without_alerts_says_whether_there_are_others(asked, opened, said
     assert ("Held back of all servers: 3 in 24 h" in text) == bool(asked)
 
 
+def test_others_are_those_of_all_servers_while_the_summary_is_of_one():
+    reply = {"alerts": [], "openTotal": 3, "summary": {"totalActive": 0}}
+    asked = GetActiveAlerts.model_validate({"mcpServer": "quiet"})
+    text = alerts_answer(asked, reply, Known(None, 5), Place(0, 0, "")).text
+    assert text.startswith("No open alert matches; 3 others are open.")
+
+
 @pytest.mark.parametrize(
     ("value", "limit", "said"),
     [

@@ -319,6 +319,8 @@ def test_that_nothing_stands_out_says_what_was_not_judged_and_what_is_open() -> 
     report = replace(sample(**none), recommendations=())
     assert nothing_words(report).endswith("and no anomaly asks for attention.")
     assert nothing_words(replace(report, anomalies=None)).endswith("; anomalies are not known.")
+    few = replace(report, health=replace(report.health, few_calls=True), summary=replace(report.summary, count=1))
+    assert nothing_words(few) == "None: 1 call is too few to judge by."
     opened = replace(report, alerts=replace(report.alerts, active_total=2))
     assert nothing_words(opened).startswith("Nothing stands out beside 2 open alerts: ")
 
