@@ -97,8 +97,8 @@ class Timeline:
         changed = self.watch.tick(moment_ms, live=live)
         if moment_ms % self._sweep_every_ms:
             return changed
-        changed = self._sweep_more(len(self._to_sweep), live=live) or changed
         self.swept_ms = moment_ms
+        # What was left of the sweep before is part of this one.
         self._to_sweep = {series.number: series for series in self.watch.engine.series.values()}
         self.sweeps_total += 1
         at_once = len(self._to_sweep) if self._awake else SWEPT_AT_ONCE

@@ -140,6 +140,7 @@ class DetectorState:
                 watch.apply(batch, live=False)
             rebuilding.join(watch, under_way)
             self.timeline = self._timeline_of(watch)
+            self.timeline.swept_ms = 0  # what lasts is found at the next moment
             self._log.info("rebuilt_from_files", reason=reason, seq=store.position.seq, calls=engine.calls_total)
         finally:
             self.rebuilding = False
