@@ -289,7 +289,7 @@ def _of_anomaly(evidence: Evidence, anomaly: Anomaly, metric: str) -> Recommenda
     }
     title: Text = (*tool_of(anomaly.server, anomaly.tool), ": ", term(anomaly_kind(anomaly)))
     said: Text = (term(anomaly.metric or "value"), " ", figure_text(anomaly, anomaly_value(anomaly)))
-    expected: Text = (", expected ", figure_text(anomaly, anomaly_expected(anomaly))) if anomaly.expected else ()
+    expected: Text = (", usual ", figure_text(anomaly, anomaly_expected(anomaly))) if anomaly.expected else ()
     message = main_message(evidence, [Stats(anomaly.server, anomaly.tool)]) if metric == "error_rate" else None
     known = "Start from the message below." if message else None
     action = known or actions.get(anomaly.kind, "Look at this tool around that time with get_metrics, groupBy minute.")

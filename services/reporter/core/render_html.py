@@ -200,9 +200,10 @@ def _charts(report: Report) -> Markup:
     each = "by the " + {MINUTE_MS: "minute", HOUR_MS: "hour"}.get(bucket, "day")
     bands = [
         (a.start_ms, a.end_ms or min(span.end_ms, report.generated_ms))
-        for a in (report.anomalies or ())[:MAX_BANDS]
-        if a.start_ms is not None and a.severity != "info"
+        for a in report.anomalies or ()
+        if a.start_ms is not None and a.severity != "info" and a.metric == "response_time"
     ]
+    bands = bands[:MAX_BANDS]
     calls = el(
         "section",
         el("h2", f"Calls and errors, {each}"),

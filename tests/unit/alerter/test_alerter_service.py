@@ -102,7 +102,7 @@ def test_setting_a_threshold_answers_the_alerts_it_covers_and_names_the_other_th
     assert (answer["openAlerts"], answer["resolvedAlerts"]) == ([], [alert["alertId"]])
     other = next(each for each in answer["alsoApply"] if not each["default"])
     place = f"server '{alert['mcpServer']}', tool '{alert['toolName']}'"
-    assert other["words"].startswith(f"a set warning threshold response_time > 2000ms for {place}")
+    assert other["words"].startswith(f"a set warning threshold response_time > 2000 ms for {place}")
 
 
 @pytest.mark.parametrize(

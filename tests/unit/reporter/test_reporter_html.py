@@ -166,3 +166,13 @@ def test_the_slowest_tools_are_as_many_as_stand_beside_the_failing_ones_and_the_
     raw = samples.raw_answers() | {"tools": samples.rollup(many)}
     page = render(compose(samples.answered(raw), samples.SPAN, samples.END_MS), ON_PAGE)
     assert "Shown: 8 of 60 tools." in page
+
+
+def test_times_are_shaded_in_which_the_response_times_themselves_were_abnormal() -> None:
+    def bands(metric: str) -> int:
+        details = {"currentValue": 5200, "expectedRange": "600-1600", "metric": metric, "unit": "ms"}
+        one = samples.anomaly("some_spike", "s", "t", "warning", samples.END_MS - 7_200_000, None, **details)
+        raw = samples.raw_answers() | {"anomalies": {"anomalies": [one], "total": 1}}
+        return render(compose(samples.answered(raw), samples.SPAN, samples.END_MS), ON_PAGE).count('class="band"')
+
+    assert (bands("response_time"), bands("memory")) == (1, 0)

@@ -103,7 +103,7 @@ def test_a_leak_is_recommended_on_once_a_tool() -> None:
     found = recommend(evidence(GOOD, anomalies=(leak, replace(leak, anomaly_id="b"))))
     assert len(found) == 1
     assert "410" in words(found[0])
-    assert "memory 410 MB, expected 100–160 MB" in words(found[0])
+    assert "memory 410 MB, usual 100–160 MB" in words(found[0])
     assert "restart" in plain(found[0].action)
 
 
