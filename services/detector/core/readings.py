@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from services.detector.core import severity
-from services.detector.core.events import SEVERITIES, SINCE_FIRST, Event, event_id
+from services.detector.core.events import SEVERITIES, SINCE_FIRST, Event, Severity, event_id
 from services.detector.core.firing import note_track, note_turn
 from services.detector.core.kernels import burn, judge
 from services.detector.core.kernels import error_mixture as errors
@@ -106,7 +106,16 @@ def _update_spike(event: Event, track: judge.Row) -> None:
         event.upper = float(track[judge.BAND + min(event.level, STORED_LEVEL) - 1])
     event.confidence = severity.from_cusum(float(track[judge.STRENGTH]), float(track[judge.RATE]))
     metric = METRICS[METRIC_NUMBER[event.metric]]
-    event.severity = severity.of_deviation(metric, event.typical, event.median, event.upper)
+    found = severity.of_deviation(metric, event.typical, event.median, event.upper)
+    if event.type == RESPONSE_TIME_SHIFT:  # it is as severe as the level that the sweep found
+        be_as_severe(event, found)
+    else:
+        event.severity = found
+
+
+def be_as_severe(event: Event, found: Severity) -> None:
+    """Let an event be no less severe than it was found to be."""
+    event.severity = max(event.severity, found, key=SEVERITIES.index)
 
 
 def _update_failures(event: Event, run: judge.Row) -> None:
@@ -126,7 +135,7 @@ def _update_failures(event: Event, run: judge.Row) -> None:
     burns = severity.burn_rates(burn.shares(run), event.median / 100.0)
     event.evidence["burn"] = {name: round(times, 2) for name, times in zip(burn.NAMES, burns, strict=True)}
     found = severity.of_failures(event.points, event.calls, burns)
-    event.severity = max(event.severity, found, key=SEVERITIES.index)
+    be_as_severe(event, found)
 
 
 def dated_anew(series: SeriesState, event: Event, run: judge.Row, *, known: bool) -> Event | None:
@@ -221,9 +230,11 @@ def follow_turn(event: Event, signal: int, track: judge.Row) -> None:
     if signal == course.CALLS_SIGNAL:
         event.severity = "warning" if event.typical >= 10 * max(event.median, 1.0) else "info"
         return
-    event.severity = severity.of_deviation(METRICS[signal], event.typical, event.median, max(event.median, event.upper))
     if event.type == METRICS[0].spike_type and event.last_ms - event.start_ms >= RECENT_MS:
         event.type = RESPONSE_TIME_SHIFT
+    # A level that has shifted is as severe as it is far from the level before, whatever single values did.
+    usual = event.median if event.type == RESPONSE_TIME_SHIFT else max(event.median, event.upper)
+    event.severity = severity.of_deviation(METRICS[signal], event.typical, event.median, usual)
 
 
 def from_finding(key: Series, finding: Finding) -> Event:
@@ -248,7 +259,7 @@ def move(event: Event, finding: Finding) -> None:
     event.calls = max(event.calls, event.points)
     event.level = max(event.level, finding.level)
     event.confidence = max(event.confidence, finding.confidence)
-    event.severity = max(event.severity, finding.severity, key=SEVERITIES.index)
+    be_as_severe(event, finding.severity)
 
 
 def name_by_length(event: Event) -> None:

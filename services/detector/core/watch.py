@@ -25,6 +25,7 @@ from services.detector.core.readings import (
     SIGNAL_ENDINGS,
     SILENT,
     TRACKED,
+    be_as_severe,
     cut_back,
     dated_anew,
     ending,
@@ -288,7 +289,11 @@ class Watch:
         return True
 
     def _surer(self, event: Event, again: Event, *, live: bool) -> bool:
-        """Another layer has found an event as well: it stays one anomaly, as sure as the surer of them."""
+        """Another layer has found an event as well: it stays one anomaly, as sure as the surer of them, and as severe as
+        what it is called.
+        """
+        if again.type == event.type == RESPONSE_TIME_SHIFT:
+            be_as_severe(event, again.severity)
         if event.level >= again.level and event.confidence >= again.confidence:
             return False
         event.level = max(event.level, again.level)
@@ -306,7 +311,9 @@ class Watch:
             spike = recognition.lasting_spike(self.book, series.key, finding)
             if spike is not None:
                 spike.found_as, spike.type = spike.type, RESPONSE_TIME_SHIFT
+                be_as_severe(spike, finding.severity)
                 self.news.explain(spike)
+                self.news.tell(spike, live=live)
                 return True
             known = None if parts else recognition.known(self.book, series.key, finding)
             if known is not None:

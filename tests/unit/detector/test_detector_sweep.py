@@ -75,6 +75,17 @@ def test_a_spike_that_lasts_is_called_a_shift_and_stays_one_anomaly() -> None:
     assert [line.phase for line in lines] == ["open", "close"]
 
 
+def test_a_spike_that_lasts_is_as_severe_as_the_shift_that_it_is() -> None:
+    """Within the band of single calls a level may stand far above the one before."""
+    watch = make_watch()
+    values = ordinary(8 * 240, spread=0.7)
+    values[6 * 240 :] *= 3.0
+    sweep_every_five_minutes(watch, batch(times(8 * 240), values), T0, T0 + 8 * HOUR)
+    event = only(watch, "response_time_shift")
+    assert event.typical / event.upper < 1.5
+    assert (event.found_as, event.severity, event.raised) == ("response_time_spike", "warning", "warning")
+
+
 def test_noise_and_a_slow_hour_of_the_day_are_no_shift() -> None:
     watch = make_watch()
     values = ordinary(24 * 240, spread=0.4) * (1 + 0.15 * np.sin(np.arange(24 * 240) / 240 / 24 * 2 * np.pi))
