@@ -9,20 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
-from services.reporter.core.answers import (
-    Alerts,
-    Anomalies,
-    Failure,
-    Freshness,
-    Rollup,
-    Series,
-    read_alerts,
-    read_anomalies,
-    read_counters,
-    read_rollup,
-    read_series,
-)
+from services.reporter.core.answers import Alerts, Anomalies, Failure, Freshness, Rollup, Series
 from services.reporter.core.questions import Question
+from services.reporter.core.reading import read_alerts, read_anomalies, read_counters, read_rollup, read_series
 from services.reporter.core.thresholds import Thresholds, read_thresholds
 
 _Read = TypeVar("_Read")

@@ -6,7 +6,8 @@ neighbours in the same trouble, and what its failures say. Decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -22,6 +23,9 @@ Key = tuple[str, str]
 
 #: A resource or the load moved with something when it grew by this share at least.
 MOVED_SHARE: Final = 0.30
+#: So many tools of one server in the same trouble, and half of those that were called, are one trouble of the server.
+SERVER_WIDE_TOOLS: Final = 3
+SERVER_WIDE_SHARE: Final = 0.5
 #: Fewer failures than this are no pattern.
 MIN_FAILURES: Final = 3
 
@@ -53,6 +57,18 @@ class Evidence:
     def earlier(self, tool: Stats) -> Stats | None:
         """The same tool in the window before."""
         return None if self.before is None else self.before.get((tool.server, tool.tool))
+
+
+def by_server(evidence: Evidence, tools: Sequence[Stats]) -> Iterable[tuple[str, list[Stats], bool]]:
+    """Troubled tools by server, and whether they are so many that it is the server's trouble."""
+    called: dict[str, int] = defaultdict(int)
+    for tool in evidence.tools:
+        called[tool.server] += tool.count >= MIN_CALLS
+    groups: dict[str, list[Stats]] = defaultdict(list)
+    for tool in tools:
+        groups[tool.server].append(tool)
+    for server, group in groups.items():
+        yield server, group, len(group) >= max(SERVER_WIDE_TOOLS, SERVER_WIDE_SHARE * called[server])
 
 
 def fails(evidence: Evidence, tool: Stats) -> bool:

@@ -6,7 +6,6 @@ messages are kept apart as untrusted.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -16,19 +15,20 @@ from services.reporter.core.card_times import with_ends
 from services.reporter.core.evidence import (
     Evidence,
     also_moved,
+    by_server,
     fails,
     is_over_limit,
     main_message,
     share_text,
     since,
     slower,
-    too_slow,
 )
-from services.reporter.core.figures import count_text, counted, duration_text, percent_text, short_count
+from services.reporter.core.figures import count_text, counted, duration_text, percent_text
 from services.reporter.core.incident import TIMES, incident_of, incident_text
 from services.reporter.core.incident_cards import one_an_incident
 from services.reporter.core.recommendation import Recommendation
 from services.reporter.core.sampling import MIN_CALLS, MIN_TREND_CALLS
+from services.reporter.core.slow_cards import always_slow, slow, slower_tool
 from services.reporter.core.stopped import stopped
 from services.reporter.core.text import Text, Untrusted, term, tool_of
 from services.reporter.core.trends import tool_moves
@@ -37,9 +37,6 @@ from shared.names import ALL_TOOLS
 
 #: Recommendations that are given; more is a list nobody reads.
 MAX_RECOMMENDATIONS: Final = 8
-#: So many tools of one server in the same trouble, and half of those that were called, are one trouble of the server.
-SERVER_WIDE_TOOLS: Final = 3
-SERVER_WIDE_SHARE: Final = 0.5
 #: Failing calls that end this fast did no work; those that take this long wait for something.
 FAST_FAILURE_MS: Final = 20.0
 SLOW_FAILURE_MS: Final = 3_000.0
@@ -48,19 +45,10 @@ NEARLY_ALWAYS: Final = 90.0
 #: Percent of failures that one message explains before it is called the cause to start from.
 MAIN_CAUSE: Final = 60.0
 
-#: What to do about a tool that got slower, by what moved with it, in this order of `also_moved`.
-_SLOW_WITH: Final = {
-    "error_rate": "It fails more at the same time: its failures say why, or what it depends on is in trouble.",
-    "cpu": "It uses more CPU than before: profile it, or compare what it is asked to do now.",
-    "memory": "It uses more memory than before: look for growing data and missing limits.",
-    "disk_io": "It reads or writes more than before: look for growing data and missing limits.",
-    "calls": "It is called more than before: check whether calls queue up, and who calls it more.",
-}
-
 
 def recommend(evidence: Evidence) -> tuple[Recommendation, ...]:
     """The recommendations that the evidence supports, most severe and costly first, eight at most."""
-    found = [*_failing(evidence), *_slow(evidence)]
+    found = [*_failing(evidence), *slow(evidence)]
     spoken_of = {(r.server, r.tool, r.metric) for r in found}
     found += stopped(evidence)
     found += _from_anomalies(evidence, spoken_of)
@@ -84,7 +72,7 @@ def _with_slowest(found: list[Recommendation], evidence: Evidence) -> list[Recom
 
 
 def _slow_alone(evidence: Evidence, tool: Stats) -> Recommendation:
-    return _slower_tool(evidence, tool) if slower(evidence, tool) else _always_slow(evidence, tool)
+    return slower_tool(evidence, tool) if slower(evidence, tool) else always_slow(evidence, tool)
 
 
 def _rank(item: Recommendation) -> tuple[int, int, float, str, str]:
@@ -94,7 +82,7 @@ def _rank(item: Recommendation) -> tuple[int, int, float, str, str]:
 
 def _failing(evidence: Evidence) -> Iterable[Recommendation]:
     tools = [tool for tool in evidence.tools if fails(evidence, tool)]
-    for server, group, wide in _by_server(evidence, tools):
+    for server, group, wide in by_server(evidence, tools):
         if wide:
             yield _failing_server(evidence, server, group)
         else:
@@ -179,94 +167,6 @@ def _failure_action(evidence: Evidence, tool: Stats, share: float | None) -> Tex
     )
 
 
-def _slow(evidence: Evidence) -> Iterable[Recommendation]:
-    grown = [tool for tool in evidence.tools if slower(evidence, tool)]
-    for server, group, wide in _by_server(evidence, grown):
-        if wide:
-            yield _slow_server(evidence, server, group)
-        else:
-            yield from (_slower_tool(evidence, tool) for tool in group)
-    for tool in evidence.tools:
-        if tool not in grown and too_slow(evidence, tool):
-            yield _always_slow(evidence, tool)
-
-
-def _slower_tool(evidence: Evidence, tool: Stats) -> Recommendation:
-    before = evidence.earlier(tool) or Stats()
-    moves = {trend.metric for trend in tool_moves(tool, before)}
-    every = "p50" in moves
-    steps = f"p95 {duration_text(before.p95)} → {duration_text(tool.p95)}, p50 {duration_text(before.p50)} → "
-    spread = "every call is slower" if every else "only some calls are slow, the middle one is not"
-    said: list[Text] = [(f"{steps}{duration_text(tool.p50)}: {spread}",)]
-    said.append((f"{counted(tool.count, 'call')}, {count_text(before.count)} in the window before",))
-    said += incident_text(incident_of(evidence, tool.server, {tool.tool}, "response_time"))
-    said += [(moved.words,) for moved in also_moved(evidence, tool, "response_time")]
-    ratio = short_count((tool.p95 or 0.0) / before.p95) if before.p95 else "much"
-    return Recommendation(
-        "critical" if too_slow(evidence, tool) else "warning",
-        "response_time",
-        tool.server,
-        tool.tool,
-        (*tool_of(tool.server, tool.tool), f" got {ratio} times slower at p95"),
-        _slowness_action(evidence, tool, every=every),
-        tuple(said),
-        since(evidence, tool, "response_time"),
-        weight=_lost_ms(evidence, [tool]),
-    )
-
-
-def _slowness_action(evidence: Evidence, tool: Stats, *, every: bool) -> Text:
-    for moved in also_moved(evidence, tool, "response_time"):
-        if moved.metric in _SLOW_WITH:
-            return (_SLOW_WITH[moved.metric],)
-    if every:
-        return ("Nothing measured moved with it: look at what changed then, a deployment or a service it calls.",)
-    return ("Find what the slow calls have in common: arguments, size of the answer, time of day.",)
-
-
-def _slow_server(evidence: Evidence, server: str, tools: Sequence[Stats]) -> Recommendation:
-    begun = [start for tool in tools if (start := since(evidence, tool, "response_time"))]
-    worst = max(tools, key=lambda tool: tool.p95 or 0.0)
-    was = evidence.earlier(worst) or Stats()
-    said: Text = ("worst ", Untrusted(worst.tool), f": p95 {duration_text(was.p95)} → {duration_text(worst.p95)}")
-    return Recommendation(
-        "critical" if any(too_slow(evidence, tool) for tool in tools) else "warning",
-        "response_time",
-        server,
-        "",
-        (Untrusted(server), f" got slower as a whole: {len(tools)} of its tools, each against its own earlier level"),
-        ("They share a cause: look at the server's process, its host and what it depends on, not at one tool.",),
-        (said,),
-        min(begun, default=None),
-        weight=_lost_ms(evidence, tools),
-    )
-
-
-def _always_slow(evidence: Evidence, tool: Stats) -> Recommendation:
-    limit = evidence.thresholds.of("response_time", "critical", tool.server, tool.tool)
-    before = evidence.earlier(tool)
-    known = before is not None and before.count >= MIN_TREND_CALLS
-    few = ", too few to be sure" if tool.count < MIN_CALLS else ""
-    was = f", {duration_text(before.p95)} in the window before" if known and before is not None else ""
-    action = (
-        "It is no slower than before: make it faster, or set a threshold that fits it with set_alert_threshold."
-        if known
-        else "There is no earlier level to compare with: see which calls are slow with get_metrics, groupBy minute, and set a "
-        "threshold that fits it if that is what it takes."
-    )
-    return Recommendation(
-        "warning",
-        "response_time",
-        tool.server,
-        tool.tool,
-        (*tool_of(tool.server, tool.tool), f" takes {duration_text(tool.p95)} at p95"),
-        (action,),
-        ((f"threshold {duration_text(limit)}; {counted(tool.count, 'call')}{few}{was}",),),
-        since(evidence, tool, "response_time"),
-        weight=(tool.p95 or 0.0) - (limit or 0.0),
-    )
-
-
 def _from_anomalies(evidence: Evidence, spoken_of: set[tuple[str, str, str]]) -> list[Recommendation]:
     """Anomalies of resources and throughput, which no rule above covers, one a tool and kind."""
     found: dict[tuple[str, str, str], Recommendation] = {}
@@ -331,18 +231,6 @@ def _unattended(evidence: Evidence) -> Iterable[Recommendation]:
     )
 
 
-def _by_server(evidence: Evidence, tools: Sequence[Stats]) -> Iterable[tuple[str, list[Stats], bool]]:
-    """Troubled tools by server, and whether they are so many that it is the server's trouble."""
-    called: dict[str, int] = defaultdict(int)
-    for tool in evidence.tools:
-        called[tool.server] += tool.count >= MIN_CALLS
-    groups: dict[str, list[Stats]] = defaultdict(list)
-    for tool in tools:
-        groups[tool.server].append(tool)
-    for server, group in groups.items():
-        yield server, group, len(group) >= max(SERVER_WIDE_TOOLS, SERVER_WIDE_SHARE * called[server])
-
-
 def _worse(severity: str, incident: Anomaly | None) -> str:
     return severity if incident is None else min(severity, incident.severity, key=SEVERITIES.index)
 
@@ -354,14 +242,6 @@ def _error_severity(evidence: Evidence, tool: Stats) -> str:
 
 def _message_text(message: tuple[object, float, int] | None) -> tuple[Text, ...]:
     return () if message is None else ((share_text(message[1], message[2]),),)
-
-
-def _lost_ms(evidence: Evidence, tools: Sequence[Stats]) -> float:
-    return sum(
-        tool.count * max(0.0, (tool.avg or 0.0) - (was.avg or 0.0))
-        for tool in tools
-        if (was := evidence.earlier(tool)) is not None
-    )
 
 
 def _worst_rate(tools: Sequence[Stats]) -> Stats:

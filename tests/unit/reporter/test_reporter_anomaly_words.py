@@ -11,7 +11,8 @@ from services.reporter.core.anomaly_words import (
     anomaly_when,
     figure_text,
 )
-from services.reporter.core.answers import Alert, read_anomalies
+from services.reporter.core.answers import Alert
+from services.reporter.core.reading import read_anomalies
 from services.reporter.core.text import Untrusted
 from services.reporter.core.wording import alert_unit
 from shared.held_back import REASONS, held_back

@@ -10,10 +10,11 @@ import reporter_samples as samples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.reporter.core.answers import Failure, read_alerts, read_anomalies, read_rollup, read_series
+from services.reporter.core.answers import Failure
 from services.reporter.core.compose import compose
 from services.reporter.core.model import IN_FILE, Range
 from services.reporter.core.questions import MAX_TIMELINES, bucket_of, for_report, more_for_report
+from services.reporter.core.reading import read_alerts, read_anomalies, read_rollup, read_series
 from services.reporter.core.render_html import render as render_html
 from services.reporter.core.render_json import render as render_json
 from services.reporter.core.render_markdown import render as render_markdown

@@ -7,11 +7,12 @@ from typing import Any
 
 import reporter_samples as samples
 
-from services.reporter.core.answers import Alert, Anomaly, read_anomalies
+from services.reporter.core.answers import Alert, Anomaly
 from services.reporter.core.compose import compose
 from services.reporter.core.incident_stories import IncidentStory, stories
 from services.reporter.core.incident_words import NAMED, said_of, title, when
 from services.reporter.core.model import IN_ANSWER, ON_PAGE, Report
+from services.reporter.core.reading import read_anomalies
 from services.reporter.core.render_html import render as render_html
 from services.reporter.core.render_json import as_object
 from services.reporter.core.render_markdown import render as render_markdown
