@@ -7,7 +7,7 @@ becomes of it (`lifecycle`), who is told (`outbox`), what was held back (`suppre
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from services.alerter.core import lifecycle, rejudge
@@ -34,7 +34,18 @@ from services.alerter.core.events import (
     WriteThresholds,
 )
 from services.alerter.core.ids import AlertIds
-from services.alerter.core.model import Alert, Candidate, Decision, Fingerprint, Reason, Severity, Status, Told
+from services.alerter.core.limits import CannotDo, Limits, check_room
+from services.alerter.core.model import (
+    Alert,
+    AnomalyOutcome,
+    Candidate,
+    Decision,
+    Fingerprint,
+    Reason,
+    Severity,
+    Status,
+    Told,
+)
 from services.alerter.core.outbox import Outbox
 from services.alerter.core.rate_limit import RATE_SPAN_MS, RateLimit
 from services.alerter.core.suppression import Suppression
@@ -42,43 +53,12 @@ from services.alerter.core.thresholds import Threshold, Thresholds
 from services.alerter.core.waiting import WAITS_MS, Waiting, WaitingAnomalies
 from shared.names import ALL_TOOLS
 
-#: Thresholds that users may set, and window lengths among all of them (each costs memory a series).
-MAX_THRESHOLDS: Final = 10_000
-MAX_WINDOWS: Final = 8
 #: How often series without a call are let go.
 RELEASE_EVERY_MS: Final = 60_000
 #: No metric is further ahead of our clock when it comes.
 AHEAD_MS: Final = 15 * 60_000
 #: Anomaly ids that are remembered at the most; the oldest go first.
 MAX_ANOMALIES: Final = 100_000
-
-
-class CannotDo(ValueError):
-    """A command that cannot be carried out; `code` is short and testable."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The settable times and numbers."""
-
-    resolve_after_ms: int = 24 * 3_600_000
-    escalate_after_ms: int = 3_600_000
-    quiet_ms: int = 3_600_000
-    alerts_per_hour: int = 5
-    archive_after_ms: int = 30 * 24 * 3_600_000
-
-
-@dataclass(frozen=True, slots=True)
-class AnomalyOutcome:
-    """What became of an anomaly."""
-
-    reason: Reason
-    alert_id: str | None
-    at_ms: int
 
 
 class Core:
@@ -244,13 +224,13 @@ class Core:
     # --- commands ---------------------------------------------------------------------------------------------------
 
     def _set_threshold(self, threshold: Threshold, now_ms: int) -> list[Action]:
-        self._check_room([*(t for t in self.thresholds if t.key != threshold.key), threshold])
+        check_room([*(t for t in self.thresholds if t.key != threshold.key), threshold])
         behind = rejudge.rules_behind(self.book.opened(), self.thresholds)
         self.thresholds.set(threshold)
         return self._thresholds_changed(behind, now_ms)
 
     def _replace_thresholds(self, chosen: tuple[Threshold, ...], now_ms: int) -> list[Action]:
-        self._check_room(list(Thresholds(chosen)))
+        check_room(list(Thresholds(chosen)))
         behind = rejudge.rules_behind(self.book.opened(), self.thresholds)
         self.thresholds.replace(chosen)
         return self._thresholds_changed(behind, now_ms)
@@ -272,14 +252,6 @@ class Core:
         self.outbox.hush(over.alert_id)
         self._change(over, Told.RESOLVED, now_ms, actions)
         actions.append(Archive(over))
-
-    def _check_room(self, thresholds: list[Threshold]) -> None:
-        if len(thresholds) > MAX_THRESHOLDS:
-            raise CannotDo("too_many_thresholds", f"at most {MAX_THRESHOLDS} thresholds; narrow ones can become wider")
-        windows = {threshold.window_ms for threshold in thresholds if threshold.window_ms is not None}
-        if len(windows) > MAX_WINDOWS:
-            known = ", ".join(str(window) for window in sorted(windows))
-            raise CannotDo("too_many_windows", f"at most {MAX_WINDOWS} different windows (ms); these would be {known}")
 
     def _acknowledge(self, event: Acknowledged, now_ms: int) -> list[Action]:
         alert = self.book.get(event.alert_id)

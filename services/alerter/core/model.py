@@ -143,3 +143,12 @@ class Decision(NamedTuple):
 
     reason: Reason
     alert: Alert | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyOutcome:
+    """What became of an anomaly."""
+
+    reason: Reason
+    alert_id: str | None
+    at_ms: int

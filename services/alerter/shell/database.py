@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from services.alerter.core import codec
-from services.alerter.core.engine import AnomalyOutcome, Core
-from services.alerter.core.model import Reason
+from services.alerter.core.engine import Core
+from services.alerter.core.model import AnomalyOutcome, Reason
 from services.alerter.core.window_codec import BadSlot, decode_slot, encode_slot
 from services.alerter.core.windows import SlidingWindow
 from shared.batch import Series

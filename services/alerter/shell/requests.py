@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 from services.alerter.core.anomalies import MAX_ID_CHARS, BadAnomaly
-from services.alerter.core.engine import CannotDo
 from services.alerter.core.events import Acknowledged, AnomalyFound, ThresholdSet
+from services.alerter.core.limits import CannotDo
 from services.alerter.core.metrics import DEFAULT_WINDOW_MS
 from services.alerter.core.model import Alert, Reason, Severity, Status
 from services.alerter.core.rejudge import covered

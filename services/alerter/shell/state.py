@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from perfmon.paths import DataDirectory
-from services.alerter.core.engine import CannotDo, Core, Limits
+from services.alerter.core.engine import Core
 from services.alerter.core.evaluate import Evaluator
 from services.alerter.core.events import (
     Action,
@@ -31,6 +31,7 @@ from services.alerter.core.events import (
     WriteAlerts,
     WriteThresholds,
 )
+from services.alerter.core.limits import CannotDo, Limits
 from services.alerter.core.model import Alert
 from services.alerter.core.views import active_view
 from services.alerter.shell import history

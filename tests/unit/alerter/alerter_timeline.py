@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from services.alerter.core.engine import Core, Limits
+from services.alerter.core.engine import Core
 from services.alerter.core.events import (
     Acknowledged,
     Action,
@@ -22,6 +22,7 @@ from services.alerter.core.events import (
     ThresholdSet,
     Tick,
 )
+from services.alerter.core.limits import Limits
 from services.alerter.core.messages import Style
 from services.alerter.core.model import Alert, Severity, Told
 from services.alerter.core.outbox import ChannelRule

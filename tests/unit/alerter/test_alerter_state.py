@@ -11,8 +11,8 @@ import pytest
 from alerter_timeline import T0, anomaly
 
 from perfmon.paths import DataDirectory
-from services.alerter.core.engine import CannotDo
 from services.alerter.core.events import Acknowledged, AnomalyFound, ThresholdSet
+from services.alerter.core.limits import CannotDo
 from services.alerter.core.threshold_input import parse_threshold
 from services.alerter.shell import state as state_module
 from services.alerter.shell.notifier import Notifier

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from alerter_timeline import DAY, FAILURES, HOUR, T0, told
 
-from services.alerter.core.engine import CannotDo
+from services.alerter.core.limits import CannotDo
 from services.alerter.core.model import Severity, Status, Told
 from services.alerter.core.statement import judged_words, value_words
 
