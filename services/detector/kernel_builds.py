@@ -22,7 +22,13 @@ _CORE: Final = "services.detector.core"
 #: What each process imports, so that they end at about the same time. What both need is needed last by the second.
 _SHARES: Final = (
     (f"{_CORE}.kernels.absorb",),
-    (f"{_CORE}.signal.minutes", f"{_CORE}.kernels.server_errors", f"{_CORE}.kernels.screen", f"{_CORE}.kernels.named"),
+    (
+        f"{_CORE}.signal.minutes",
+        f"{_CORE}.kernels.server_errors",
+        f"{_CORE}.kernels.screen",
+        f"{_CORE}.kernels.named",
+        f"{_CORE}.kernels.starts",
+    ),
 )
 #: A compilation that takes longer is left to the detector itself; two busy cores take 20 s.
 TIMEOUT_S: Final = 60.0

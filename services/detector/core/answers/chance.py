@@ -2,7 +2,7 @@
 
 The percentile's number follows from its name: 1 − q of the calls lie above it, whatever they are like. Of the z-score and the
 moving average it is estimated: calls are taken to be lognormal with the tool's own median and spread, the latter from its
-quantiles, so that what went wrong in the window hardly counts. What is outside shortly after another is no event of its own.
+quantiles, so that what went wrong in the window hardly counts. How many events come of a share of calls says `kernels.starts`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Final
 
 from services.detector.core import severity
 from services.detector.core.kernels.spans import WINDOW_CALLS
-from services.detector.core.metrics import GAP_CALLS, GAP_MS
 
 #: How many deviations spans.HIGH_RANK lies above the median.
 _HIGH_Z: Final = 1.2816
@@ -38,9 +37,3 @@ def beyond_average(spread: float, times: float) -> float:
     wandering = math.log1p(math.expm1(min(spread * spread, 50.0)) / WINDOW_CALLS)
     limit = math.log(times) + (spread * spread - wandering) / 2.0
     return severity.normal_tail(limit / math.sqrt(spread * spread + wandering))
-
-
-def events(calls: float, share: float, span_ms: int) -> float:
-    """How many events come of `calls` of which a share is outside, each by itself: those with none shortly before them."""
-    together = max(float(GAP_CALLS), calls * GAP_MS / max(span_ms, 1))
-    return calls * share * math.pow(1.0 - min(max(share, 0.0), 1.0), together)

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from services.detector.core import severity
 from services.detector.core.answers import chance
 from services.detector.core.events import SEVERITIES, Event, event_id
-from services.detector.core.kernels import named, spans
+from services.detector.core.kernels import named, spans, starts
 from services.detector.core.kernels.bins import BINS
-from services.detector.core.metrics import GAP_CALLS, GAP_MS, LEVELS, METRICS, MIN_METHOD_CALLS
+from services.detector.core.kernels.fold import N
+from services.detector.core.metrics import GAP_CALLS, GAP_MS, LEVELS, METRICS, MIN_METHOD_CALLS, MINUTE_MS
 from services.detector.core.state.calls import MAX_CALLS
 from services.detector.core.state.series import SeriesState
 from services.detector.core.view import Float64, Int64
@@ -116,13 +117,14 @@ class Search:
     def _of_chance(self, series: SeriesState, figures: Float64) -> list[float]:
         """Events to be expected by chance, by metric."""
         expected = [0.0] * series.metrics
-        span_ms = self._end_ms - max(self._start_ms, series.since())
+        rows = series.minutes.between(self._start_ms // MINUTE_MS, self._end_ms // MINUTE_MS)
+        minutes, held = series.minutes.index[rows], series.moments[rows, :, N]
         for metric, figure in enumerate(figures.tolist()):
             calls, mean, deviation = figure[spans.COUNT], figure[spans.AVERAGE], figure[spans.DEVIATION]
             if calls >= MIN_METHOD_CALLS:
                 median, high = figure[spans.MIDDLE], figure[spans.HIGH_ONE]
                 share = self._share(median, chance.spread_of(median, high), mean, deviation)
-                expected[metric] = chance.events(calls, share, span_ms)
+                expected[metric] = starts.events_by_chance(minutes, held[:, metric], share, float(GAP_CALLS))
         return expected
 
     def _share(self, median: float, spread: float, mean: float, deviation: float) -> float:

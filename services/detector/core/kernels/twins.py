@@ -22,6 +22,19 @@ def bins_of(values: Values) -> Int64:
     return numbers.astype(np.int64)
 
 
+def events_by_chance(calls_of: dict[int, float], share: float, gap_calls: float) -> float:
+    """`starts.events_by_chance` of the calls of each minute, by adding up over moments that lie close at both ends of it."""
+    total, ends = 0.0, np.geomspace(1e-12, 0.5, 3_000)
+    over = np.concatenate([[0.0], ends, 1.0 - ends[-2::-1], [1.0]])
+    for minute, calls in calls_of.items():
+        last, before_last = calls_of.get(minute - 1, 0.0), calls_of.get(minute - 2, 0.0)
+        recent = last + over * calls + (1 - over) * before_last
+        recent = np.full(len(over), gap_calls) if last + (before_last + calls) / 2 <= gap_calls else recent
+        none = (1.0 - min(share, 1 - 1e-12)) ** recent
+        total += calls * share * float(np.sum(np.diff(over) * (none[1:] + none[:-1]) / 2))
+    return total
+
+
 def rank_bin(counts: Values, rank: float) -> int:
     """`bins.rank_bin`."""
     if not np.any(counts > 0):
