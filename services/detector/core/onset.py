@@ -17,6 +17,9 @@ from services.detector.core.state.series import SeriesState
 
 #: A rate is no closer to none and to all than this.
 _EDGE: Final = 1e-4
+#: Times the rate of an event before from which on what follows is another one, and how much likelier that must be (ln).
+FAR_TIMES: Final = 4.0
+_FAR_LIKELIER: Final = 10.0
 
 
 class Onset(NamedTuple):
@@ -43,6 +46,25 @@ def onset_of(series: SeriesState, first_ms: int, last_ms: int, usual: float) -> 
     return Onset(int(start[failing[at]]), int(n[at]), int(k[at]))
 
 
+def worse_since(series: SeriesState, first_ms: int, last_ms: int, usual: float) -> Onset | None:
+    """Since when far more fails than in the time of an event before; None unless it is far likelier that the rate has changed
+    (generalised likelihood ratio, both rates unknown), and there were failures enough before and since to be an event each.
+    """
+    start, calls, failures = _counts(series, first_ms, last_ms)
+    since, until = np.cumsum(failures[::-1])[::-1], np.cumsum(failures) - failures
+    failing = np.flatnonzero((failures > 0) & (since >= MIN_FAILURES) & (until >= MIN_FAILURES))
+    if not len(failing):
+        return None
+    all_calls, all_failures = float(calls.sum()), float(failures.sum())
+    n, k = np.cumsum(calls[::-1])[::-1][failing], since[failing]
+    before = np.maximum((all_failures - k) / (all_calls - n), usual)
+    gain = _likelihood(k, n) + _likelihood(all_failures - k, all_calls - n) - _likelihood(all_failures, all_calls)
+    at = int(np.argmax(gain))
+    if gain[at] < _FAR_LIKELIER or k[at] < FAR_TIMES * before[at] * n[at]:
+        return None
+    return Onset(int(start[failing[at]]), int(n[at]), int(k[at]))
+
+
 class Lull(NamedTuple):
     """What was before an onset: the last failure (epoch ms), the calls and failures up to it, and the calls after it."""
 
@@ -60,6 +82,13 @@ def lull_before(series: SeriesState, first_ms: int, onset_ms: int) -> Lull | Non
         return None
     end = int(failing[-1]) + 1
     return Lull(int(start[end - 1]), int(calls[:end].sum()), int(failures[:end].sum()), int(calls[end:].sum()))
+
+
+def _likelihood(failures: NDArray[np.float64] | float, calls: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """ln of how likely so many failures among so many calls are at their own rate."""
+    k, n = np.asarray(failures, np.float64), np.asarray(calls, np.float64)
+    rate = np.clip(k / n, 1e-12, 1.0 - 1e-12)
+    return np.asarray(k * np.log(rate) + (n - k) * np.log1p(-rate))
 
 
 def _counts(

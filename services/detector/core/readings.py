@@ -26,7 +26,7 @@ from services.detector.core.metrics import (
     STORED_LEVEL,
     THROUGHPUT_CHANGE,
 )
-from services.detector.core.onset import Lull, Onset, lull_before, onset_of
+from services.detector.core.onset import Lull, Onset, lull_before, onset_of, worse_since
 from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
 from services.detector.core.sweeps.findings import Finding
@@ -43,6 +43,7 @@ SILENT: Final = "no more calls"
 NEW_LEVEL: Final = "the new normal"
 REBUILT: Final = "lost in a rebuild"
 LOST: Final = "watched no more"
+WORSE: Final = "a far worse one began"
 ENDINGS: Final = {judge.CLOSED_INSIDE: INSIDE, judge.CLOSED_QUIET: SILENT, judge.CLOSED_ADOPTED: NEW_LEVEL}
 
 SIGNAL_ENDINGS: Final = {
@@ -155,6 +156,31 @@ def dated_anew(series: SeriesState, event: Event, run: judge.Row, *, known: bool
         series.dirty = True
     _begin_anew(run, onset, run.copy())
     return from_track(series.key, -1, run)
+
+
+def worse_within(series: SeriesState, event: Event, run: judge.Row) -> Event | None:
+    """A far worse event that has begun within one that is told, which would hide it: that is cut back to what was before it, and
+    the series' own run follows the new one, as `run` does. What failed before is not learned.
+    """
+    if event.since_first or not event.stored:
+        return None
+    onset = worse_since(series, event.start_ms, int(run[errors.NEWEST]), float(run[errors.USUAL]))
+    if onset is None:
+        return None
+    cut_back(series, event, onset.start_ms)
+    risen = run.copy()
+    if series.run[errors.PHASE] == judge.OPEN and series.run[errors.START] == run[errors.START]:
+        _begin_within(series.run, onset, risen)
+        series.dirty = True
+    _begin_within(run, onset, risen)
+    return from_track(series.key, -1, run)
+
+
+def _begin_within(run: judge.Row, onset: Onset, risen: judge.Row) -> None:
+    learned = run[[errors.SEEN, errors.FAILED]]
+    _begin_anew(run, onset, risen)
+    run[[errors.SEEN, errors.FAILED]] = learned
+    run[errors.NEXT_SEEN] = run[errors.NEXT_FAILED] = 0.0
 
 
 def _over_before(series: SeriesState, event: Event, onset_ms: int) -> bool:

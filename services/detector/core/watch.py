@@ -25,6 +25,7 @@ from services.detector.core.readings import (
     SIGNAL_ENDINGS,
     SILENT,
     TRACKED,
+    WORSE,
     be_as_severe,
     cut_back,
     dated_anew,
@@ -37,6 +38,7 @@ from services.detector.core.readings import (
     move,
     name_by_length,
     update,
+    worse_within,
 )
 from services.detector.core.servers import Turn as ServerTurn
 from services.detector.core.signal import course
@@ -67,7 +69,7 @@ class Watch:
         self.messages.note(batch)
         happenings = self.engine.apply(batch, came_ms, live=live, take=partial(self._take, live=live))
         changed = bool(happenings)
-        changed = self._take_servers(live=live) or changed
+        changed = self.take_servers(live=live) or changed
         return self._take_turns(live=live) or changed
 
     def tick(self, now_ms: int, *, live: bool = True) -> bool:
@@ -82,7 +84,7 @@ class Watch:
             self._take(happening, live=live)
         moved = bool(happenings)
         self.engine.servers.tick(now_ms, self.engine.reach)
-        moved = self._take_servers(live=live) or moved
+        moved = self.take_servers(live=live) or moved
         self.engine.close_minutes(now_ms)
         moved = self._take_turns(live=live) or moved
         moved = self.look(now_ms, live=live) or moved
@@ -221,7 +223,9 @@ class Watch:
         self._changed(event, live=live)
 
     def _risen(self, event: Event, happening: Happening, *, live: bool) -> Event:
-        """An event that rose a level; what was a mere suspicion for long, or over unnoticed, may have begun anew."""
+        """An event that rose a level or goes on: a mere suspicion, or what was over unnoticed, may have begun anew; a far worse one
+        may have begun within it.
+        """
         if happening.metric < 0 and happening.place[error_mixture.LEVEL] >= max(STORED_LEVEL, event.level + 1):
             again = dated_anew(happening.series, event, happening.place, known=event.stored)
             if again is not None and again.id not in self.book.events:
@@ -232,10 +236,16 @@ class Watch:
                     self.book.close(event, event.last_ms, INSIDE)
                 self.book.add(again)
                 return again
+        worse = worse_within(happening.series, event, happening.place) if happening.metric < 0 else None
+        if worse is not None and worse.id not in self.book.events:
+            self._ended(event, WORSE, live=live)
+            self.book.add(worse)
+            return worse
         update(event, happening.place)
         return event
 
-    def _take_servers(self, *, live: bool) -> bool:
+    def take_servers(self, *, live: bool) -> bool:
+        """Let what was seen of servers begin, move and end events; whether there was anything."""
         turns = self.engine.servers.take()
         for turn in turns:
             event = server_events.open_event(self.book, turn.server)

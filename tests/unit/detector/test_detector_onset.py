@@ -140,3 +140,47 @@ def test_no_event_is_of_fewer_failures_than_it_takes() -> None:
     assert onset is not None
     assert (onset.start_ms, onset.failures) == (int(ts[120]), 3)
     assert onset_of(series, int(ts[200]), int(ts[-1]), 0.003) is None
+
+
+def ticked(ts: np.ndarray, ok: np.ndarray) -> list[Event]:
+    watch = make_watch()
+    for i in range(len(ts)):
+        watch.apply(batch(ts[i : i + 1], [50.0], ok[i : i + 1]), live=True)
+        watch.tick(int(ts[i]) + 1_000)
+    return sorted(
+        (e for e in watch.book.events.values() if e.metric == "error_rate" and e.stored), key=lambda e: e.start_ms
+    )
+
+
+def test_a_weak_event_that_is_told_hides_no_far_worse_one_after_it() -> None:
+    faint, burst, n = 1_000, 1_250, 1_400
+    ts, ok = T0 + np.arange(n) * 12_000, np.ones(n, np.uint8)
+    ok[100:900:300] = 0
+    ok[[faint, faint + 8, faint + 16, faint + 20, faint + 30, faint + 45]] = 0
+    ok[burst::3] = 0
+    weak, worse = ticked(ts, ok)
+    assert (weak.start_ms, weak.end_ms, weak.points, weak.ended) == (
+        ts[faint],
+        ts[faint + 45],
+        6,
+        "a far worse one began",
+    )
+    assert (worse.start_ms, worse.points, worse.calls, worse.end_ms) == (ts[burst], 50, 148, None)
+    assert worse.median < 1, "what failed in the weak one is not usual"
+    assert worse.severity == "critical"
+
+
+def test_an_event_that_varies_as_chance_has_it_stays_one() -> None:
+    rng, n = np.random.default_rng(5), 3_000
+    ok = np.ones(n, np.uint8)
+    ok[500:] = rng.random(n - 500) >= 0.2
+    (event,) = ticked(T0 + np.arange(n) * 12_000, ok)
+    assert event.points > 400
+
+
+def test_a_quiet_tools_event_is_over_after_a_few_calls_that_work() -> None:
+    ts, ok = T0 + np.arange(80) * 3_000_000, np.ones(80, np.uint8)
+    ok[50:62] = 0
+    ok[65:76] = 0
+    first, second = ticked(ts, ok)
+    assert (first.start_ms, first.end_ms, second.start_ms) == (ts[50], ts[61], ts[65])

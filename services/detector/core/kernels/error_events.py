@@ -35,6 +35,9 @@ _BEYOND = 2.0
 _STILL = 2.0
 _GAP_MS = 120_000.0
 _GAP_CALLS = 5.0
+#: Of a quiet tool, for which so long is but a few calls, fewer: the evidence must suffice all the same.
+_GAP_CALLS_QUIET = 3.0
+_GAP_QUIET_MS = 3_600_000.0
 #: Calls that should have come since the last one; the time they take is no shorter than the first, no longer than the second.
 _SILENT_CALLS = 20.0
 _SILENCE_MS = (1_800_000.0, 86_400_000.0)
@@ -67,6 +70,14 @@ def begin(t: float, run: Row, level: float) -> None:
     run[at.STRENGTH] = strength(run)
     run[at.NOTED_CALLS] = run[at.CALLS]
     run[at.NOTED_FAILURES] = run[at.FAILURES]
+
+
+@compiled("boolean(float64)", part=True)
+def is_looked_at(failures: float) -> bool:
+    """Whether an event that has gone on for so many failures is looked at once more: of 4, 5, 6, 7, 8, 10, 12, 14, 16, 20 …"""
+    while failures >= 8.0 and failures % 2.0 == 0.0:
+        failures *= 0.5
+    return bool(4.0 <= failures < 8.0)
 
 
 @compiled("void(float64[:])", part=True)
@@ -163,6 +174,7 @@ def evidence_of_end(run: Row) -> float:
 @compiled("boolean(float64, float64[:])", part=True)
 def is_over(t: float, run: Row) -> bool:
     """Whether the calls since say that the event has ended with its last failure but strays."""
-    if run[at.QUIET] < _GAP_CALLS or t - run[at.LAST] < _GAP_MS:
+    enough = _GAP_CALLS_QUIET if t - run[at.LAST] >= _GAP_QUIET_MS else _GAP_CALLS
+    if run[at.QUIET] < enough or t - run[at.LAST] < _GAP_MS:
         return False
     return bool(run[at.CLOSING] == 0.0 or evidence_of_end(run) >= closing_cap(run) + _BEYOND)

@@ -27,6 +27,7 @@ from services.detector.core.kernels.error_events import (
     closing_cap,
     end,
     end_if_silent,
+    is_looked_at,
     is_of_first,
     is_over,
     learn_first,
@@ -154,7 +155,7 @@ def judge_idle(  # noqa: C901, PLR0912 - one loop in registers; `twins_failures`
 
 @compiled("float64(float64, boolean, float64[:], float64)", part=True)
 def judge_open(t: float, failed: bool, run: Row, rate: float) -> float:
-    """One call of an event under way: OPENED when it rose a level, how it closed, or 0."""
+    """One call of an event under way: OPENED when it rose a level or is to be looked at, how it closed, or 0."""
     usual = run[at.USUAL]
     good = 1.0 / (1.0 - usual)
     for k in range(at.RATES):
@@ -195,6 +196,8 @@ def judge_open(t: float, failed: bool, run: Row, rate: float) -> float:
         adopt(run[at.NEWEST], run)
         end(run)
         return CLOSED_ADOPTED
+    if failed and run[at.LEVEL] >= STORED and is_looked_at(run[at.FAILURES]):
+        return OPENED
     return 0.0
 
 

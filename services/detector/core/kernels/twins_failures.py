@@ -14,6 +14,7 @@ _ARL = (2_000.0, 20_000.0, 200_000.0)
 _SURE = (0.8, 0.65, 0.55)
 _STORED = 2
 _WORKS = 0.3
+_LOOKED_AT = {times * 2**power for times in (4, 5, 6, 7) for power in range(20)}
 
 
 @dataclass
@@ -121,7 +122,8 @@ class Failures:
             self._take_usual(self.newest)
             self.end()
             return [(ADOPTED, self.start, self.level)]
-        return []
+        looked_at = failed and self.level >= _STORED and self.failures in _LOOKED_AT
+        return [(OPENED, self.start, self.level)] if looked_at else []
 
     def _never_worked(self, t: float) -> bool:
         """Whether an event begins because the tool has failed since its first calls."""
@@ -158,7 +160,7 @@ class Failures:
 
     def is_over(self, t: float) -> bool:
         """Whether the calls since the last failure say that the event has ended."""
-        if self.quiet < 5 or t - self.last < 2 * _MINUTE:
+        if self.quiet < (3 if t - self.last >= 60 * _MINUTE else 5) or t - self.last < 2 * _MINUTE:
             return False
         return self.closing == 0 or self._evidence_of_end() >= self._cap() + 2
 
