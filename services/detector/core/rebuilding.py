@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from services.detector.core.engine import Engine
 from services.detector.core.events import SEVERITIES, Event
 from services.detector.core.kernels import error_mixture, judge
-from services.detector.core.metrics import ERROR_RATE_SPIKE, SIGNAL
+from services.detector.core.metrics import ERROR_RATE_SPIKE, MINUTE_MS, SIGNAL
 from services.detector.core.readings import SIGNAL_NUMBER, TRACKED, TRACKED_METRICS, place_of
 from services.detector.core.server_events import is_of_server
+from services.detector.core.server_rebuilding import recount
 from services.detector.core.signal import course
 from services.detector.core.watch import Watch
 from shared.batch import Series
 
+#: From so long before an event of a server on its tools are counted once more where its row is lost.
+BEFORE_MS: Final = 30 * MINUTE_MS
 #: What an event takes from the same one found anew.
 _MOVING: Final = ("last_ms", "peak_ms", "value", "typical", "points", "calls")
 
@@ -56,6 +59,9 @@ def join(watch: Watch, under_way: UnderWay) -> None:
     """Put the events back, each as far as the day's calls say it has come."""
     book = watch.book
     for event in under_way.events:
+        if is_of_server(event) and event.id not in under_way.rows:
+            recount(watch.engine, event.server, event.start_ms - BEFORE_MS)
+            watch.take_servers(live=False)
         found = [e for e in _about(watch, event) if e.id not in under_way.known]
         for other in found:
             book.remove(other)

@@ -223,8 +223,8 @@ class Watch:
         self._changed(event, live=live)
 
     def _risen(self, event: Event, happening: Happening, *, live: bool) -> Event:
-        """An event that rose a level or goes on: a mere suspicion, or what was over unnoticed, may have begun anew; a far worse one
-        may have begun within it.
+        """An event that rose a level or goes on: what was a mere suspicion, or over unnoticed, may have begun anew, and a far
+        worse one within it.
         """
         if happening.metric < 0 and happening.place[error_mixture.LEVEL] >= max(STORED_LEVEL, event.level + 1):
             again = dated_anew(happening.series, event, happening.place, known=event.stored)

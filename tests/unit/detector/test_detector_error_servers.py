@@ -23,7 +23,7 @@ from services.detector.core.telling.phrases import concerns_tool
 from services.detector.core.watch import Watch
 from services.detector.shell.database import Database, Debts
 from services.detector.shell.files import AnomalyFiles, line_of
-from shared.batch import Batch, Series
+from shared.batch import Batch, Series, concatenate
 from shared.consumer import Position
 from tests.unit.detector.against_twins import against_twin
 from tests.unit.detector.detector_kit import MINUTE, T0, feed, make_watch, stored
@@ -329,3 +329,33 @@ def test_an_event_of_a_server_is_read_back_from_the_files(tmp_path: Path) -> Non
     files.append([line_of(event, "open")], T0)
     (again,) = files.events(T0)
     assert (again.id, again.tool, again.found_as) == (event.id, event.tool, event.found_as)
+
+
+@pytest.mark.parametrize("quiet_minutes", [0, 240])
+def test_an_event_of_a_server_is_recognised_when_its_row_is_lost_too(quiet_minutes: int) -> None:
+    """As without a database: the files know the event, its tools are read back one after the other."""
+    watch, n = make_watch(), 4_000
+    failed = chance(n, 0.002, 7)
+    failed[3_700:] |= chance(300, 0.08, 8)
+    whole = concatenate(
+        [
+            server(n, 30, failed),
+            server(quiet_minutes * 4, 30, chance(quiet_minutes * 4, 0.002, 9), T0 + n * STEP, 15_000),
+        ]
+    )
+    feed(watch, whole.take(np.arange(n)), 100)
+    (event,) = of_server(watch)
+    again = Watch(Engine(100), watch.book)
+    under_way = set_aside(again, Engine(100))
+    assert not under_way.rows
+    for code in range(30):
+        again.apply(whole.take(np.flatnonzero(whole.codes == code)), live=False)
+    join(again, under_way)
+    assert of_server(again) == [event]
+    if quiet_minutes:
+        assert event.ended == "back inside"
+        assert abs(event.last_ms - (T0 + n * STEP)) < 20 * MINUTE
+        return
+    assert event.end_ms is None
+    again.tick(T0 + n * STEP + 120 * MINUTE)
+    assert event.ended == "no more calls"
