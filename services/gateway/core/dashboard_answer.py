@@ -152,8 +152,11 @@ def _worth_telling(name: str, rows: list[Data], slow: list[Data]) -> list[Data]:
 
 
 def _silent(servers: list[Any]) -> list[str]:
-    """The servers that are not called now, and since when; what else is said of them is in the table."""
-    rows = [one for one in servers if isinstance(one, dict) and str(one.get("note") or "").startswith(_NOT_CALLED)]
+    """The servers that are not called now, and since when, but those that hardly ever were; what else is said of them is in the
+    table.
+    """
+    known = [one for one in servers if isinstance(one, dict) and not one.get("fewCalls")]
+    rows = [one for one in known if str(one.get("note") or "").startswith(_NOT_CALLED)]
     notes = [str(one["note"]).split(";")[0] for one in rows[:NAMED]]
     lines = [
         shown(f"{note}  {shown(str(one.get('name')), TABLE_NAME_CHARS)}", 160)

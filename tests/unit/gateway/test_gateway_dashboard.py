@@ -117,4 +117,6 @@ def test_the_time_of_a_value_is_told_once():
 
 def test_a_server_that_was_hardly_called_is_said_to_be():
     row = {"name": "demo", "status": "critical", "healthScore": 4, "calls": 1, "fewCalls": True}
-    assert "critical (few calls)  4" in dashboard(mcpServers=[row]).text
+    text = dashboard(mcpServers=[row | {"note": "no calls since 12:41Z"}]).text
+    assert "critical (few calls)  4" in text
+    assert "Not called now" not in text
