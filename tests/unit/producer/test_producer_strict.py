@@ -88,7 +88,8 @@ def _stored(rows: list[Row]) -> int:
     message = build_message(rows)
     if not message.rows:
         return 0
-    arrival = let_in(*read(message.frame(None, 0)), NOW_MS, NOW_MS - HOUR_MS)
+    # Rows without a time of their own have that of the call, which may be long after NOW_MS.
+    arrival = let_in(*read(message.frame(None, 0)), time.time_ns() // 1_000_000, NOW_MS - HOUR_MS)
     return arrival.rows - arrival.refused.total
 
 
