@@ -91,6 +91,9 @@ def test_it_is_told_without_a_usual_rate() -> None:
     assert "first-calls: " in lines
     assert "usual     not known; of a tool that works no more than 30 % of calls fail" in lines
     assert told["explanation"]["baseline"]["median"] is None
+    assert told["text"][-1].startswith("╌╌ of a tool that works: 0–30")
+    assert "usual: " not in lines
+    assert "baseline" not in lines
 
 
 def test_it_ends_when_the_tool_works() -> None:

@@ -48,6 +48,7 @@ ASCII: Final = Glyphs("     ####", "-", "|", "+", "-", ("[", "=", "]", "^"), "-"
 class Plot:
     """What is to be drawn: values by time (ascending epoch ms), the window, the usual band, the event; `what` in which unit, and
     `how` much of a minute each value tells. `low`: the least value of a column counts, not the greatest.
+    `band`: what the band is called.
     """
 
     points: Sequence[tuple[int, float]]
@@ -60,6 +61,7 @@ class Plot:
     what: str
     how: str = "each minute"
     low: bool = False
+    band: str = "usual"
 
 
 def draw(plot: Plot, width: int, *, ascii_only: bool = False) -> list[str]:
@@ -79,7 +81,7 @@ def draw(plot: Plot, width: int, *, ascii_only: bool = False) -> list[str]:
     lines.append(" " * (_LABEL + 1) + _times(plot, columns))
     band = f"{brief(plot.lower)}{glyphs.dash}{brief(plot.upper)}"
     lines.append(_caption(plot, columns, width, log=scale.log))
-    lines.append(f"{glyphs.band * 2} usual: {band}; {glyphs.span[3]} worst")
+    lines.append(f"{glyphs.band * 2} {plot.band}: {band}; {glyphs.span[3]} worst")
     return [line.rstrip()[:width] for line in lines]
 
 

@@ -121,6 +121,7 @@ def plot_of(event: Event, points: Points, shown: Window) -> Plot:
         what,
         how,
         low=event.value < event.median,
+        band="of a tool that works" if event.since_first else "usual",
     )
 
 
@@ -229,7 +230,7 @@ def _unknown(event: Event, known: dict[str, Any], chart: list[str]) -> list[str]
         said.append("the minutes around it: the detector holds a day of them, the rollups two")
     if not _bands(known) and event.method == "auto" and event.type != ERROR_RATE_SPIKE:
         said.append("the bands of the other sensitivities at that time")
-    if "baselineCalls" not in known:
+    if "baselineCalls" not in known and not event.since_first:
         said.append("of how many calls the baseline is")
     if "changes" not in event.evidence:
         said.append("what else moved")
