@@ -111,6 +111,8 @@ def alert_when(alert: Alert, now_ms: int) -> str:
     began = minute_text(alert.raised_ms)
     if alert.last_true_ms is None or now_ms - alert.last_true_ms < CURRENT_MS:
         return began
+    if minute_text(alert.last_true_ms) == began:
+        return began
     seen = clock_text(alert.last_true_ms, alert.raised_ms or now_ms)
     return f"{began}, {'value of' if alert.of_anomaly else 'last true'} {seen}"
 

@@ -250,6 +250,7 @@ def test_a_value_that_is_not_that_of_now_is_told_with_its_time() -> None:
         return alert_when(read_alerts({"alerts": [row]}).rows[0], samples.END_MS)
 
     assert listed() == listed(lastTrue="2025-10-31T15:59:00.000Z") == "2025-10-31 14:00 UTC"
+    assert listed(lastTrue="2025-10-31T14:00:40.000Z") == "2025-10-31 14:00 UTC", "as it was raised"
     assert listed(lastTrue="2025-10-31T14:12:00.000Z") == "2025-10-31 14:00 UTC, last true 14:12Z"
 
 
