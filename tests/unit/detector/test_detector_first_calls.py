@@ -192,6 +192,13 @@ def test_without_a_database_the_files_know_that_it_was_told() -> None:
     assert [e.id for e in failures_of(again)] == [known.id]
 
 
+def test_a_row_that_was_kept_before_first_calls_were_noted_begins_no_event_at_no_time() -> None:
+    run, out, ts = np.zeros(row.SIZE), np.zeros((64, errors.HAPPENING)), times(40, MINUTE)
+    errors.judge_failures(ts[:3].copy(), np.zeros(3, np.uint8), run, 1.0, out, 0)
+    run[row.START] = 0.0
+    assert errors.judge_failures(ts[3:].copy(), np.zeros(37, np.uint8), run, 1.0, out, 0) == (0, 37)
+
+
 def test_a_tool_that_works_first_is_judged_by_its_own_usual_rate() -> None:
     watch = watched([1] * 100 + [0] * 6)
     (event,) = failures_of(watch)

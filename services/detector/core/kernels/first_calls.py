@@ -51,7 +51,8 @@ def begin_if_broken(t: float, run: Row) -> bool:
     """Begin an event with the failure that was weighed last if all calls say that the tool does not work and none was part of an
     event before; whether it has begun. Its start is in START already.
     """
-    if run[at.LEVEL] != 0.0 or run[at.SEEN] != run[at.CLOCK] or run[at.FAILED] < MIN_FAILURES:
+    # A row that was kept before first calls were noted has no START.
+    if run[at.LEVEL] != 0.0 or run[at.START] == 0.0 or run[at.SEEN] != run[at.CLOCK] or run[at.FAILED] < MIN_FAILURES:
         return False
     strength = evidence(run[at.FAILED], run[at.SEEN])
     level = level_of(strength)

@@ -127,7 +127,7 @@ class Failures:
 
     def _never_worked(self, t: float) -> bool:
         """Whether an event begins because the tool has failed since its first calls."""
-        if self.level or self.seen != self.clock or self.failed < 3:
+        if self.level or not self.start or self.seen != self.clock or self.failed < 3:
             return False
         self.calls, self.failures, self.best = self.clock, int(self.failed), -math.inf
         level = self._level_when_new()
