@@ -24,7 +24,8 @@ R = TypeVar("R")
 _OURS: Final = "services.detector.core."
 #: Its attributes are set at run time; type checkers see none.
 _CONFIG: Final[Any] = config
-_CACHE: Final = Path(_CONFIG.CACHE_DIR or Path(__file__).with_name("__pycache__"))
+_BEFORE: Final[str] = _CONFIG.CACHE_DIR
+_CACHE: Final = Path(_BEFORE or Path(__file__).with_name("__pycache__"))
 
 
 def compiled(signature: str, *, part: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -39,7 +40,10 @@ def compiled(signature: str, *, part: bool = False) -> Callable[[Callable[P, R]]
 
     def keep(function: Callable[P, R]) -> Callable[P, R]:
         _CONFIG.CACHE_DIR = str(_CACHE / f"kernels-{_digest(function.__module__)}")
-        return decorator(function)
+        try:
+            return decorator(function)
+        finally:
+            _CONFIG.CACHE_DIR = _BEFORE  # what others compile has a place of its own
 
     return keep
 
