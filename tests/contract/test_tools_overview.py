@@ -89,12 +89,12 @@ def test_the_dashboards_text_calls_no_tool_slow_or_worst_that_is_neither():
     backends = FakeBackends()
     reply = backends.replies["reporter", "dashboard"]
     well = {"mcpServer": "time", "toolName": "now", "calls": 275, "errorRate": 0, "p95": 11.5}
-    slow = {**well, "toolName": "slow", "p95": 1_269, "limit": 1_000, "why": "over its limit"}
+    slow = {**well, "toolName": "slow", "p95": 1_269, "limit": 1_000, "why": "over its threshold"}
     reply["slowestTools"] = [slow, well]
     reply["worstTools"] = [{**well, "toolName": "fails", "errorRate": 35.1}, {**well, "toolName": "slow"}, well]
     reply["recentAnomalies"] = [anomaly() | {"currentValue": 100, "unit": "%"}]
     text = call(backends, "get_dashboard").content[0].text
-    assert "1,269 ms, over its limit (1,000 ms), 275 calls  time / slow" in text
+    assert "1,269 ms, over its threshold (1,000 ms), 275 calls  time / slow" in text
     assert "time / fails" in text
     assert "time / now" not in text
     assert "response_time_spike 100 %" in text

@@ -64,7 +64,7 @@ SPEC = ToolSpec(
             "refreshInterval": whole("Seconds until asking again makes sense."),
             "cut": counts("list → entries left out of this answer"),
         },
-        slowestTools=_entries("What got slow: p95 before and now; else over its limit; else just the slowest."),
+        slowestTools=_entries("What got slow: p95 before and now; else over its threshold; else just the slowest."),
         freshness=anything("How fresh the figures are."),
     ),
     example={"mcpServer": "github"},

@@ -181,7 +181,7 @@ def _worst_tools(answered: Answered) -> list[dict[str, Any]] | None:
 
 
 def _slowest_tools(answered: Answered) -> list[dict[str, Any]] | None:
-    """What got slow: slower than the day before, else over its limit, else just the slowest."""
+    """What got slow: slower than the day before, else over its threshold, else just the slowest."""
     tools = all_tools(answered)
     if tools is None:
         return None

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Final, Literal
 
 from services.reporter.core.answers import Alert, Stats
-from services.reporter.core.figures import count_text, duration_text, minute_text, percent_text
+from services.reporter.core.figures import count_text, counted, duration_text, minute_text, percent_text
 from services.reporter.core.sampling import MIN_BASELINE_CALLS, MIN_CALLS, supported_error_rate
 from services.reporter.core.text import Text, Untrusted
 from services.reporter.core.thresholds import Thresholds
@@ -237,12 +237,14 @@ def _system_reasons(
     """How many are how well, of those with enough calls to say so, among which the worst is; of all when none has. `total`:
     servers with those that cannot be judged.
     """
-    counted = [health for _, health in judged if not health.few_calls] or [health for _, health in judged]
-    critical, degraded = (sum(h.status == status for h in counted) for status in ("critical", "degraded"))
-    servers = f"{len(counted)} server{'s' * (len(counted) != 1)}"
+    enough = [health for _, health in judged if not health.few_calls] or [health for _, health in judged]
+    critical, degraded = (sum(h.status == status for h in enough) for status in ("critical", "degraded"))
+    servers = f"{len(enough)} server{'s' * (len(enough) != 1)}"
     if not critical and not degraded:
-        return ((f"{servers} with calls, none degraded",),)
-    servers = servers if len(counted) == total else servers.replace("server", "judged server")
+        calls = sum(health.calls for _, health in judged)
+        few = f", {counted(calls, 'call')} in all: a first impression" if calls < MIN_CALLS else ", none degraded"
+        return ((f"{servers} with calls{few}",),)
+    servers = servers if len(enough) == total else servers.replace("server", "judged server")
     counts = f"{critical} of {servers} critical" if critical else f"{degraded} of {servers} degraded"
     counts += f", {degraded} degraded; worst " if critical and degraded else "; worst "
     first = worst.reasons[0] if worst.reasons else ()

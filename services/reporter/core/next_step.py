@@ -66,6 +66,9 @@ def next_step(
         which = _names(silent[0].server, silent[0].tool if len(silent) == 1 else "")
         why = "Calls stopped that usually come: see since when, and what else changed."
         return _step("detect_anomalies", which | {"lookbackWindow": "24h"}, why)
+    if health.few_calls:
+        why = "There are too few calls to judge by yet: see what there is."
+        return _step("get_metrics", _names(server or "", "") | {"aggregation": "p95", "startTime": "24h"}, why)
     return _step("generate_report", {"period": "day"}, "All is well: see how the day went and what moved.")
 
 

@@ -43,7 +43,7 @@ class SlowTool:
 
     @property
     def order(self) -> int:
-        """What rose comes first, then what is over its limit."""
+        """What rose comes first, then what is over its threshold."""
         return 0 if self.why == "slower than before" else 1 if self.why else 2
 
 
@@ -110,7 +110,7 @@ def by_health(tools: Iterable[Stats], before: Mapping[Key, Stats], thresholds: T
 
 
 def by_slowdown(tools: Iterable[Stats], before: Mapping[Key, Stats], thresholds: Thresholds) -> tuple[SlowTool, ...]:
-    """What got slow: tools whose p95 rose, by how far; then those over their limit, by how far; then the slowest. Only
+    """What got slow: tools whose p95 rose, by how far; then those over their threshold, by how far; then the slowest. Only
     tools with enough calls, unless no tool has.
     """
     timed = [tool for tool in tools if tool.p95 is not None and tool.count > 0]
@@ -126,7 +126,7 @@ def _slow_tool(tool: Stats, before: Stats | None, thresholds: Thresholds) -> Slo
     critical, warning = (thresholds.of("response_time", s, tool.server, tool.tool) for s in ("critical", "warning"))
     limit = critical if critical is not None and p95 > critical else warning
     if limit is not None and p95 > limit:
-        return SlowTool(tool, was, "over its limit", limit, p95 - limit)
+        return SlowTool(tool, was, "over its threshold", limit, p95 - limit)
     return SlowTool(tool, was, None, None, p95)
 
 

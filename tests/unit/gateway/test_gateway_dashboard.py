@@ -74,7 +74,7 @@ def test_what_slowest_is_compared_with_is_said():
     slow = {"mcpServer": "s", "toolName": "t", "p95": 488.0, "p95Before": 354.0}
     assert "Slowest (p95, the day before → now):" in dashboard(slowestTools=[slow]).text
     assert "Slowest (p95):" in dashboard(slowestTools=[slow | {"p95Before": None}]).text
-    over = slow | {"why": "over its limit"}
+    over = slow | {"why": "over its threshold"}
     assert "Slow (p95, the day before → now):" in dashboard(slowestTools=[over]).text
 
 

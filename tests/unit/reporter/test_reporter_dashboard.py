@@ -185,7 +185,7 @@ def test_what_got_slow_comes_first_among_the_slow_with_its_p95_before() -> None:
     found = dashboard(with_tools(now, before))["slowestTools"]
     assert [(row["toolName"], row["why"]) for row in found] == [
         ("rose", "slower than before"),
-        ("always", "over its limit"),
+        ("always", "over its threshold"),
     ]
     assert (found[0]["p95Before"], found[0]["p95"]) == (120, 700)
     assert found[1]["limit"] == 1000
@@ -361,3 +361,12 @@ def test_a_silent_server_that_has_an_alert_is_named_before_a_silent_tool() -> No
     assert '"git" has had no calls since 15:20Z' in dashboard(raw)["systemHealth"]["message"]
     alone = dashboard(raw, server="git")["systemHealth"]["message"]
     assert "no calls since 15:20Z" in alone
+
+
+def test_of_a_first_call_it_is_not_said_that_all_is_well() -> None:
+    rows = [samples.stats("first", "t", 1, 0.0, 20, 60)]
+    raw = well() | {"servers": samples.rollup(rows), "tools": samples.rollup(rows), "series": {"series": []}}
+    found = dashboard(raw)
+    assert found["systemHealth"]["message"] == "1 server with calls, 1 call in all: a first impression"
+    assert "too few calls to judge" in found["nextStep"]["why"]
+    assert found["nextStep"]["tool"] == "get_metrics"
