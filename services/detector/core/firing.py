@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from services.detector.core.events import Event
 from services.detector.core.kernels import error_mixture, judge
-from services.detector.core.metrics import ERROR_RATE_SPIKE, HISTORY_MS, MINUTE_MS, SENSITIVITIES
+from services.detector.core.kernels.fold import N
+from services.detector.core.metrics import ERROR_RATE_SPIKE, HISTORY_MS, METRICS, MINUTE_MS, SENSITIVITIES
 from services.detector.core.signal import course, scorer
 from services.detector.core.state.series import SeriesState
 
@@ -60,14 +61,10 @@ def note_turn(event: Event, track: judge.Row) -> None:
 
 
 def note_baseline(event: Event, series: SeriesState) -> None:
-    """Keep of how many calls of the day before the event the baseline is, and since when there were any."""
-    first = (event.start_ms - HISTORY_MS) // MINUTE_MS
-    rows = series.minutes.between(first, event.start_ms // MINUTE_MS - 1)
-    begun = event.start_ms // MINUTE_MS * MINUTE_MS
-    # Of the minute in which it began, what came before it.
-    calls = int(series.moments[rows, 0, 0].sum()) + len(series.calls.between(begun, event.start_ms - 1)[0])
+    """Keep how many calls before the event it was judged by, and since when any are known."""
+    calls = _judged_by(event, series)
     if calls:
-        _note(event, {"baselineCalls": calls, "baselineSinceMs": max(series.since(), event.start_ms - HISTORY_MS)})
+        _note(event, {"baselineCalls": calls, "baselineSinceMs": min(series.first_ts, event.start_ms)})
 
 
 def note_surer(event: Event, again: Event) -> None:
@@ -99,6 +96,27 @@ def _note(event: Event, now: dict[str, Any]) -> None:
     if seldom:
         now["tailP"] = min(seldom)
     event.evidence["fired"] = before | now | {name: before[name] for name in _AT_OPENING if name in before}
+
+
+def _judged_by(event: Event, series: SeriesState) -> int:
+    """The calls of the day before, those that are held, or those that the baseline remembers, whichever are more: a night or a
+    holiday takes nothing away from what is known.
+    """
+    begun_ms = event.start_ms // MINUTE_MS * MINUTE_MS
+    of_minute, held = (len(series.calls.between(ms, event.start_ms - 1)[0]) for ms in (begun_ms, 0))
+    minutes, calls = series.minutes, series.moments[:, 0, N]
+    minute = event.start_ms // MINUTE_MS
+    of_day = int(calls[minutes.between(minute - HISTORY_MS // MINUTE_MS, minute - 1)].sum()) + of_minute
+    since = int(calls[minutes.between(minute, minutes.newest)].sum()) - of_minute
+    return max(of_day, held, min(_remembered(event, series), series.calls_total - since))
+
+
+def _remembered(event: Event, series: SeriesState) -> int:
+    """The calls, as they have faded, that its usual values are taken from."""
+    if event.type == ERROR_RATE_SPIKE:
+        return int(series.run[error_mixture.SEEN])
+    metric = next((number for number, known in enumerate(METRICS) if known.name == event.metric), series.metrics)
+    return int(series.tracks[metric, judge.WEIGHT]) if metric < series.metrics else 0
 
 
 def _of_calls(track: judge.Row) -> dict[str, Any]:

@@ -59,3 +59,20 @@ def test_a_young_tool_is_never_said_to_be_certain() -> None:
     assert event.confidence > 0.99
     assert confidence_of(event) < 0.95
     assert "only 30 calls of history" in summary(event)
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_quiet_weekend_takes_nothing_away_from_what_is_known_of_a_tool(failing: bool) -> None:
+    watch = make_watch()
+    ts = np.concatenate([times(900, 30_000, T0 + day * DAY) for day in range(3)] + [times(40, 30_000, T0 + 5 * DAY)])
+    values, ok = ordinary(len(ts)), np.ones(len(ts))
+    if failing:
+        ok[-30:] = 0
+    else:
+        values[-30:] *= 30
+    feed(watch, batch(ts, values, ok))
+    event = next(e for e in stored(watch) if e.start_ms >= T0 + 5 * DAY)
+    assert event.evidence["fired"]["baselineCalls"] > 500
+    assert event.evidence["fired"]["baselineSinceMs"] == T0
+    assert confidence_of(event) > 0.99
+    assert "of history" not in summary(event)

@@ -52,7 +52,7 @@ def little_history(event: Event) -> str | None:
 
 
 def history_of(event: Event) -> tuple[int, int] | None:
-    """Calls of the day before an event, and since when (epoch ms); None where that is not what it was judged by, or not known: a
+    """Calls that an event was judged by, and since when any are known (epoch ms); None where that is not known, or not by calls: a
     server has many tools, and calls that come or not are no values.
     """
     fired = event.evidence.get("fired")
