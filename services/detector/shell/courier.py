@@ -87,9 +87,8 @@ class Courier:
         pause_s = FIRST_PAUSE_S
         while not self._stopping.is_set():
             try:
-                # The stop must not wait long for an alerter that is gone.
                 asked = {"anomaly": anomaly, "key": name}
-                answer = client.call("anomaly.raise", asked, request_id=f"detector-{name}", timeout_s=2.0)
+                answer = client.call("anomaly.raise", asked, request_id=f"detector-{name}", timeout_s=CALL_TIMEOUT_S)
             except RpcError as error:
                 if error.code in FINAL_REFUSALS:
                     self.refused_total += 1

@@ -53,6 +53,12 @@ class Alerter:
 
 
 @pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A courier that is made after this does not wait long for an answer."""
+    monkeypatch.setattr("services.detector.shell.courier.CALL_TIMEOUT_S", 0.25)
+
+
+@pytest.fixture
 def delivery(data_directory: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr("services.detector.shell.courier.FIRST_PAUSE_S", 0.01)
     endpoint = data_directory.endpoint("alerter")
@@ -82,8 +88,7 @@ def test_an_anomaly_is_offered_until_the_alerter_has_answered(delivery) -> None:
     assert courier.waiting == 0
 
 
-def test_an_anomaly_waits_for_an_alerter_that_is_not_there_yet(delivery, monkeypatch) -> None:
-    monkeypatch.setattr("services.detector.shell.courier.CALL_TIMEOUT_S", 0.05)
+def test_an_anomaly_waits_for_an_alerter_that_is_not_there_yet(impatient, delivery) -> None:
     courier, delivered, start = delivery
     courier.offer("a", {"id": "a"})
     eventually(lambda: courier.failed_attempts_total >= 2, "it is tried")
@@ -100,8 +105,7 @@ def test_an_anomaly_that_the_alerter_will_never_take_does_not_hold_up_the_others
     assert (courier.refused_total, courier.delivered_total) == (1, 1)
 
 
-def test_stopping_does_not_wait_for_an_alerter_that_is_gone(delivery, monkeypatch) -> None:
-    monkeypatch.setattr("services.detector.shell.courier.CALL_TIMEOUT_S", 0.05)
+def test_stopping_does_not_wait_for_an_alerter_that_is_gone(impatient, delivery) -> None:
     courier, delivered, _ = delivery
     courier.offer("a", {"id": "a"})
     eventually(lambda: courier.failed_attempts_total >= 1, "it is tried")
