@@ -7,10 +7,11 @@ messages are kept apart as untrusted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from services.reporter.core.anomaly_words import anomaly_expected, anomaly_kind, anomaly_value, figure_text
-from services.reporter.core.answers import SEVERITIES, Anomaly, Stats
+from services.reporter.core.answers import SEVERITIES, Alert, Anomaly, Stats
 from services.reporter.core.card_times import with_ends
 from services.reporter.core.evidence import (
     Evidence,
@@ -52,7 +53,7 @@ def recommend(evidence: Evidence) -> tuple[Recommendation, ...]:
     spoken_of = {(r.server, r.tool, r.metric) for r in found}
     found += stopped(evidence)
     found += _from_anomalies(evidence, spoken_of)
-    found += _unattended(evidence)
+    found = _with_unattended(found, evidence)
     found = one_an_incident(sorted(found, key=_rank), evidence)
     return tuple(with_ends(_with_slowest(found[:MAX_RECOMMENDATIONS], evidence), evidence))
 
@@ -101,7 +102,7 @@ def _failing_tool(evidence: Evidence, tool: Stats) -> Recommendation:
     said = [*incident_text(incident), *said] if at_worst else [*said, *incident_text(incident)]
     message = main_message(evidence, [tool])
     said += [(moved.words,) for moved in also_moved(evidence, tool, "error_rate")]
-    title = f" failed {percent_text(incident.value)} of its calls for a time" if incident and at_worst else ""
+    title = _failed(incident) if incident is not None and at_worst else ""
     return Recommendation(
         _worse(_error_severity(evidence, tool), incident),
         "error_rate",
@@ -113,6 +114,14 @@ def _failing_tool(evidence: Evidence, tool: Stats) -> Recommendation:
         since(evidence, tool, "error_rate"),
         message[0].message if message else None,
         float(tool.errors),
+    )
+
+
+def _failed(incident: Anomaly) -> str:
+    """How much a tool failed while an anomaly lasted, or does while it goes on."""
+    rate = percent_text(incident.value)
+    return (
+        f" fails {rate} of its calls by now" if incident.end_ms is None else f" failed {rate} of its calls for a time"
     )
 
 
@@ -206,8 +215,25 @@ def _of_anomaly(evidence: Evidence, anomaly: Anomaly, metric: str) -> Recommenda
     )
 
 
+def _with_unattended(found: list[Recommendation], evidence: Evidence) -> list[Recommendation]:
+    """The critical alert that waits is told with what it is about, where that is told; else, as several are, by itself."""
+    waiting = _waiting(evidence)
+    if len(waiting) != 1:
+        return [*found, *_unattended(evidence)]
+    (alert,) = waiting
+    for place, card in enumerate(found):
+        if card.server == alert.server and card.tool == alert.tool and alert.condition.startswith(card.metric):
+            said: Text = ("alert ", Untrusted(alert.alert_id), " waits: take it with acknowledge_alert")
+            return [*found[:place], replace(card, evidence=(*card.evidence, said)), *found[place + 1 :]]
+    return [*found, *_unattended(evidence)]
+
+
+def _waiting(evidence: Evidence) -> list[Alert]:
+    return [a for a in evidence.alerts if a.severity == "critical" and a.status in {"active", "escalated"}]
+
+
 def _unattended(evidence: Evidence) -> Iterable[Recommendation]:
-    waiting = [a for a in evidence.alerts if a.severity == "critical" and a.status in {"active", "escalated"}]
+    waiting = _waiting(evidence)
     if not waiting:
         return
     oldest = min(waiting, key=lambda alert: (alert.raised_ms or 0, alert.alert_id))

@@ -273,3 +273,22 @@ def test_more_calls_are_not_claimed_where_the_window_before_is_not_whole() -> No
     (found,) = recommend(evidence(slow, before, before_is_whole=False))
     assert "calls ×" not in words(found)
     assert "called more than before" not in words(found)
+
+
+def test_a_tool_that_fails_more_by_now_than_in_the_range_is_not_told_as_past() -> None:
+    bad, now = replace(GOOD, errors=100), failing("t", incident=None, value=45.6, end_ms=None)
+    (found,) = recommend(evidence(bad, anomalies=(now,)))
+    assert plain(found.title) == '"t" of "s" fails 45.6 % of its calls by now'
+    (found,) = recommend(evidence(bad, anomalies=(replace(now, end_ms=9_000),)))
+    assert plain(found.title) == '"t" of "s" failed 45.6 % of its calls for a time'
+
+
+def test_the_alert_that_waits_is_told_with_what_it_is_about() -> None:
+    bad = replace(GOOD, errors=340)
+    alert = Alert("alert-1", "s", "t", "critical", "active", "error_rate > 5%", 34, 5, 1, None, "")
+    (found,) = recommend(evidence(bad, alerts=(alert,)))
+    assert 'alert "alert-1" waits: take it with acknowledge_alert' in words(found)
+    apart = recommend(evidence(bad, alerts=(replace(alert, tool="other"),)))
+    assert [item.metric for item in apart] == ["error_rate", "alerts"]
+    several = recommend(evidence(bad, alerts=(alert, replace(alert, alert_id="alert-2", tool="u"))))
+    assert "2 critical alerts wait" in words(several[-1])

@@ -96,7 +96,7 @@ def _when(event: Event, now_ms: int | None = None) -> str:
 def _compared(event: Event) -> str:
     if event.type == ERROR_RATE_SPIKE:
         failed = f"{event.points:,} of {counted(event.calls, 'call')} failed ({measured(event.value, '%')})"
-        return failed if event.since_first else f"{failed}, usual are {measured(event.median, '%')}"
+        return failed if event.since_first else f"{failed}, usual is {measured(event.median, '%')}"
     if is_silence(event):
         if event.end_ms is None:
             return f"no call since, usual are {measured(event.median, event.unit)}"
