@@ -139,6 +139,25 @@ def test_the_windows_of_a_busy_tool_compare_as_their_calls_one_window_at_a_time(
     assert idle == np.count_nonzero(np.diff(known[: len(known) - len(known) // 4]) >= 900_000)
 
 
+@against_twin(screen.compare_latest)
+@given(
+    st.lists(st.tuples(st.integers(0, 7), st.booleans()), max_size=40),
+    st.integers(0, 12),
+    st.integers(1, 9),
+    st.integers(1, 3),
+)
+@settings(deadline=None)
+def test_the_windows_of_seldom_called_tools_compare_as_their_calls_one_window_at_a_time(
+    calls: list[tuple[int, bool]], from_number: int, right_before: int, twice: int
+) -> None:
+    places = np.array([place for place, _ in calls], np.int64)
+    usual = np.flatnonzero(np.array([is_usual for _, is_usual in calls], bool))
+    windows, out = [1, 2, 4, 9, 15], np.zeros((5, 3, 2))
+    screen.compare_latest(places, usual, 8, from_number, np.array(windows), right_before, twice, out)
+    expected = twins.compare_latest(places, usual, 8, from_number, windows, right_before, twice)
+    assert out == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
 @against_twin(shift.normal_quantile)
 @given(st.floats(1e-12, 1.0 - 1e-12))
 @example(0.5)

@@ -1,7 +1,8 @@
-"""A first look at all windows of a busy tool at once: in most no call lies higher than those before, and they need no other.
+"""A first look at all windows of a tool at once: in most no call lies higher than those before, and they need no other.
 
-What `sweeps.windows` makes window by window, without what single calls and levels explain; `shift.compare` of each. Knows arrays
-alone: the rings of `state.calls`, the quarter hours of `state.histograms`.
+What `sweeps.windows` makes window by window; `shift.compare` of each. Of busy tools from the rings of `state.calls` and the
+quarter hours of `state.histograms`, without what idle time explains; of others from the calls as `sweeps.latest` gives them.
+Knows arrays alone.
 """
 
 # ruff: noqa: PLR0917 - kernels are called by position
@@ -114,3 +115,38 @@ def compare_all(
         end = min(first, end)
         compare_with_rest(recent, whole, rest, out[len(windows_of_calls) + number])
     return int(idle_before(ts, order, n - n // learned_parts, idle_ms))
+
+
+@compiled("void(int64[::1], int64[::1], int64, int64, float64[::1])", part=True)
+def count(bins: Int64, chosen: Int64, first: int, end: int, total: Float64) -> None:
+    """The bins of the chosen ones from number `first` to `end` − 1."""
+    for i in range(len(total)):
+        total[i] = 0.0
+    for k in range(first, end):
+        total[bins[chosen[k]]] += 1.0
+
+
+@compiled("void(int64[::1], int64[::1], int64, int64, int64[::1], int64, int64, float64[:, :, ::1])")
+def compare_latest(
+    bins: Int64, usual: Int64, size: int, from_number: int, windows: Int64, right_before: int, twice: int, out: Float64
+) -> None:
+    """Compare the latest calls of each window (ascending) with the usual ones before, with the latest `right_before` of these,
+    and with `twice` as many of them as the window has, at least `right_before`: (z, by how much higher) into `out`
+    f64[windows, 3, 2] of zeros, which what there is not leaves. `usual`: numbers of the usual calls, ascending; windows begin
+    with call number `from_number` at the earliest.
+    """
+    recent, before, every = np.empty(size), np.empty(size), np.arange(len(bins))
+    for number in range(len(windows)):
+        first = len(bins) - windows[number]
+        if first < from_number:
+            return
+        earlier = first_not_below(usual, len(usual), first)
+        count(bins, every, first, len(bins), recent)
+        for kind in range(3):
+            calls = earlier
+            if kind > 0:
+                calls = right_before if kind == 1 else max(right_before, twice * windows[number])
+                if calls >= earlier:
+                    continue
+            count(bins, usual, earlier - calls, earlier, before)
+            out[number, kind, 0], out[number, kind, 1], _ = compare(recent, before)

@@ -147,3 +147,19 @@ def mark_raised(ts: Int64, gains: Values, sure: float, longest_ms: int, after: i
             marked[first : best + 1] = True
         first = best + 1
     return marked
+
+
+def compare_latest(  # noqa: PLR0917 - as the kernel is called
+    bins: Int64, usual: Int64, size: int, from_number: int, windows: list[int], right_before: int, twice: int
+) -> Values:
+    """`screen.compare_latest`."""
+    rows = np.zeros((len(windows), 3, 2))
+    for row, calls in zip(rows, windows, strict=True):
+        first = len(bins) - calls
+        earlier = bins[usual[usual < first]]
+        for kind, nearest in enumerate((len(earlier), right_before, max(right_before, twice * calls))):
+            if first >= from_number and (kind == 0 or nearest < len(earlier)):
+                recent, before = bins[first:], earlier[len(earlier) - nearest :]
+                counts = (np.bincount(part, minlength=size).astype(np.float64) for part in (recent, before))
+                row[kind] = compare(*counts)[:2]
+    return rows

@@ -56,16 +56,21 @@ FEW_PAIRS: Final = 24
 @dataclass(frozen=True, slots=True)
 class Latest:
     """Calls in order of arrival: ts; as many milliseconds as they would have taken at an average time of day and not after idle
-    time; the bins of these within the series' window. `wandering`: variance of the level by itself, in normal scores. `own_days`:
-    whether they are of days enough to tell by themselves what the time of day makes of them.
+    time; the bins of these within the series' window, of `size`. `own_days`: whether they are of days enough to tell by
+    themselves what the time of day makes of them.
     """
 
     ts: Int64
     steady: Float64
     bins: Int64
     usual: NDArray[np.bool_]
-    wandering: float
+    size: int
     own_days: bool
+
+    @property
+    def wandering(self) -> float:
+        """Variance of the level by itself, in normal scores."""
+        return _wandering(self.ts[self.usual], self.bins[self.usual], self.size)
 
 
 def latest_calls(series: SeriesState, end_ms: int) -> Latest:
@@ -83,7 +88,7 @@ def latest_calls(series: SeriesState, end_ms: int) -> Latest:
     steady = np.exp(steady)
     size, low = len(series.histograms.base_of(0)), int(series.histograms.lows[0])
     bins = np.clip(np.searchsorted(EDGES, steady, "right") - 1 - low, 0, size - 1)
-    return Latest(ts, steady, bins, usual, _wandering(ts[usual], bins[usual], size), _own_days(ts))
+    return Latest(ts, steady, bins, usual, size, _own_days(ts))
 
 
 def _own_days(ts: Int64) -> bool:

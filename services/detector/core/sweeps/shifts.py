@@ -59,7 +59,7 @@ def find_shift(series: SeriesState, end_ms: int) -> Finding | None:
     if len(latest.ts) < CALLS[0] + MIN_BEFORE_CALLS:
         return None
     best: tuple[int, float, Window] | None = None
-    for window in windows(series, latest, end_ms):
+    for window in windows(series, latest, end_ms, SURE[0]):
         found = _judge(series, window, end_ms)
         if found is not None and (best is None or found > best[:2]) and _lasts(series, window, latest):
             best = (*found, window)

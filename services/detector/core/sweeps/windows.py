@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.core.kernels.screen import compare_all
+from services.detector.core.kernels.screen import compare_all, compare_latest
 from services.detector.core.kernels.shift import normal_scores
 from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, QUARTER_MS
 from services.detector.core.state.series import HOUR_MS, SeriesState
@@ -75,10 +75,10 @@ class Window:
     others: tuple[Float64, ...] = ()
 
 
-def windows(series: SeriesState, latest: Latest, end_ms: int) -> Iterator[Window]:
-    """The windows that end at a time, from short to long."""
+def windows(series: SeriesState, latest: Latest, end_ms: int, sure: float) -> Iterator[Window]:
+    """The windows that end at a time, from short to long; none where the calls of none may lie higher, so surely at least."""
     if series.calls.covers(end_ms - KEPT_MS):
-        return _of_calls(series, latest, end_ms)
+        return _of_calls(series, latest, end_ms, sure)
     return _of_busy(series, latest, end_ms)
 
 
@@ -124,21 +124,26 @@ def season(series: SeriesState, window: Window, end_ms: int) -> float:
     return min(max(math.log(sum(known) / len(known)), least), most) if known else 0.0
 
 
-def _of_calls(series: SeriesState, latest: Latest, end_ms: int) -> Iterator[Window]:
+def _of_calls(series: SeriesState, latest: Latest, end_ms: int, sure: float) -> Iterator[Window]:
     size = len(series.histograms.base_of(0))
     usual = np.flatnonzero(latest.usual)
     over = len(latest.usual) - int(np.argmin(latest.usual[::-1])) if len(usual) < len(latest.usual) else 0
+    out = np.zeros((len(CALLS), 3, 2))
+    compare_latest(latest.bins, usual, size, max(over, MIN_BEFORE_CALLS), _CALLS, RIGHT_BEFORE_CALLS, 2, out)
+    if not np.any((out[:, :, 0] >= sure) & (out[:, :, 1] > 0.0)):
+        return
+    level = latest.wandering
     for start_ms, first, recent in _latest(latest, size, end_ms):
         if first < over:
             return  # what is over would be told of once more
         earlier = latest.bins[usual[: np.searchsorted(usual, first)]]
         before = _counted(earlier, size)
         yesterday, season = _time_of_day(latest, size, start_ms, end_ms)
-        yield Window(start_ms, recent, before, latest.wandering, season, yesterday)
+        yield Window(start_ms, recent, before, level, season, yesterday)
         for right_before in _right_before(latest, len(latest.bins) - first):
             if right_before < len(earlier):
                 nearest = _counted(earlier[-right_before:], size)
-                yield Window(start_ms, recent, nearest, latest.wandering, season, (before, *yesterday))
+                yield Window(start_ms, recent, nearest, level, season, (before, *yesterday))
 
 
 def _right_before(latest: Latest, calls: int) -> set[int]:
