@@ -17,11 +17,7 @@ from perfmon.wire.limits import MAX_FUTURE_MS
 from services.ingest.core.door import Arrival, MessageRefused, let_in, producer_of
 from services.ingest.core.frames import Body, Written, read
 from shared.batch import Series
-from shared.timespan import HOUR_MS
-
-NOW = 1_761_915_600_123
-OLDEST = NOW - 24 * HOUR_MS
-GOOD: dict[str, Any] = {"mcpServer": "files", "toolName": "read", "duration": 12.5, "success": True}
+from tests.unit.ingest.door_kit import GOOD, NOW, OLDEST
 
 
 class Pairs(list[tuple[Any, Any]]):
