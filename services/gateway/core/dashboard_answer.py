@@ -121,6 +121,8 @@ def _text(data: Data, named: dict[str, list[Any]]) -> str:
     if data["mcpServers"]:
         cells = [_server(one) for one in _maps(named.get("mcpServers"))]
         parts.append(table(["status", "health", "calls", "p95 ms", "err %", "alerts", "server"], cells, TABLE_CHARS))
+        left_out = data["cut"].get("mcpServers", 0)
+        parts.extend([f"{counted(left_out, 'more server')}: ask for one with mcpServer."] if left_out else [])
         parts.extend(_silent(data["mcpServers"]))
     slow = [one for one in _maps(named.get("slowestTools")) if one.get("why")]
     for name in _LISTS:

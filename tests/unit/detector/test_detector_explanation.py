@@ -414,3 +414,12 @@ def test_what_fell_to_nothing_is_off_by_no_factor_of_nought() -> None:
     assert anomaly(fallen)["details"]["deviation"] == "to 0"
     stopped = from_record(to_record(event) | {"type": "throughput_change", "metric": "calls", "value": 0.0})
     assert anomaly(stopped)["details"]["deviation"] == "stopped"
+
+
+def test_what_moved_later_is_said_to_have_come_after() -> None:
+    _, event = slow_watch(memory=True)
+    event.evidence["changes"]["memory"]["sinceMs"] = event.start_ms + 20 * MINUTE
+    assert "memory rose from 20 min after, 108 → 400 MB" in summary(event)
+    assert ", 20 min after" in "\n".join(lines(event, explanation(event, None), 200))
+    event.evidence["changes"]["memory"]["sinceMs"] = event.start_ms + MINUTE
+    assert "memory rose with it" in summary(event)

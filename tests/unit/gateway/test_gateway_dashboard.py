@@ -120,3 +120,12 @@ def test_a_server_that_was_hardly_called_is_said_to_be():
     text = dashboard(mcpServers=[row | {"note": "no calls since 12:41Z"}]).text
     assert "critical (few calls)  4" in text
     assert "Not called now" not in text
+
+
+def test_servers_that_are_left_out_are_counted():
+    rows = [
+        {"name": f"server-{n}", "status": "healthy", "healthScore": 99, "calls": 5, "note": "x" * 90} for n in range(30)
+    ]
+    found = dashboard(mcpServers=rows, mcpServersTotal=40)
+    assert f"{40 - len(found.data['mcpServers'])} more servers: ask for one with mcpServer." in found.text
+    assert "more server" not in dashboard(mcpServers=rows[:2], mcpServersTotal=2).text

@@ -13,7 +13,7 @@ from services.detector.core.metrics import NAMED_METHODS
 from services.detector.core.telling.explain import advice, ended
 from services.detector.core.telling.levels import is_new_usual, kind_of, level_of
 from services.detector.core.telling.narrative import is_quiet, is_silence, summary
-from services.detector.core.telling.words import WORDS, brief, counted, lead, measured, plain_type, quoted
+from services.detector.core.telling.words import WORDS, brief, counted, lead_or_lag, measured, plain_type, quoted
 from shared.names import shown
 
 _TITLE: Final = 10
@@ -117,7 +117,7 @@ def _how_sure(found: dict[str, Any]) -> str:
 def _moved(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for moved in found["moved"]:
         early = moved["leadS"]
-        when = "" if early is None else f", {lead(early * 1_000)} before" if early >= 120 else ", with it"
+        when = "" if early is None else f", {lead_or_lag(early * 1_000)}"
         since = f" since {_short(moved['since'])}{when}" if moved["since"] else ""
         word = WORDS.get(moved["figure"], moved["figure"])
         yield "moved", f"{word} rose from {brief(moved['before'])} to {measured(moved['during'], moved['unit'])}{since}"

@@ -25,7 +25,17 @@ from services.detector.core.metrics import (
 from services.detector.core.telling.levels import is_lasting, is_new_usual, is_step, level_of
 from services.detector.core.telling.phrases import effect_words, happened, who
 from services.detector.core.telling.surety import confidence_of, little_history
-from services.detector.core.telling.words import UNITS, WORDS, begun, brief, clock, counted, lead, listed, measured
+from services.detector.core.telling.words import (
+    UNITS,
+    WORDS,
+    begun,
+    brief,
+    clock,
+    counted,
+    lead_or_lag,
+    listed,
+    measured,
+)
 from shared.names import shown
 from shared.timespan import span_text
 
@@ -128,7 +138,8 @@ def _moved(event: Event) -> Iterator[str]:
     moved = [(name, change) for name, change in others(event) if change.moved(name)]
     for name, change in moved[:MAX_MOVED]:
         early = event.start_ms - change.since_ms if change.since_ms is not None else 0
-        when = f" from {lead(early)} before" if early >= 2 * MINUTE_MS else " with it"
+        moment = lead_or_lag(early)
+        when = f" {moment}" if moment == "with it" else f" from {moment}"
         unit = UNITS.get(name, "a minute")
         yield f"{WORDS[name]} rose{when}, {brief(change.before)} → {brief(change.during)} {unit}"
 

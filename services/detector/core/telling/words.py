@@ -92,3 +92,10 @@ def clock(ts_ms: int, near_ms: int | None = None) -> str:
 def lead(ms: int) -> str:
     """How long before, as people say it: whole minutes from two on."""
     return span_text(round(ms / 60_000) * 60_000) if ms >= 120_000 else f"{max(1, round(ms / 1_000))} s"
+
+
+def lead_or_lag(ms: int) -> str:
+    """`5 min before`, `with it` within two minutes, `20 min after` of what came later."""
+    if abs(ms) < 120_000:
+        return "with it"
+    return f"{lead(abs(ms))} {'before' if ms > 0 else 'after'}"
