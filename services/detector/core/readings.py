@@ -5,6 +5,7 @@ Owns the translation of numbers into the fields of an event; decides nothing abo
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from services.detector.core import severity
@@ -37,6 +38,8 @@ from shared.batch import Series
 ANEW_MS: Final = 2 * MINUTE_MS
 #: Failures that an event should have had, at its rate, in the time in which there were none, to be over by then.
 MISSED_FAILURES: Final = 4.0
+#: How much less evidence (ln) than a false alarm takes an event may have had that was told: of one moment and rate, that is.
+_LUCK: Final = 2.0
 #: How an event ended.
 INSIDE: Final = "back inside"
 SILENT: Final = "no more calls"
@@ -164,7 +167,8 @@ def worse_within(series: SeriesState, event: Event, run: judge.Row) -> Event | N
     """
     if event.since_first or not event.stored:
         return None
-    onset = worse_since(series, event.start_ms, int(run[errors.NEWEST]), float(run[errors.USUAL]))
+    needed = math.log(errors.ARL[STORED_LEVEL - 1]) + 2.0 * math.log(max(1.0, 0.5 * run[errors.PACE])) - _LUCK
+    onset = worse_since(series, event.start_ms, int(run[errors.NEWEST]), float(run[errors.USUAL]), needed)
     if onset is None:
         return None
     cut_back(series, event, onset.start_ms)
