@@ -5,7 +5,6 @@ Owns the translation of numbers into the fields of an event; decides nothing abo
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 from services.detector.core import severity
@@ -13,7 +12,7 @@ from services.detector.core.events import SEVERITIES, SINCE_FIRST, Event, Severi
 from services.detector.core.firing import note_track, note_turn
 from services.detector.core.kernels import burn, judge
 from services.detector.core.kernels import error_mixture as errors
-from services.detector.core.kernels.error_events import MIN_FAILURES, WORKS, is_of_first
+from services.detector.core.kernels.error_events import WORKS, is_of_first
 from services.detector.core.metrics import (
     ERROR_RATE_SPIKE,
     HISTORY_MS,
@@ -27,19 +26,12 @@ from services.detector.core.metrics import (
     STORED_LEVEL,
     THROUGHPUT_CHANGE,
 )
-from services.detector.core.onset import Lull, Onset, lull_before, onset_of, worse_since
 from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
 from services.detector.core.sweeps.findings import Finding
 from services.detector.core.sweeps.sweep import RECENT_MS
 from shared.batch import Series
 
-#: A suspicion so much older than the event that it becomes is another one.
-ANEW_MS: Final = 2 * MINUTE_MS
-#: Failures that an event should have had, at its rate, in the time in which there were none, to be over by then.
-MISSED_FAILURES: Final = 4.0
-#: How much less evidence (ln) than a false alarm takes an event may have had that was told: of one moment and rate, that is.
-_LUCK: Final = 2.0
 #: How an event ended.
 INSIDE: Final = "back inside"
 SILENT: Final = "no more calls"
@@ -140,92 +132,6 @@ def _update_failures(event: Event, run: judge.Row) -> None:
     event.evidence["burn"] = {name: round(times, 2) for name, times in zip(burn.NAMES, burns, strict=True)}
     found = severity.of_failures(event.points, event.calls, burns)
     be_as_severe(event, found)
-
-
-def dated_anew(series: SeriesState, event: Event, run: judge.Row, *, known: bool) -> Event | None:
-    """An event that bears a suspicion since some stray failure, as one that began when failures really rose, and the series' own
-    run with it; None if that was at once. One that is `known` to people already goes on, unless it was over before: then it is
-    cut back to what it was.
-    """
-    if event.since_first:
-        return None
-    onset = onset_of(series, event.start_ms, int(run[errors.NEWEST]), float(run[errors.USUAL]))
-    if onset is None or onset.start_ms - event.start_ms < ANEW_MS:
-        return None
-    if known and not _over_before(series, event, onset.start_ms):
-        return None
-    if series.run[errors.PHASE] == judge.OPEN and series.run[errors.START] == run[errors.START]:
-        _begin_anew(series.run, onset, run)
-        series.dirty = True
-    _begin_anew(run, onset, run.copy())
-    return from_track(series.key, -1, run)
-
-
-def worse_within(series: SeriesState, event: Event, run: judge.Row) -> Event | None:
-    """A far worse event that has begun within one that is told, which would hide it: that is cut back to what was before it, and
-    the series' own run follows the new one, as `run` does. What failed before is not learned.
-    """
-    if event.since_first or not event.stored:
-        return None
-    needed = math.log(errors.ARL[STORED_LEVEL - 1]) + 2.0 * math.log(max(1.0, 0.5 * run[errors.PACE])) - _LUCK
-    onset = worse_since(series, event.start_ms, int(run[errors.NEWEST]), float(run[errors.USUAL]), needed)
-    if onset is None:
-        return None
-    cut_back(series, event, onset.start_ms)
-    risen = run.copy()
-    if series.run[errors.PHASE] == judge.OPEN and series.run[errors.START] == run[errors.START]:
-        _begin_within(series.run, onset, risen)
-        series.dirty = True
-    _begin_within(run, onset, risen)
-    return from_track(series.key, -1, run)
-
-
-def _begin_within(run: judge.Row, onset: Onset, risen: judge.Row) -> None:
-    learned = run[[errors.SEEN, errors.FAILED]]
-    _begin_anew(run, onset, risen)
-    run[[errors.SEEN, errors.FAILED]] = learned
-    run[errors.NEXT_SEEN] = run[errors.NEXT_FAILED] = 0.0
-
-
-def _over_before(series: SeriesState, event: Event, onset_ms: int) -> bool:
-    """Whether an event of failures was over when they began anew: at its rate there would have been some in between. If so it is
-    cut back.
-    """
-    lull = lull_before(series, event.start_ms, onset_ms)
-    if lull is None or lull.failures < MIN_FAILURES or lull.after * lull.failures < MISSED_FAILURES * lull.calls:
-        return False
-    _cut_to(event, lull)
-    return True
-
-
-def cut_back(series: SeriesState, event: Event, onset_ms: int) -> None:
-    """Leave of an event of failures what was before an onset."""
-    lull = lull_before(series, event.start_ms, onset_ms)
-    if lull is None:
-        event.last_ms = event.peak_ms = event.start_ms
-    else:
-        _cut_to(event, lull)
-
-
-def _cut_to(event: Event, lull: Lull) -> None:
-    event.last_ms = event.peak_ms = max(event.start_ms, lull.last_ms)
-    event.calls, event.points = lull.calls, lull.failures
-    event.value = event.typical = 100.0 * event.points / event.calls
-
-
-def _begin_anew(run: judge.Row, onset: Onset, risen: judge.Row) -> None:
-    """Leave out of a run what was before the onset: of the run when it rose so many calls and failures, which are usual ones."""
-    calls = max(0.0, float(risen[errors.CALLS]) - onset.calls)
-    failures = max(0.0, float(risen[errors.FAILURES]) - onset.failures)
-    run[errors.START] = onset.start_ms
-    # A suspicion rises with a failure that may not have moved the latest one noted yet.
-    run[errors.LAST] = max(run[errors.LAST], float(onset.start_ms))
-    run[errors.CALLS] -= calls
-    run[errors.FAILURES] -= failures
-    run[errors.NOTED_CALLS] = max(run[errors.NOTED_CALLS] - calls, onset.calls)
-    run[errors.NOTED_FAILURES] = max(run[errors.NOTED_FAILURES] - failures, onset.failures)
-    run[errors.SEEN] += calls
-    run[errors.FAILED] += failures
 
 
 def metric_of(signal: int) -> tuple[str, str]:

@@ -27,8 +27,6 @@ from services.detector.core.readings import (
     TRACKED,
     WORSE,
     be_as_severe,
-    cut_back,
-    dated_anew,
     ending,
     follow_turn,
     from_finding,
@@ -38,8 +36,8 @@ from services.detector.core.readings import (
     move,
     name_by_length,
     update,
-    worse_within,
 )
+from services.detector.core.redating import cut_back, dated_anew, worse_within
 from services.detector.core.servers import Turn as ServerTurn
 from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState

@@ -9,7 +9,8 @@ from services.detector.core.engine import Engine
 from services.detector.core.events import Event
 from services.detector.core.kernels import error_mixture as errors
 from services.detector.core.onset import onset_of
-from services.detector.core.readings import dated_anew, from_track
+from services.detector.core.readings import from_track
+from services.detector.core.redating import dated_anew
 from services.detector.core.watch import Watch
 from tests.unit.detector.detector_kit import DAY, HOUR, KEY, MINUTE, T0, batch, feed, make_watch, ordinary, times
 
