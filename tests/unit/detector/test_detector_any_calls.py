@@ -11,6 +11,7 @@ import pytest
 from services.detector.core.answers.answer import answer, parse_query
 from services.detector.core.events import from_record, to_record
 from services.detector.core.telling import narrative, remarks
+from services.detector.core.timeline import Timeline
 from services.detector.core.watch import Watch
 from shared.batch import Batch, Series
 from tests.unit.detector.detector_kit import HOUR, MINUTE, T0, make_watch
@@ -74,16 +75,15 @@ def lived(seed: int, look: Callable[[Watch], None]) -> tuple[Watch, int]:
     """A watch and its time at the end of some hours or months; `look` is called after each batch."""
     rng = np.random.default_rng(seed)
     watch, tools, now_ms = make_watch(), Tools(rng), T0
-    for step in range(int(rng.integers(20, 200))):
+    timeline = Timeline(watch, 5 * MINUTE)
+    for _ in range(int(rng.integers(20, 200))):
         now_ms += MINUTE * int(rng.choice(PAUSES) if rng.random() < 0.1 else 1)
         if rng.random() < 0.04:
             tools.change()
         calls = tools.calls(now_ms)
         if calls is not None:
-            watch.apply(calls, live=bool(rng.random() < 0.9))
-        watch.tick(now_ms)
-        if step % 5 == 0:
-            watch.sweep(list(watch.engine.series.values()), now_ms)
+            timeline.take(calls, live=bool(rng.random() < 0.9), came_ms=now_ms)
+        timeline.turn(now_ms)
         look(watch)
     return watch, now_ms
 
