@@ -67,7 +67,9 @@ class Settings(BaseModel):
     max_alerts_per_server_per_hour: int = Field(
         5, ge=1, le=10_000, description="New alerts a server may raise in an hour."
     )
-    sweep_interval_s: float = Field(300.0, ge=1, le=86_400, description="Seconds between sweeps; whole minutes.")
+    sweep_interval_s: float = Field(
+        300.0, ge=1, le=86_400, description="Seconds between sweeps of the detector; whole minutes."
+    )
     append_rows: int = Field(100, ge=1, le=1_000_000, description="Metrics that are appended to JSONL at once.")
     append_interval_s: float = Field(1.0, gt=0, le=60, description="Seconds after which fewer are appended too.")
     checkpoint_interval_s: float = Field(
