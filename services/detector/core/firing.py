@@ -6,7 +6,7 @@ Read off the kernels' rows as an event opens and goes on, and kept in its eviden
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from services.detector.core.events import Event
 from services.detector.core.kernels import error_mixture, judge
@@ -40,6 +40,17 @@ MEANINGS: Final = {
 }
 #: Facts of the moment in which an event opened, which later readings do not replace.
 _AT_OPENING: Final = ("part", "bands", "baselineCalls", "baselineSinceMs")
+
+_KEPT: Final = (judge.KEPT_MEDIAN, judge.KEPT_LOWER, judge.KEPT_BAND)
+_CURRENT: Final = (judge.MEDIAN, judge.LOWER, judge.BAND)
+
+
+class Usual(NamedTuple):
+    """Median and lower end of the usual values, and the upper limits by sensitivity, in the metric's unit."""
+
+    median: float
+    lower: float
+    bands: tuple[float, ...]
 
 
 def note_track(event: Event, place: judge.Row) -> None:
@@ -119,10 +130,16 @@ def _remembered(event: Event, series: SeriesState) -> int:
     return int(series.tracks[metric, judge.WEIGHT]) if metric < series.metrics else 0
 
 
+def usual_of(track: judge.Row) -> Usual:
+    """What was usual when slow calls became an event; of a track that an older program left, what is usual now."""
+    kept = track[judge.HELD] == judge.KEPT
+    median, lower, band = _KEPT if kept else _CURRENT
+    return Usual(float(track[median]), float(track[lower]), tuple(track[band : band + len(SENSITIVITIES)].tolist()))
+
+
 def _of_calls(track: judge.Row) -> dict[str, Any]:
-    found: dict[str, Any] = {"part": "calls"}
-    if not track[judge.ADOPTED]:
-        found["bands"] = {name: float(track[judge.BAND + i]) for i, name in enumerate(SENSITIVITIES)}
+    bands = dict(zip(SENSITIVITIES, usual_of(track).bands, strict=True))
+    found: dict[str, Any] = {"part": "calls", "bands": bands}
     strength = min(float(track[judge.STRENGTH]), 700.0)
     return found | {"tailP": min(1.0, max(1.0, float(track[judge.RATE])) * math.exp(-strength)), "per": "minute"}
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from services.detector.core import severity
 from services.detector.core.events import SEVERITIES, SINCE_FIRST, Event, Severity, event_id
-from services.detector.core.firing import note_track, note_turn
+from services.detector.core.firing import note_track, note_turn, usual_of
 from services.detector.core.kernels import burn, judge
 from services.detector.core.kernels import error_mixture as errors
 from services.detector.core.kernels.error_events import WORKS, is_of_first
@@ -97,9 +97,9 @@ def _update_spike(event: Event, track: judge.Row) -> None:
     event.points = int(track[judge.OUTSIDE])
     event.calls = max(event.points, int(track[judge.CALLS] - track[judge.QUIET]))
     event.typical = float(track[judge.TOTAL]) / max(event.points, 1)
-    if not track[judge.ADOPTED]:  # afterwards the bands are those of the new level
-        event.median, event.lower = float(track[judge.MEDIAN]), float(track[judge.LOWER])
-        event.upper = float(track[judge.BAND + min(event.level, STORED_LEVEL) - 1])
+    usual = usual_of(track)
+    event.median, event.lower = usual.median, usual.lower
+    event.upper = usual.bands[min(event.level, STORED_LEVEL) - 1]
     event.confidence = severity.from_cusum(float(track[judge.STRENGTH]), float(track[judge.RATE]))
     metric = METRICS[METRIC_NUMBER[event.metric]]
     found = severity.of_deviation(metric, event.typical, event.median, event.upper)

@@ -5,10 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from services.detector.core.kernels import judge
 from services.detector.core.metrics import SENSITIVITIES, is_below
+from services.detector.core.readings import from_track
 from services.detector.core.watch import Watch
 from shared.batch import Series, concatenate
-from tests.unit.detector.detector_kit import HOUR, MINUTE, T0, batch, bursts, feed, make_watch, ordinary, stored, times
+from tests.unit.detector.detector_kit import (
+    HOUR,
+    KEY,
+    MINUTE,
+    T0,
+    batch,
+    bursts,
+    feed,
+    make_watch,
+    ordinary,
+    stored,
+    times,
+)
 
 
 def spiked(n: int = 400, at: int = 300, length: int = 8, times_as_slow: float = 10.0) -> np.ndarray:
@@ -81,6 +95,32 @@ def test_a_long_event_becomes_the_new_normal_and_ends() -> None:
     assert event.end_ms is not None
     assert event.end_ms - event.start_ms < 4 * HOUR
     assert event.upper < 300, "the band stays that of before"
+
+
+def test_what_was_usual_when_the_alarm_was_raised_is_still_told_when_the_new_level_is_learned() -> None:
+    watch = make_watch()
+    values = ordinary(560)
+    values[300:] *= 8
+    feed(watch, batch(times(560), values), 10)
+    track = watch.engine.series[KEY].tracks[0].copy()
+    assert track[judge.ADOPTED]
+    track[judge.MEDIAN], track[judge.LOWER], track[judge.BAND : judge.BAND + 3] = 800, 600, 1_200  # once it is learned
+    event = from_track(KEY, 0, track)
+    assert event.lower < 100 < event.upper < 300
+    assert event.median == pytest.approx(100, rel=0.2)
+    assert event.evidence["fired"]["bands"]["medium"] == event.upper
+
+
+def test_a_stray_slow_call_an_hour_before_does_not_make_slow_calls_the_usual_ones_at_once() -> None:
+    watch = make_watch()
+    seldom = times(200, 6 * MINUTE)
+    often = seldom[-1] + times(120, MINUTE, start=MINUTE)
+    values = ordinary(320)
+    values[190] *= 30  # fifty minutes before
+    values[200:216] *= 12
+    feed(watch, batch(np.concatenate([seldom, often]), values), 1)
+    (event,) = stored(watch)
+    assert event.ended == "back inside"
 
 
 def test_every_phase_owes_the_files_one_line_and_the_alerter_one_word() -> None:

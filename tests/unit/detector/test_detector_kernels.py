@@ -203,6 +203,10 @@ def test_spikes_are_judged_as_by_the_twin_however_the_calls_are_cut_into_batches
     assert seen == expected
     assert base == pytest.approx(np.asarray(twin.counts), rel=1e-9, abs=1e-9)
     assert {judge.IDLE: "idle", judge.PENDING: "pending", judge.OPEN: "open"}[track[judge.PHASE]] == twin.phase
+    if twin.phase == "open":
+        assert track[[judge.ALARMED, judge.KEPT_MEDIAN]].tolist() == pytest.approx([twin.alarmed, twin.usual[0]])
+        assert track[judge.KEPT_BAND : judge.KEPT_BAND + 3].tolist() == pytest.approx(twin.usual[1:])
+        assert bool(track[judge.ADOPTED]) == twin.adopted
 
 
 def test_the_twins_own_streams_do_open_and_close_events() -> None:

@@ -34,6 +34,10 @@ OUTSIDE, SUM = 19, 22  # three places each: calls outside, CUSUM
 PEAK, PEAK_AT, TOTAL, FRACTION, LEVEL, STRENGTH, ADOPTED, HELD = 25, 26, 27, 28, 29, 30, 31, 32
 HELD_VALUES = 33  # HELD_MAX places: values not learned yet
 HELD_MAX: Final = 8
+#: From the alarm on none are held: HELD is KEPT, and in their places are when it was, and what was usual then, which stays there
+#: when a new level is adopted: median, lower end, bands (three places).
+KEPT: Final = -1.0
+ALARMED, KEPT_MEDIAN, KEPT_LOWER, KEPT_BAND = 33, 34, 35, 36
 PAIRS, PREVIOUS = (
     41,
     44,
@@ -79,7 +83,7 @@ _QUIET_MS = 1_800_000.0
 _LATE_MS = 900_000.0
 #: Calls outside are forgotten when nothing follows for this long.
 _PENDING_MS = 86_400_000.0
-#: An event this old is the new normal: from now on it is learned.
+#: So long after its alarm an event is the new normal: from now on it is learned.
 _ADOPT_MS = 3_600_000.0
 _HALF_LIFE_MS = 86_400_000.0
 #: Most that a baseline weighs when it has faded: its bins are in single precision, to which 1 can be added up to 2^24.
@@ -171,6 +175,17 @@ def begin(t: float, track: Row) -> None:
     track[PHASE] = PENDING
     track[START] = t
     track[LAST] = t
+
+
+@compiled("void(float64, float64[:])", part=True)
+def keep_usual(t: float, track: Row) -> None:
+    """Note when the alarm is raised, and by what."""
+    track[HELD] = KEPT
+    track[ALARMED] = t
+    track[KEPT_MEDIAN] = track[MEDIAN]
+    track[KEPT_LOWER] = track[LOWER]
+    for level in range(_LEVELS):
+        track[KEPT_BAND + level] = track[BAND + level]
 
 
 @compiled("void(float64[:])", part=True)
@@ -316,11 +331,13 @@ def judge_one(t: float, value: float, base: Base, low: int, track: Row) -> float
     else:
         learn(value, 1.0, base, low, track)
     if track[PHASE] == OPEN:
-        if t - track[START] >= _ADOPT_MS:
+        # Of an alarm that an older program raised it is not known when.
+        if t - (track[ALARMED] if track[HELD] == KEPT else track[START]) >= _ADOPT_MS:
             track[ADOPTED] = 1.0
         return follow(t, outside, track)
     level = level_reached(track)
     if level > 0.0:
+        keep_usual(t, track)
         track[PHASE] = OPEN
         track[LEVEL] = level
         track[STRENGTH] = track[SUM + int(level) - 1]

@@ -62,6 +62,9 @@ class Spikes:
     previous: int = 0
     fraction: float = 0.0
     adopted: bool = False
+    alarmed: float = 0.0
+    #: Median and bands at the alarm.
+    usual: list[float] = field(default_factory=list)
     total: float = 0.0
     outside: list[float] = field(default_factory=list)
     sums: list[float] = field(default_factory=list)
@@ -97,11 +100,12 @@ class Spikes:
         self.fraction = self.fraction * 0.9 + (0.1 if outside else 0.0)
         self._note(value) if outside else self._learn(value, 1.0)
         if self.phase == OPEN:
-            self.adopted = self.adopted or t - self.start >= 60 * _MINUTE
+            self.adopted = self.adopted or t - self.alarmed >= 60 * _MINUTE
             return self._follow(t, outside)
         level = self._level()
         if level:
             self.phase, self.level, self.last, self.quiet = OPEN, level, max(self.last, t), 0
+            self.alarmed, self.usual = t, [self.median, *self.bands]
             return [(OPENED, self.start, level)]
         if outside:
             self.last, self.quiet = max(self.last, t), 0

@@ -52,8 +52,8 @@ def little_history(event: Event) -> str | None:
 
 
 def history_of(event: Event) -> tuple[int, int] | None:
-    """Calls that an event was judged by, and since when any are known (epoch ms); None where that is not known, or not by calls: a
-    server has many tools, and calls that come or not are no values.
+    """Calls that an event was judged by, and since when any are known (epoch ms); None where that is not known, or not by calls:
+    a server has many tools, and calls that come or not are no values.
     """
     fired = event.evidence.get("fired")
     if event.metric == "calls" or is_of_server(event) or not isinstance(fired, dict):
