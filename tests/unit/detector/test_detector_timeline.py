@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from services.detector.core.sweeps.silent_servers import KEY as COMPANY
 from services.detector.core.sweeps.silent_servers import is_silence
 from services.detector.core.timeline import CLOCK_LAG_MS, SWEPT_AT_ONCE, Timeline
 from services.detector.core.watch import Watch
+from services.detector.shell.database import Database, Debts
 from shared.batch import Batch, Series, concatenate
+from shared.consumer import Position
 from tests.unit.detector.detector_kit import HOUR, MINUTE, T0, batch, cut, ordinary
 
 FIVE = 5 * MINUTE
@@ -267,3 +270,26 @@ def test_of_many_tools_those_that_are_called_are_swept_first_and_the_others_in_t
     timeline.turn(T0 + 5 * MINUTE + 11 * SECOND)
     assert not timeline.sweeping
     assert sorted(watch.swept) == tools
+
+
+def restarted(timeline: Timeline, path: Path, seq: int) -> Timeline:
+    """What is read of a timeline's state that was saved."""
+    timeline.watch.take_lines()
+    timeline.watch.take_raises()
+    database, engine, book = Database(path), Engine(100), Book()
+    database.save(Position("e", seq), timeline.watch.engine, timeline.watch.book, Debts([], [], [], []))
+    database.load(engine, book, 0)
+    database.close()
+    return Timeline(Watch(engine, book), FIVE, awake=True)
+
+
+def test_restarts_at_any_moment_change_nothing(
+    calls: Batch, expected: dict[str, tuple[Any, ...]], tmp_path: Path
+) -> None:
+    timeline = make_timeline(awake=True)
+    for seq, part in enumerate(cut(calls, 97), start=1):
+        timeline.take(part, live=False)
+        if seq % 9 == 5:
+            timeline = restarted(timeline, tmp_path / "detector.db", seq)
+    timeline.go_on(END, live=False)
+    assert told(timeline.watch) == expected
