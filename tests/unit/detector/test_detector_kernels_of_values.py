@@ -178,10 +178,12 @@ def test_the_normal_scores_of_bins_are_those_of_the_calls_in_them(counts: list[f
     assert shift.normal_scores(array(counts)) == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-@against_twin(shift.normal_quantiles)
-@given(st.lists(st.floats(1e-12, 1.0 - 1e-12), max_size=8))
-def test_the_normal_quantiles_of_many_are_those_of_each(shares: list[float]) -> None:
-    assert shift.normal_quantiles(array(shares)).tolist() == [shift.normal_quantile(p) for p in shares]
+@against_twin(shift.standings)
+@given(some_counts)
+@example([0.0] * 8)
+@example([5.0, *[0.0] * 7])
+def test_how_a_call_stands_among_others_is_its_normal_score_with_them(counts: list[float]) -> None:
+    assert shift.standings(array(counts)) == pytest.approx(twins.standings(array(counts)), rel=1e-6, abs=1e-6)
 
 
 @against_twin(shift.mark_raised)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from services.detector.core.kernels.bins import LN_WIDTH
 from services.detector.core.state.series import SeriesState
 from services.detector.core.sweeps.latest import latest_calls
 from services.detector.core.sweeps.shifts import find_shift
@@ -25,7 +26,8 @@ def known(ts: np.ndarray, values: np.ndarray) -> SeriesState:
 
 
 def of_trouble(values: np.ndarray, ts: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(~usual_calls(ts, np.log(values)))
+    bins = np.floor(np.log(values) / LN_WIDTH).astype(np.int64)
+    return np.flatnonzero(~usual_calls(ts, bins - bins.min(), int(np.ptp(bins)) + 1))
 
 
 def test_slow_calls_of_some_hours_that_are_over_are_trouble() -> None:

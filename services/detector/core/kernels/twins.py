@@ -129,6 +129,13 @@ def compare_all(  # noqa: PLR0917 - as the kernel is called
     return rows
 
 
+def standings(counts: Values) -> Values:
+    """`shift.standings`."""
+    calls = np.repeat(np.arange(len(counts)), counts.astype(np.int64))
+    among = [np.append(calls, bin_) for bin_ in range(len(counts))]
+    return np.array([scores_of(several)[-1] for several in among], np.float64)
+
+
 def mark_raised(ts: Int64, gains: Values, sure: float, longest_ms: int, after: int) -> NDArray[np.bool_]:
     """`shift.mark_raised`."""
     marked, first = np.zeros(len(gains), np.bool_), 0

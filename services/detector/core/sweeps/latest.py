@@ -79,40 +79,54 @@ def latest_calls(series: SeriesState, end_ms: int) -> Latest:
     measured = np.isfinite(x[0]) & (ts <= end_ms)
     ts, values = ts[measured], x[0][measured]
     logs, usual = np.log(np.maximum(values, LOWEST)), np.ones(len(ts), np.bool_)
-    steady = _steady(ts, logs, usual)
-    if _own_days(ts):
-        usual = usual_calls(ts, steady)
-        if not usual.all():
-            steady = _steady(ts, logs, usual)
-            usual = usual_calls(ts, steady)
-    steady = np.exp(steady)
     size, low = len(series.histograms.base_of(0)), int(series.histograms.lows[0])
-    bins = np.clip(np.searchsorted(EDGES, steady, "right") - 1 - low, 0, size - 1)
+    known = _known(ts)
+    steady = np.exp(_steady(known, logs, usual))
+    bins = _bins(steady, low, size)
+    if _own_days(ts):
+        usual = usual_calls(ts, bins, size)
+        if not usual.all():
+            steady = np.exp(_steady(known, logs, usual))
+            bins = _bins(steady, low, size)
+            usual = usual_calls(ts, bins, size)
     return Latest(ts, steady, bins, usual, size, _own_days(ts))
+
+
+def _bins(values: Float64, low: int, size: int) -> Int64:
+    """Their bins within a series' window."""
+    return np.clip(np.searchsorted(EDGES, values, "right") - 1 - low, 0, size - 1)
 
 
 def _own_days(ts: Int64) -> bool:
     return len(ts) > 0 and bool(ts[int(len(ts) * (1.0 - UNLEARNED)) - 1] - ts[0] >= OWN_DAYS * DAY_MS)
 
 
-def _steady(ts: Int64, logs: Float64, usual: NDArray[np.bool_]) -> Float64:
-    """The logarithms without what idle time and the time of day explain: a ridge regression on the usual calls but the latest."""
-    learned = np.flatnonzero(usual[: len(ts) - int(len(ts) * UNLEARNED)])
+def _known(ts: Int64) -> Float64:
+    """What is known of each call beforehand, f64[1 or 3, n]: whether it came after idle time and, if they are of days enough, the
+    time of day.
+    """
+    idle = (np.diff(ts, prepend=ts[:1]) >= IDLE_MS).astype(np.float64)
+    if not _own_days(ts):
+        return idle[None]
+    angle = (ts % DAY_MS) * (2.0 * math.pi / DAY_MS)
+    return np.array([idle, np.cos(angle), np.sin(angle)])
+
+
+def _steady(known: Float64, logs: Float64, usual: NDArray[np.bool_]) -> Float64:
+    """The logarithms without what is explained by what is known of each call: a ridge regression on the usual calls but the
+    latest.
+    """
+    learned = np.flatnonzero(usual[: len(logs) - int(len(logs) * UNLEARNED)])
     if len(learned) < FEWEST_LEARNED:
         return logs
-    angle = (ts % DAY_MS) * (2.0 * math.pi / DAY_MS)
-    columns = []
-    if _own_days(ts):
-        columns += [np.cos(angle), np.sin(angle)]
-    idle = np.diff(ts, prepend=ts[0]) >= IDLE_MS
-    if FEWEST_IDLE <= np.count_nonzero(idle[learned]) <= len(learned) - FEWEST_IDLE:
-        columns.append(idle.astype(np.float64))
-    if not columns:
+    if not FEWEST_IDLE <= np.count_nonzero(known[0, learned]) <= len(learned) - FEWEST_IDLE:
+        known = known[1:]
+    if not len(known):
         return logs
-    known = np.array(columns)
-    known -= known[:, learned].mean(axis=1, keepdims=True)
-    clipped = np.clip(logs[learned], *np.quantile(logs[learned], CLIPPED))
     of = known[:, learned]
+    known = known - of.mean(axis=1, keepdims=True)
+    of = known[:, learned]
+    clipped = np.clip(logs[learned], *np.quantile(logs[learned], CLIPPED))
     coefficients = np.linalg.solve(of @ of.T + RIDGE * np.eye(len(of)), of @ (clipped - clipped.mean()))
     return np.asarray(logs - coefficients @ known)
 

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.core.kernels.shift import mark_raised, normal_quantiles
+from services.detector.core.kernels.shift import mark_raised, standings
 from services.detector.core.state.series import HOUR_MS
 
 #: What stays longer is usual.
@@ -31,21 +31,18 @@ LOOKS: Final = 3
 MOST: Final = 0.5
 
 
-def usual_calls(ts: NDArray[np.int64], logs: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which calls (by arrival, logarithms of what they took) were of no trouble; all where that would leave too few."""
+def usual_calls(ts: NDArray[np.int64], bins: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+    """Which calls (by arrival, with the bins, below `size`, of what they took) were of no trouble; all where that would leave
+    too few.
+    """
     usual = np.ones(len(ts), np.bool_)
     for _ in range(LOOKS):
         known = usual
-        scores = np.clip(_scores(logs, np.sort(logs[known])), -CLIPPED, CLIPPED)
+        standing = standings(np.bincount(bins[known], minlength=size).astype(np.float64))
+        scores = np.minimum(np.maximum(standing, -CLIPPED), CLIPPED)[bins]
         usual = ~mark_raised(ts, RAISED * (scores - RAISED / 2), SURE, LONGEST_MS, CALLS_AFTER)
         if np.count_nonzero(usual) < (1.0 - MOST) * len(usual):
             return np.ones(len(ts), np.bool_)
         if np.array_equal(usual, known):
             break
     return usual
-
-
-def _scores(values: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The normal score of each value among those known (ascending), of which it may be one."""
-    rank = (np.searchsorted(known, values, "left") + np.searchsorted(known, values, "right")) / 2
-    return normal_quantiles((rank + 0.5) / (len(known) + 1))
