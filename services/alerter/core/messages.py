@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from services.alerter.core.model import Alert, Told
-from services.alerter.core.statement import amount, value_words
+from services.alerter.core.statement import amount, brief, value_words
 from shared.conditions import spaced
 from shared.names import shown
 from shared.timespan import iso_seconds, span_text
@@ -74,14 +74,13 @@ def _facts(alert: Alert, told: Told, now_ms: int) -> list[tuple[str, _Fact]]:
         ("Tool", _Fact(candidate.fingerprint.tool, untrusted=True)),
     ]
     if told is Told.RESOLVED:
-        lasted = span_text(max(0, alert.last_true_ms - alert.ts_ms))
         clear = span_text(max(0, now_ms - alert.last_true_ms))
         facts += [
-            ("Lasted", _Fact(f"{lasted}, from {iso_seconds(alert.ts_ms)} to {iso_seconds(alert.last_true_ms)}")),
+            ("Lasted", _Fact(_lasted(alert))),
             ("Resolved", _Fact("its threshold was changed"))
             if alert.resolved_by_change
             else ("Clear for", _Fact(clear)),
-            ("Worst value", _Fact(amount(alert.peak_value, unit))),
+            ("Worst value", _Fact(amount(brief(alert.peak_value, candidate.threshold), unit))),
         ]
     else:
         facts += [
@@ -90,12 +89,21 @@ def _facts(alert: Alert, told: Told, now_ms: int) -> list[tuple[str, _Fact]]:
             ("Since", _Fact(f"{iso_seconds(alert.ts_ms)}, last seen {iso_seconds(alert.last_true_ms)}")),
         ]
     facts.append(("Alert", _Fact(alert.alert_id)))
+    if alert.anomaly_ids and told is not Told.RESOLVED:
+        facts.append(("Explained by", _Fact(f"perfmon explain {alert.anomaly_ids[-1]}", untrusted=True)))
     if alert.acknowledgement is not None:
         facts.append(("Acknowledged by", _Fact(alert.acknowledgement.by, untrusted=True)))
     elif told is not Told.RESOLVED:
         how = f'acknowledge_alert(alertId="{alert.alert_id}", acknowledgedBy="your name")'
         facts.append(("Acknowledge", _Fact(f"ask Claude Code to call {how}")))
     return facts
+
+
+def _lasted(alert: Alert) -> str:
+    start, end = iso_seconds(alert.ts_ms), iso_seconds(alert.last_true_ms)
+    if start == end:
+        return f"seen once, at {start}"
+    return f"{span_text(max(0, alert.last_true_ms - alert.ts_ms))}, from {start} to {end}"
 
 
 def _worse_by(alert: Alert) -> str:

@@ -20,9 +20,9 @@ def has_come_down(alert: Alert) -> bool:
 def value_words(alert: Alert) -> str:
     """`7.5 %, threshold 5 %`; `was 7.3 %, now 2.7 %, threshold 5 %`; of an anomaly `860 ms, usual up to 120 ms`."""
     candidate = alert.candidate
-    value, limit = _brief(candidate.value, candidate.threshold), amount(candidate.threshold, candidate.unit)
+    value, limit = brief(candidate.value, candidate.threshold), amount(candidate.threshold, candidate.unit)
     if has_come_down(alert):
-        was = amount(_brief(alert.peak_value, candidate.threshold), candidate.unit)
+        was = amount(brief(alert.peak_value, candidate.threshold), candidate.unit)
         return f"was {was}, now {amount(value, candidate.unit)}, threshold {limit}"
     if candidate.anomaly_id is not None:
         return f"{amount(value, candidate.unit)}, {_usual(alert)}"
@@ -44,7 +44,7 @@ def _usual(alert: Alert) -> str:
     return f"usual {end} {amount(candidate.threshold, candidate.unit)}"
 
 
-def _brief(value: float, limit: float) -> float:
+def brief(value: float, limit: float) -> float:
     """Three digits; whole ones from a thousand on; as it is where that would tell it as its limit."""
-    brief = float(f"{value:.3g}") if abs(value) < 1000 else float(round(value))
-    return value if brief == limit else brief
+    short = float(f"{value:.3g}") if abs(value) < 1000 else float(round(value))
+    return value if short == limit else short
