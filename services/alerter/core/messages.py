@@ -8,6 +8,7 @@ escaped. Pure text; knows no channel's address.
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -22,6 +23,8 @@ from shared.timespan import iso_seconds, span_text
 SUBJECT_NAME_CHARS: Final = 60
 #: Characters of any one untrusted text in a body.
 BODY_TEXT_CHARS: Final = 200
+#: An id that may stand in a command which somebody pastes into a shell.
+_PASTABLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class Style(StrEnum):
@@ -89,8 +92,9 @@ def _facts(alert: Alert, told: Told, now_ms: int) -> list[tuple[str, _Fact]]:
             ("Since", _Fact(f"{iso_seconds(alert.ts_ms)}, last seen {iso_seconds(alert.last_true_ms)}")),
         ]
     facts.append(("Alert", _Fact(alert.alert_id)))
-    if alert.anomaly_ids and told is not Told.RESOLVED:
-        facts.append(("Explained by", _Fact(f"perfmon explain {alert.anomaly_ids[-1]}", untrusted=True)))
+    explained = [name for name in alert.anomaly_ids if _PASTABLE.fullmatch(name)]
+    if explained and told is not Told.RESOLVED:
+        facts.append(("Explained by", _Fact(f"perfmon explain {explained[-1]}", untrusted=True)))
     if alert.acknowledgement is not None:
         facts.append(("Acknowledged by", _Fact(alert.acknowledgement.by, untrusted=True)))
     elif told is not Told.RESOLVED:

@@ -74,14 +74,15 @@ def test_a_hostile_name_is_no_markup_no_header_and_no_mention(name):
     assert "<users" not in html
 
 
-@pytest.mark.parametrize("name", ["anomaly-20251031-1f3a5c7e9b2d", "x`\n<users/all>"])
+@pytest.mark.parametrize("name", ["anomaly-20251031-1f3a5c7e9b2d", "x; rm -r ~", "-x", "x`\n<users/all>"])
 def test_a_message_says_how_its_anomaly_is_explained_until_it_is_over(name):
     timeline = Timeline()
     details = {"currentValue": 742.123456, "expectedRange": "213.4-226.6", "metric": "memory", "unit": "MB"}
     timeline.anomaly(0, id=name, anomalyType="resource_leak", details=details)
     chat = compose(timeline.only(), Told.RAISED, Style.CHAT, T0).body
     assert "Value: 742 MB, usual up to 226.6 MB" in chat
-    assert "Explained by: `perfmon explain " in chat
+    assert ("Explained by: `perfmon explain anomaly-20251031-1f3a5c7e9b2d`" in chat) == name.startswith("anomaly")
+    assert "rm -r" not in chat
     assert "<" not in chat
     over = compose(lifecycle.resolved(timeline.only(), T0 + 9), Told.RESOLVED, Style.PLAIN, T0 + 9).body
     assert "Lasted: seen once, at 2025-10-31T13:00:00Z" in over
