@@ -222,7 +222,7 @@ def _line(one: Data, now: str) -> str:
         seen = "" if kind else _seen(one, now)
         was = f"{printed(one['usual'])} → " if one.get("usual") is not None else ""
         value = value_of(one) if one.get("alertId") else printed(one.get("currentValue"), str(one.get("unit") or ""))
-        said = f"now {value}" if seen == NOW else f"{was}{value}{f'{seen},' if seen else ''}"
+        said = f"{was}{value}" if kind else f"now {value}" if seen == NOW else _then(f"{value}{seen}", condition)
         what += [said] if one.get("currentValue") is not None else []
         what += [_while(one, now)] if one.get("timestamp") else []
     else:
@@ -243,6 +243,11 @@ def _seen(alert: Data, now: str) -> str:
     if recent:
         return NOW
     return "" if _clock(seen, now) == _clock(str(alert.get("timestamp") or ""), now) else f" at {_clock(seen, now)}"
+
+
+def _then(value: str, condition: str) -> str:
+    """The value of an alert as it was; of an anomaly it is told as that of the anomaly."""
+    return f"{value}," if condition.endswith(" detected") else f"was {value},"
 
 
 def _while(one: Data, now: str) -> str:

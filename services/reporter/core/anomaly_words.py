@@ -15,7 +15,9 @@ UNITS: Final = frozenset({"ms", "%", "MB", "KB", "calls/min", "calls/h", "calls/
 #: How an anomaly ended whose level stayed.
 NEW_USUAL: Final = "the new normal"
 #: Figures with units and what stands between them.
-_OURS: Final = re.compile(r"(?:[0-9.,]+|[ –→-]|ms|s|min|h|d|%|KB|MB|calls/(?:min|h|day)|calls/30 min|[kMGT]\b){1,40}")
+_OURS: Final = re.compile(
+    r"(?:[0-9.,]+|[ –→-]|[<>] (?=[0-9])|ms|s|min|h|d|%|KB|MB|calls/(?:min|h|day)|calls/30 min|[kMGT]\b){1,40}"
+)
 _RANGE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)-([0-9]+(?:\.[0-9]+)?)")
 
 

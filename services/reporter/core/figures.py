@@ -72,8 +72,8 @@ def change_text(percent: float | None) -> str:
 
 
 def resource_text(value: float | None, unit: str) -> str:
-    """`15.5 %`, `128 MB`, `1.02k KB`."""
-    return DASH if value is None or not math.isfinite(value) else f"{short_count(value)} {unit}"
+    """`15.5 %`, `128 MB`, `1,020 KB`."""
+    return DASH if value is None or not math.isfinite(value) else with_unit(value, unit)
 
 
 def minute_text(ts_ms: int | None) -> str:
@@ -88,8 +88,12 @@ def clock_text(ts_ms: int, near_ms: int) -> str:
 
 
 def with_unit(value: float | None, unit: str) -> str:
-    """`1.39 s` of milliseconds, `421 MB`."""
-    return duration_text(value) if unit == "ms" else f"{short_count(value)} {unit}".strip()
+    """`1.39 s` of milliseconds, `421 MB`, `1,030 MB`."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    if unit in {"ms", "%"}:
+        return duration_text(value) if unit == "ms" else percent_text(value)
+    return f"{count_text(value) if abs(value) >= 1_000 else _trimmed(value)} {unit}".strip()
 
 
 def rounded(value: float | None, digits: int = DIGITS) -> float | int | None:

@@ -65,7 +65,8 @@ def test_an_alerts_value_is_that_of_now_only_when_it_was_seen_now():
     recent = alert | {"lastTrue": "2025-10-31T12:57:00.000Z"}
     assert "cpu > 50 % now 60 %" in dashboard(activeAlerts=[recent]).text
     assert (
-        "cpu > 50 % 60 % at 12:10Z" in dashboard(activeAlerts=[alert | {"lastTrue": "2025-10-31T12:10:00.000Z"}]).text
+        "cpu > 50 % was 60 % at 12:10Z,"
+        in dashboard(activeAlerts=[alert | {"lastTrue": "2025-10-31T12:10:00.000Z"}]).text
     )
     assert "cpu > 50 % now 60 %" in dashboard(activeAlerts=[alert | {"lastTrue": "never"}]).text
 
@@ -112,7 +113,7 @@ def test_the_time_of_a_value_is_told_once():
         "unit": "calls/h",
         **told,
     }
-    assert "throughput_change detected 0 calls/h since 12:04Z" in dashboard(activeAlerts=[alert]).text
+    assert "throughput_change detected 0 calls/h, since 12:04Z" in dashboard(activeAlerts=[alert]).text
 
 
 def test_a_server_that_was_hardly_called_is_said_to_be():

@@ -52,9 +52,17 @@ def test_a_lasting_change_is_told_by_both_levels_and_stays_when_it_does() -> Non
 
 def test_figures_are_ours_and_anything_else_is_not() -> None:
     (step,) = read_anomalies({"anomalies": [ROW], "total": 1}).rows
-    for text in ("421 MB", "200 MB → 421 MB", "192.5–280.5 MB", "22.2 ms – 91.8 ms", "0 calls/30 min", "1.02k KB"):
+    for text in (
+        "421 MB",
+        "200 MB → 421 MB",
+        "192.5–280.5 MB",
+        "22.2 ms – 91.8 ms",
+        "0 calls/30 min",
+        "1,020 KB",
+        "< 0.01 %",
+    ):
         assert figure_text(step, text) == text
-    for text in ("1 <b>", "12](x)", "www.1", "odd", "4 MB|"):
+    for text in ("1 <b>", "<s>", "<ms 1>", "12](x)", "www.1", "odd", "4 MB|"):
         assert figure_text(step, text) == Untrusted(text)
 
 
@@ -66,6 +74,7 @@ def test_what_is_known_less_of_is_told_as_it_is() -> None:
     assert anomaly_expected(replace(bare, expected="odd")) == "odd"
     assert anomaly_expected(replace(bare, expected="1.2.3-4")) == "1.2.3-4"
     assert anomaly_value(replace(bare, value=None)) == "–"
+    assert anomaly_value(replace(bare, value=1_030.4, unit="MB")) == "1,030 MB"
 
 
 def test_what_was_held_back_is_told_by_its_reason_most_of_it_first() -> None:
