@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from services.detector.core.events import Event
+from services.detector.core.state.breaks import MOST, Breaks
 from services.detector.core.sweeps.silence import Clock, Pauses, pauses_of
 from services.detector.core.telling.explain import anomaly
 from services.detector.core.telling.narrative import summary
@@ -123,6 +124,35 @@ def test_a_night_without_the_machine_is_the_silence_of_no_tool() -> None:
     assert silent == {"tool-1", "tool-2", "tool-3"}, "an hour in which others are called is"
 
 
+def ticks(start: int, end: int, key: Series, seed: int) -> Batch:
+    """Four calls every quarter of an hour, on the minute."""
+    rng = np.random.default_rng(seed)
+    ts = (np.arange(start, end, STEP)[:, None] + 2_500 * np.arange(4) + 20_000 * rng.random((1, 4))).astype(np.int64)
+    return batch(np.sort(ts.ravel()), 100 * np.exp(0.2 * rng.standard_normal(ts.size)), key=key)
+
+
+def test_where_all_tools_are_called_on_the_same_minutes_one_that_is_no_more_is_silent_and_stays_so() -> None:
+    stopped, end = MONDAY + 4 * DAY + 6 * HOUR, MONDAY + 4 * DAY + 18 * HOUR
+    names = [Series("cron", f"tool-{k}") for k in range(4)]
+    parts = [ticks(MONDAY, stopped if k == 0 else end, name, k) for k, name in enumerate(names)]
+    soon = watched(parts, MONDAY, stopped + 2 * HOUR)
+    (event,) = silences(soon, names[0])
+    assert abs(event.start_ms - stopped) <= STEP
+    watch = watched(parts, MONDAY, end)
+    (event,) = silences(watch, names[0])
+    assert event.end_ms is None
+    assert not [e for name in names[1:] for e in silences(watch, name)]
+
+
+def test_a_machine_asleep_is_the_silence_of_no_tool_that_is_called_on_the_same_minutes() -> None:
+    asleep, awake = MONDAY + 4 * DAY + 6 * HOUR, MONDAY + 4 * DAY + 11 * HOUR
+    names = [Series("cron", f"tool-{k}") for k in range(4)]
+    parts = [ticks(MONDAY, asleep, name, k) for k, name in enumerate(names)]
+    parts += [ticks(awake + (k == 0) * STEP, awake + 2 * HOUR, name, k) for k, name in enumerate(names)]
+    watch = watched(parts, MONDAY, awake + 2 * HOUR)
+    assert not [e for name in names for e in silences(watch, name)]
+
+
 def test_steady_tools_of_all_paces_are_hardly_ever_called_silent() -> None:
     days, rates = 5, [1.0, 3.0, 10.0, 40.0, 120.0]
     parts = [calls(MONDAY, MONDAY + days * DAY, r, Series("s", f"{r:g}"), seed=int(r)) for r in rates]
@@ -186,3 +216,15 @@ def test_of_a_silence_only_the_calls_are_spoken_of() -> None:
     (event,) = silences(watch)
     assert "still going on: no call since, usual are" in summary(event)
     assert "did not rise" not in summary(event)
+
+
+def test_of_the_times_without_any_call_the_longest_are_remembered() -> None:
+    breaks = Breaks()
+    breaks.note(MONDAY, MONDAY + 5 * HOUR, MONDAY + 5 * HOUR)
+    for tick in range(2 * MOST):
+        now = MONDAY + 5 * HOUR + tick * 15 * MINUTE
+        breaks.note(now, now + 15 * MINUTE, now + 15 * MINUTE)
+    spans = list(breaks.within(MONDAY, MONDAY + 3 * DAY))
+    assert (MONDAY, MONDAY + 5 * HOUR) in spans
+    assert len(spans) == MOST
+    assert list(breaks.within(MONDAY, MONDAY + 3 * DAY, HOUR)) == [(MONDAY, MONDAY + 5 * HOUR)]

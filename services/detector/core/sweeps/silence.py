@@ -42,9 +42,13 @@ LEAST_CALLED: Final = 30
 YOUNG_MS: Final = 2 * DAY_MS
 YOUNG_LEAST_MS: Final = 20 * MINUTE_MS
 YOUNG_CONFIDENCE: Final = 0.9
-#: Without a longer pause for so long a tool is called by a program.
+#: Until it is known for so long, nobody knows what its nights are like.
+NIGHTS_MS: Final = 3 * DAY_MS
+#: Without a longer pause for so long a tool is called by a program; round the clock, if it is called every quarter of an hour.
 TIRELESS_MINUTES: Final = 6 * 60
 PAUSE_MINUTES: Final = 5
+CLOCKWORK_MINUTES: Final = 24 * 60
+TICK_MINUTES: Final = 20
 #: A tool that has not been called for so long is no longer in use.
 GONE_MS: Final = 3 * DAY_MS
 #: False alarms a day by level, a fifth of what the sensitivities allow: most of a day's pauses are none.
@@ -71,6 +75,8 @@ WEEKEND: Final = 0.25
 SEVERAL: Final = 3
 #: Others are called for so much of the pause.
 MEANWHILE: Final = 0.7
+#: Share of a tool's pauses that are no longer than what is an ordinary one.
+ORDINARY: Final = 0.95
 _HOURS = 24
 #: 1 January 1970 was a Thursday: days after its week's Monday.
 _FIRST_DAY = 3
@@ -111,7 +117,9 @@ def find_silence(series: SeriesState, now_ms: int) -> Finding | None:
     if nights and not _others_called(series, last_ms, pause_ms):
         return None
     clock = Clock(by_hour, called, nights=nights, now_ms=now_ms)
-    length = clock.between(last_ms, now_ms) - sum(clock.between(*span) for span in _breaks(series, last_ms, now_ms))
+    unknown = age_ms < NIGHTS_MS and not _is_machine(called)
+    breaks = _breaks(series, last_ms, now_ms, 0 if unknown else ordinary_ms(called))
+    length = clock.between(last_ms, now_ms) - sum(clock.between(*span) for span in breaks)
     if length < LEAST_MISSED:
         return None
     lengths = np.diff(clock.at(called * MINUTE_MS))
@@ -127,7 +135,9 @@ def find_silence(series: SeriesState, now_ms: int) -> Finding | None:
 
 def _is_machine(called: Int64) -> bool:
     """Whether a tool is called without a pause for longer than people do."""
-    return bool(called[-1] - called[0] >= TIRELESS_MINUTES and np.diff(called).max() <= PAUSE_MINUTES)
+    span, pause = int(called[-1] - called[0]), int(np.diff(called).max())
+    tireless = span >= TIRELESS_MINUTES and pause <= PAUSE_MINUTES
+    return tireless or (span >= CLOCKWORK_MINUTES and pause <= TICK_MINUTES)
 
 
 def called_minutes(series: SeriesState) -> Int64:
@@ -234,12 +244,18 @@ def _smooth(counts: Float64) -> Float64:
     return np.asarray(sum(np.roll(counts, shift) for shift in around) / len(around))
 
 
-def _breaks(series: SeriesState, start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
-    """The parts of a pause in which nothing at all was called: that is not the tool's silence."""
+def ordinary_ms(called: Int64) -> int:
+    """How long hardly any past pause was: where all tools are called on the same minutes, nothing at all is called between."""
+    return (int(np.quantile(np.diff(called), ORDINARY)) + 1) * MINUTE_MS
+
+
+def _breaks(series: SeriesState, start_ms: int, end_ms: int, longer_ms: int) -> Iterator[tuple[int, int]]:
+    """The parts of a pause, each longer than `longer_ms`, in which nothing at all was called: that is not the tool's silence."""
     breaks = series.signals.breaks
-    yield from breaks.within(start_ms, end_ms)
+    yield from breaks.within(start_ms, end_ms, longer_ms)
+    longer_ms = max(longer_ms, LEAST_MS)
     called = series.signals.heads[:, heads.CALLED] * MINUTE_MS
-    if np.count_nonzero(called >= breaks.newest_ms - HOUR_MS) >= SEVERAL and breaks.newest_ms < end_ms - LEAST_MS:
+    if np.count_nonzero(called >= breaks.newest_ms - HOUR_MS) >= SEVERAL and breaks.newest_ms < end_ms - longer_ms:
         yield max(start_ms, breaks.newest_ms), end_ms
 
 
