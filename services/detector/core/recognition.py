@@ -8,7 +8,13 @@ from __future__ import annotations
 from typing import Final
 
 from services.detector.core.events import Book, Event
-from services.detector.core.metrics import MINUTE_MS, RESPONSE_TIME_SHIFT, RESPONSE_TIME_SPIKE, SIGNAL
+from services.detector.core.metrics import (
+    MINUTE_MS,
+    RESPONSE_TIME_SHIFT,
+    RESPONSE_TIME_SPIKE,
+    SIGNAL,
+    THROUGHPUT_CHANGE,
+)
 from services.detector.core.sweeps.findings import Finding
 from shared.batch import Series
 
@@ -23,12 +29,20 @@ def known(book: Book, key: Series, finding: Finding) -> Event | None:
     half_ms = (finding.last_ms - finding.start_ms) // 2
     brief = finding.last_ms - finding.start_ms < LASTING_MS
     for event in book.about(key, finding.metric, finding.start_ms, finding.last_ms):
+        if not goes_same_way(event, finding):
+            continue
         if event.origin == finding.type or event.method == SIGNAL or event.type == finding.type:
             return event
         slow = finding.type == RESPONSE_TIME_SHIFT and event.type == RESPONSE_TIME_SPIKE
         if slow and (brief or event.last_ms - max(event.start_ms, finding.start_ms) >= half_ms):
             return event
     return None
+
+
+def goes_same_way(event: Event, finding: Finding) -> bool:
+    """Whether calls became more, or fewer, in both: the silence after a surge is another anomaly."""
+    falls = finding.value < finding.median
+    return finding.type != THROUGHPUT_CHANGE or falls == (event.value < event.median)
 
 
 def lasting_spike(book: Book, key: Series, finding: Finding) -> Event | None:

@@ -354,7 +354,9 @@ class Watch:
         closed = False
         for event in list(self._open()):
             swept = event.origin not in TRACKED and event.method != SIGNAL and event.series == series.key
-            if not swept or (event.origin, event.metric) in findings or event.last_ms > now_ms:
+            found = findings.get((event.origin, event.metric))
+            goes_on_so = found is not None and recognition.goes_same_way(event, found)
+            if not swept or goes_on_so or event.last_ms > now_ms:
                 continue
             if event.origin == RESPONSE_TIME_SHIFT and goes_on(series, event, now_ms):
                 self._lengthen(event, series, now_ms)

@@ -1,4 +1,5 @@
-"""Changed throughput: many more calls than usual, or far fewer. That none come any more is `silence`'s matter.
+"""Changed throughput: many more calls than usual, or far fewer. That none come any more is `silence`'s matter, more than there
+ever were `surges`'.
 
 Pure; nothing here remembers.
 """
@@ -16,6 +17,7 @@ from services.detector.core.signal.course import CALLS_SIGNAL
 from services.detector.core.state.series import HOUR_MS, SeriesState
 from services.detector.core.sweeps.findings import Finding, level_of
 from services.detector.core.sweeps.silence import is_weekend
+from services.detector.core.sweeps.surges import find_surge
 from services.detector.core.view import Minutes, minutes_of
 
 #: Throughput needs a steady past: most of its half hours busy.
@@ -35,9 +37,17 @@ WEEKEND_TIMES: Final = (5.0, 8.0, 12.0)
 #: Fewer calls are so in each part of the half hour, by this at least: what stopped in its midst is a silence.
 PART_MS: Final = 10 * MINUTE_MS
 PART_TIMES: Final = 2.0
+#: Times the hours beside it that an hour has calls; and hours that one surge reaches.
+PEAK_TIMES: Final = 1.5
+SURGED_HOURS: Final = 3
 
 
 def find_pace(series: SeriesState, end_ms: int) -> Finding | None:
+    """Calls in the last half hour against what is usual, and far more than ever."""
+    return _find_change(series, end_ms) or find_surge(series, end_ms)
+
+
+def _find_change(series: SeriesState, end_ms: int) -> Finding | None:
     """Calls in the last half hour against what is usual at this hour of the day; until that is known against the half hours
     before, whose own spread is the measure, and of steady series only.
     """
@@ -51,12 +61,14 @@ def find_pace(series: SeriesState, end_ms: int) -> Finding | None:
     slot = np.minimum((end_ms - minutes.start) // PACE_MS, paces + 1)
     counts = np.bincount(slot, weights=minutes.n, minlength=paces + 2)[: paces + 1]
     now, before = float(counts[0]), counts[1:]
-    by_hour = series.signals.usual(series.row, CALLS_SIGNAL, (end_ms - PACE_MS // 2) // HOUR_MS % 24)
+    hour = (end_ms - PACE_MS // 2) // HOUR_MS % 24
+    by_hour = series.signals.usual(series.row, CALLS_SIGNAL, hour)
     usual = by_hour * (PACE_MS // MINUTE_MS) if by_hour else float(np.median(before))
     if usual < MIN_PACE_CALLS or (not by_hour and np.mean(before > usual / 4) < 0.8):
         return None
     if now < usual:
-        usual *= _lately(series, minutes, end_ms) if by_hour else 1.0
+        if by_hour:
+            usual = min(usual, _beside(series, hour) * (PACE_MS // MINUTE_MS)) * _lately(series, minutes, end_ms)
         if usual < MIN_PACE_CALLS or not _is_fewer(minutes, usual, end_ms):
             return None
     away = 1.4826 * float(np.median(np.abs(before - usual)))
@@ -95,6 +107,14 @@ def _is_other_day(end_ms: int) -> bool:
     hours = end_ms // HOUR_MS
     before, now = is_weekend(np.array([hours - LATELY_HOURS, hours])).tolist()
     return bool(before != now)
+
+
+def _beside(series: SeriesState, hour: int) -> float:
+    """Calls a minute that an hour of the day has at most, by those to either side and by the busiest of the day: what is usual in
+    one follows a single surge of calls in it for days.
+    """
+    usual = [series.signals.usual(series.row, CALLS_SIGNAL, (hour + k) % 24) for k in range(-1, 23)]
+    return PEAK_TIMES * min(max(usual[0], usual[2]), sorted(usual)[-SURGED_HOURS - 1])
 
 
 def _lately(series: SeriesState, minutes: Minutes, end_ms: int) -> float:
