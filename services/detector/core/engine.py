@@ -16,7 +16,7 @@ from perfmon.wire.limits import OVERFLOW_NAME
 from services.detector.core.kernels import error_events, errors, judge
 from services.detector.core.kernels.absorb import FAILURES as FAILURES_STAGE
 from services.detector.core.kernels.absorb import sort_calls
-from services.detector.core.kernels.error_mixture import LEVEL, START, USUAL
+from services.detector.core.kernels.error_mixture import LEVEL, START
 from services.detector.core.metrics import ERROR_RATE_SPIKE, HISTORY_MS, METRICS, MINUTE_MS, STORED_LEVEL
 from services.detector.core.reach import Reach
 from services.detector.core.servers import Servers
@@ -84,6 +84,8 @@ class Engine:
         #: By their row among the signals.
         self._of_row: list[SeriesState | None] = []
         self._judged_minute = -1
+        #: Servers of which a tool has a new event of its own since the last minute was over.
+        self._explained: set[str] = set()
         self._least_bytes = 0
         self.servers = Servers(self._tools_of)
         self.reach = Reach()
@@ -126,7 +128,7 @@ class Engine:
             self._begin_new(batch, calls, ends)
         first = 0
         watched: list[SeriesState | None] = [None] * len(batch.dictionary)
-        rates = np.zeros(len(batch.dictionary))
+        rates, busy = np.zeros(len(batch.dictionary)), np.zeros(len(batch.dictionary), np.uint8)
         for code, (key, end) in enumerate(zip(batch.dictionary, ends.tolist(), strict=True)):
             if end == first:
                 continue
@@ -136,7 +138,8 @@ class Engine:
             if series is None:
                 self.unwatched_calls_total += end - first
             else:
-                watched[code], rates[code] = series, series.run[USUAL]
+                watched[code] = series
+                rates[code], busy[code] = series.at_beginning(int(calls.ts[first]) // MINUTE_MS)
                 if came_ms is not None and live:
                     self.reach.note_tool(key.server, int(calls.ts[end - 1]), came_ms)
                 for row in series.absorb(calls, first, end, self._work):
@@ -150,8 +153,8 @@ class Engine:
         self.signals.breaks.note(newest_ts, int(calls.ts.min()), self.newest_ts)
         for happening in happenings:
             if happening.metric < 0 and happening.kind == judge.OPENED and happening.place[LEVEL] >= STORED_LEVEL:
-                self.servers.explained(happening.series.key.server)
-        self.servers.judge(batch, watched, rates)
+                self._explained.add(happening.series.key.server)
+        self.servers.judge(batch, watched, rates, busy)
         return happenings
 
     def close_minutes(self, now_ms: int) -> None:
@@ -164,6 +167,13 @@ class Engine:
             self.signals.close(self.reach.of_all(now_ms) // MINUTE_MS, reached)
             self._judged_minute = minute
             self.make_room()
+
+    def ask_servers(self, now_ms: int) -> None:
+        """A minute is over: servers, of which no tool's event explains it, have an event if failures suffice for long."""
+        for server in self._explained:
+            self.servers.explained(server)
+        self._explained.clear()
+        self.servers.tick(now_ms, self.reach)
 
     def reached(self, series: SeriesState, now_ms: int) -> int:
         """Until when the calls of a series are known (epoch ms)."""

@@ -13,7 +13,7 @@ import numpy as np
 from services.detector.core.engine import Engine
 from services.detector.core.kernels.error_mixture import USUAL
 from services.detector.core.metrics import MINUTE_MS
-from services.detector.core.state.series import SeriesState
+from services.detector.core.state.series import SeriesState, has_event
 from shared.batch import Batch
 
 #: Calls that are counted again at most, the latest.
@@ -27,7 +27,9 @@ def recount(engine: Engine, server: str, since_ms: int) -> None:
     if not tools:
         return
     batch = _of_minutes(tools, since_ms // MINUTE_MS)
-    engine.servers.judge(batch, tools, np.array([series.run[USUAL] for series in tools]))
+    rates = np.array([series.run[USUAL] for series in tools])
+    busy = np.array([has_event(series.run) for series in tools], np.uint8)
+    engine.servers.judge(batch, tools, rates, busy, at_once=True)
 
 
 def _of_minutes(tools: list[SeriesState], first: int) -> Batch:

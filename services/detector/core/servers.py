@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from services.detector.core.kernels import error_mixture, judge, server_errors
 from services.detector.core.kernels.error_events import end_if_silent
-from services.detector.core.metrics import MINUTE_MS, STORED_LEVEL
+from services.detector.core.metrics import MINUTE_MS
 from services.detector.core.reach import Reach
-from services.detector.core.state.series import SeriesState
+from services.detector.core.state.series import SeriesState, has_event
 from shared.batch import Batch
 
 #: Failures that tools other than the one with most must have, and how many tools must fail more than usual.
@@ -70,14 +70,23 @@ class Servers:
         number = self._number(server)  # may give `rows` another array
         self.rows[number] = row
 
-    def judge(self, batch: Batch, series: Sequence[SeriesState | None], rates: NDArray[np.float64]) -> None:
-        """Judge the calls of a batch that its tools have absorbed: `series` and `rates`, the usual ones before it, by code."""
+    def judge(
+        self,
+        batch: Batch,
+        series: Sequence[SeriesState | None],
+        rates: NDArray[np.float64],
+        busy: NDArray[np.uint8],
+        *,
+        at_once: bool = False,
+    ) -> None:
+        """Judge the calls of a batch that its tools have absorbed. By code `series`, the usual `rates` before, and whether there
+        was an event of the tool's own then (`busy`). Whether it is an event is asked when a minute is over and all its calls are
+        known, however they came in batches; or `at_once`, where they are known already.
+        """
         place = np.full(len(series), -1, np.int64)
-        busy = np.zeros(len(series), np.uint8)
         for code, each in enumerate(series):
             if each is not None:
                 place[code] = self._number(each.key.server)
-                busy[code] = has_event(each)
         touched = {each.key.server for each in series if each is not None}
         self.dirty |= touched
         codes, ts, ok = _own(batch.codes), _own(batch.ts), _own(batch.ok)
@@ -85,7 +94,8 @@ class Servers:
         while row < len(ts):
             found, row = server_errors.judge_servers(codes, ts, ok, place, rates, busy, self.rows, self._out, row)
             for happening in self._out[:found]:
-                self._take(int(happening[0]), float(happening[1]), happening[2:].copy())
+                if at_once or happening[1] != server_errors.ASKED:
+                    self._take(int(happening[0]), float(happening[1]), happening[2:].copy())
 
     def explained(self, server: str) -> None:
         """A tool of the server has an event of its own."""
@@ -149,7 +159,7 @@ class Servers:
             min(row[error_mixture.SLOW + error_mixture.SINCE], row[error_mixture.FAST + error_mixture.SINCE])
         )
         # Those that have an event of their own are no evidence.
-        busy = {series.key.tool for series in self._tools_of(server) if has_event(series)}
+        busy = {series.key.tool for series in self._tools_of(server) if has_event(series.run)}
         tools = tuple(tool for tool in self.failing(server, since_ms) if tool.tool not in busy)
         others = sum(tool.failures for tool in tools[1:])
         if len(tools) >= MIN_TOOLS and others >= MIN_OTHERS and server_errors.open_event(row):
@@ -168,12 +178,6 @@ class Servers:
             self._names[number] = server
             self.gone.discard(server)
         return number
-
-
-def has_event(series: SeriesState) -> bool:
-    """Whether a tool has an event of failures of its own that is stored."""
-    run = series.run
-    return bool(run[error_mixture.PHASE] == judge.OPEN and run[error_mixture.LEVEL] >= STORED_LEVEL)
 
 
 def _failing(series: SeriesState, start_ms: int) -> Failing:

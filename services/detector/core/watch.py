@@ -81,7 +81,7 @@ class Watch:
         for happening in happenings:
             self._take(happening, live=live)
         moved = bool(happenings)
-        self.engine.servers.tick(now_ms, self.engine.reach)
+        self.engine.ask_servers(now_ms)
         moved = self.take_servers(live=live) or moved
         self.engine.close_minutes(now_ms)
         moved = self._take_turns(live=live) or moved

@@ -20,15 +20,24 @@ from services.detector.core.state.codec import BadState, decode_server, encode_s
 from services.detector.core.telling.explain import anomaly
 from services.detector.core.telling.narrative import summary
 from services.detector.core.telling.phrases import concerns_tool
+from services.detector.core.timeline import Timeline
 from services.detector.core.watch import Watch
 from services.detector.shell.database import Database, Debts
 from services.detector.shell.files import AnomalyFiles, line_of
 from shared.batch import Batch, Series, concatenate
 from shared.consumer import Position
 from tests.unit.detector.against_twins import against_twin
-from tests.unit.detector.detector_kit import MINUTE, T0, feed, make_watch, stored
+from tests.unit.detector.detector_kit import DAY, MINUTE, T0, cut, make_watch, stored
 
 STEP = 5_000
+
+
+def feed(watch: Watch, whole: Batch, size: int = 50) -> None:
+    """Calls by whose time minutes pass, without sweeps."""
+    timeline = Timeline(watch, 10_000 * DAY)
+    for part in cut(whole, size):
+        timeline.take(part, live=True)
+
 
 calls = st.lists(
     st.tuples(
@@ -193,12 +202,9 @@ def test_failures_as_usual_are_no_event_of_a_server() -> None:
 def test_servers_do_not_hear_of_each_other() -> None:
     watch, n = make_watch(), 4_000
     failed = chance(n, 0.005, 6)
-    for at in range(0, n, 100):
-        part = failed[at : at + 100].copy()
-        feed(watch, server(100, 20, part, T0 + at * STEP, name="well"))
-        if at >= 3_000:
-            part |= chance(100, 0.1, at)
-        feed(watch, server(100, 20, part, T0 + at * STEP, name="ill"))
+    ill = failed | (chance(n, 0.1, 7) & (np.arange(n) >= 3_000))
+    whole = concatenate([server(n, 20, failed, name="well"), server(n, 20, ill, name="ill")])
+    feed(watch, whole.take(np.argsort(whole.ts, kind="stable")))
     assert {e.server for e in of_server(watch)} == {"ill"}
 
 

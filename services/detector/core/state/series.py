@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.detector.core.kernels import absorb, errors, judge
+from services.detector.core.kernels.error_mixture import LEVEL, PHASE, USUAL
 from services.detector.core.kernels.fold import MOMENTS
-from services.detector.core.metrics import HISTORY_MS, METRICS, MINUTE_MS, QUARTER_MS
+from services.detector.core.metrics import HISTORY_MS, METRICS, MINUTE_MS, QUARTER_MS, STORED_LEVEL
 from services.detector.core.signal.pending import SLOTS
 from services.detector.core.state.budget import OBJECTS_BYTES, Budget
 from services.detector.core.state.calls import Calls
@@ -80,6 +81,8 @@ class SeriesState:
 
     __slots__ = (
         "at_hand",
+        "begun",
+        "begun_minute",
         "budget",
         "calls",
         "calls_total",
@@ -116,6 +119,9 @@ class SeriesState:
         self.first_ts = -1
         self.newest_ts = -1
         self.calls_total = 0
+        #: The latest minute with calls, its usual rate of failures and whether there was an event of them when it began.
+        self.begun_minute = -1
+        self.begun = (0.0, False)
         self.dirty = True
         #: The blocks of memory and the arrays in them, where these are kept.
         self.at_hand: AtHand | None = None
@@ -167,6 +173,15 @@ class SeriesState:
         return [
             chunk for chunk in range(newest - _CHUNKS + 1, newest + 1) if self.changed_chunks >> chunk % _CHUNKS & 1
         ]
+
+    def at_beginning(self, minute: int) -> tuple[float, bool]:
+        """The usual rate of failures, and whether there is a stored event of them, when a minute began: asked before its first
+        call is absorbed. Of an earlier one what was so when the latest began.
+        """
+        if minute > self.begun_minute:
+            run = self.run
+            self.begun_minute, self.begun = minute, (float(run[USUAL]), has_event(run))
+        return self.begun
 
     def all_changed(self) -> None:
         """All history is to be saved with the next save."""
@@ -343,3 +358,8 @@ def _layout(metrics: int) -> Layout:
 def _unique(keys: NDArray[np.int64]) -> NDArray[np.int64]:
     """The keys ascending, each once; mostly there is but one."""
     return keys[:1] if keys[0] == keys[-1] and (len(keys) < 3 or not (keys != keys[0]).any()) else np.unique(keys)
+
+
+def has_event(run: NDArray[np.float64]) -> bool:
+    """Whether a row of failures shows an event that is stored."""
+    return bool(run[PHASE] == judge.OPEN and run[LEVEL] >= STORED_LEVEL)
