@@ -12,8 +12,9 @@ from statistics import median
 from typing import Final
 
 from bench.detection.drive import Drive
-from bench.detection.faults import BURST, CLASSES, LEAK, SERVER_WIDE, SHIFT, SPIKE, Class, describe
+from bench.detection.faults import BURST, CLASSES, FEWEST_CALLS, LEAK, SERVER_WIDE, SHIFT, SPIKE, Class, describe
 from bench.detection.matching import Matched, Outcome, match, median_delay_s, recall
+from bench.detection.met import Met
 from bench.detection.minutes import START_MS
 from bench.detection.named import ASKED_MS, NAMED, Asked
 from bench.detection.scenario import Scenario, scenario
@@ -35,11 +36,14 @@ QUICK: Final = {"servers": 4, "tools": 4, "days": 6.0}
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One fleet with what the detector made of it, by level, and what the named methods answered."""
+    """One fleet with what the detector made of it, by level, what the named methods answered, and how many faults met too few
+    calls to be judged.
+    """
 
     truth: Scenario
     levels: dict[int, Matched]
     named: dict[tuple[str, str], Matched]
+    unmet: int
 
 
 def run(options: Options, first_seed: int = 1) -> list[Result]:
@@ -51,13 +55,15 @@ def run(options: Options, first_seed: int = 1) -> list[Result]:
 
 def judge(truth: Scenario) -> Judged:
     """Drive the detector through a fleet's calls."""
-    drive, asked = Drive(), Asked(truth.since_ms)
-    drive.run(truth.steps(), asked)
+    drive, asked, met = Drive(), Asked(truth.since_ms), Met(truth.faults)
+    drive.run(met.count(truth.steps()), asked)
     since_ms = truth.since_ms
     seen = list(drive.sightings.values())
     levels = {level: match(truth.faults, seen, level, since_ms) for level in LEVELS.values()}
     named = {key: match(truth.faults, found, LEVELS[key[1]], since_ms) for key, found in asked.found.items()}
-    return Judged(truth, levels, named)
+    for matched in (*levels.values(), *named.values()):
+        matched.outcomes = [outcome for outcome in matched.outcomes if met.enough(outcome.fault)]
+    return Judged(truth, levels, named, sum(not met.enough(fault) for fault in truth.faults))
 
 
 def is_required(kind: Class) -> bool:
@@ -73,6 +79,7 @@ def _recalls(judged: Sequence[Judged]) -> Result:
         "required: spikes >= 4x, shifts >= 1.5x, bursts >= 10 %, leaks doubling in 6 h or less",
         "delay: median minutes from a fault's start to the first report; calls: of the tool until then, medium",
         "events: that tell of a fault that was found, medium",
+        f"left out: {sum(one.unmet for one in judged)} faults that met fewer than {FEWEST_CALLS} calls",
     ]
     outcomes = {level: [o for one in judged for o in one.levels[level].outcomes] for level in LEVELS.values()}
     calls = {id(o): _calls(one.truth, o) for one in judged for o in one.levels[LEVELS["medium"]].outcomes}

@@ -10,6 +10,7 @@ import pytest
 from bench.detection.drive import Drive
 from bench.detection.faults import BURST, CLASSES, LEAK, LEARNING, SHIFT, SPIKE, Class, Fault, inflict
 from bench.detection.matching import match, recall
+from bench.detection.met import Met
 from bench.detection.minutes import HOUR, START_MS, healthy
 from bench.detection.scenario import Scenario, scenario
 from bench.detection.tools import Component, Tool, fleet
@@ -55,6 +56,26 @@ def test_batches_of_other_lengths_hold_the_same_calls(small: Scenario) -> None:
     long = concatenate([step.batch for step in small.steps(60) if step.end_ms <= START_MS + 120 * MINUTE_MS])
     short = concatenate([step.batch for step in steps])
     assert short.encode() == long.encode()
+
+
+def test_the_calls_that_each_fault_met_are_counted_however_they_are_cut(small: Scenario) -> None:
+    calls = all_calls(small)
+    fault = next(fault for fault in small.faults if fault.kind.kind == BURST)
+    its = calls.ts[calls.codes == calls.dictionary.index(Series(fault.server, fault.tool))]
+    within = int(((its >= fault.start_ms) & (its < fault.end_ms)).sum())
+    lonely = replace(fault, start_ms=int(its[10]), end_ms=int(its[17]))
+    for every in (1, 7):
+        met = Met([fault, lonely])
+        assert sum(len(step.batch) for step in met.count(small.steps(every))) == len(calls)
+        assert met.calls(fault) == within
+        assert met.calls(lonely) == 7
+        assert met.enough(fault)
+        assert not met.enough(lonely)
+
+
+def test_a_silence_needs_no_calls_to_be_seen(small: Scenario) -> None:
+    silence = next(kind for kind in CLASSES if kind.name == "silence")
+    assert Met([]).enough(replace(small.faults[0], kind=silence))
 
 
 def test_faults_come_after_learning_and_never_on_control_servers(small: Scenario) -> None:
