@@ -12,6 +12,7 @@ import pytest
 from services.detector.core.answers.past import Replay
 from services.detector.core.engine import Engine
 from services.detector.core.events import Book
+from services.detector.core.server_events import is_of_server
 from services.detector.core.state.series import SeriesState
 from services.detector.core.sweeps.silent_servers import KEY as COMPANY
 from services.detector.core.sweeps.silent_servers import is_silence
@@ -293,3 +294,27 @@ def test_restarts_at_any_moment_change_nothing(
             timeline = restarted(timeline, tmp_path / "detector.db", seq)
     timeline.go_on(END, live=False)
     assert told(timeline.watch) == expected
+
+
+def company(seed: int) -> Batch:
+    """Twelve quiet tools of a server that fail a little together, twice."""
+    rng, parts = np.random.default_rng(seed), []
+    for number, a_minute in enumerate([1.0, 1.0, 0.5, 0.5, 2.0, 2.0, 0.3, 0.3, 1.0, 1.0, 3.0, 8.0]):
+        n = rng.poisson(a_minute * 240)
+        ts = np.sort(rng.integers(START, START + 4 * HOUR, n))
+        at, ok = (ts - START) / HOUR, (rng.random(n) > 0.01).astype(np.uint8)
+        ok[(at > 2) & (at < 2.4) & (rng.random(n) < 0.12)] = 0
+        ok[(at > 3) & (at < 3.3) & (rng.random(n) < 0.2)] = 0
+        parts.append(batch(ts, ordinary(n, number, 50.0 * (number + 1), 0.4), ok, Series("together", f"t{number}")))
+    whole = concatenate(parts)
+    return whole.take(np.argsort(whole.ts, kind="stable"))
+
+
+@pytest.mark.parametrize("seed", [3, 8])
+def test_tools_that_fail_together_are_told_the_same_however_their_calls_are_cut(seed: int) -> None:
+    whole = company(seed)
+    watch = lived(by(whole, MINUTE))
+    expected = told(watch)
+    assert any(is_of_server(event) for event in watch.book.events.values()) == (seed == 3)
+    for size in (1, 37, len(whole)):
+        assert told(lived(cut(whole, size))) == expected
