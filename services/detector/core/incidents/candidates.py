@@ -38,8 +38,10 @@ _KINDS: Final = {
 _SURGE, _DROP = 0.9, 0.05
 #: Two things that began within this of each other began together: when an anomaly began is known to a minute or two.
 SAME_MS: Final = 150_000
-#: An effect shows soon: what follows later than this is less and less likely to be one.
+#: An effect shows soon: what follows later than this is less and less likely to be one; of a leak it takes longer.
 SOON_MS: Final = 10 * MINUTE_MS
+FADING_MS: Final = 30 * MINUTE_MS
+LEAK_FADING_MS: Final = 6 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,22 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from services.detector.core.events import Event
-from services.detector.core.incidents.candidates import SAME_MS, SLOW, SOON_MS, Cause, kind_of, since_of, weighed, whose
-from services.detector.core.metrics import ERROR_RATE_SPIKE, MINUTE_MS, RESOURCE_LEAK, RESOURCE_SPIKE
+from services.detector.core.incidents.candidates import (
+    FADING_MS,
+    LEAK_FADING_MS,
+    SAME_MS,
+    SLOW,
+    SOON_MS,
+    Cause,
+    kind_of,
+    since_of,
+    weighed,
+    whose,
+)
+from services.detector.core.metrics import ERROR_RATE_SPIKE, RESOURCE_LEAK, RESOURCE_SPIKE
 from services.detector.core.telling.phrases import effect_words, happened
 from services.detector.core.telling.words import clock, counted, lead, quoted
 
-_FADING_MS: Final = 30 * MINUTE_MS
-_LEAK_FADING_MS: Final = 6 * 3_600_000
 #: What one that followed leaves to chance, and as how many one of the same tool counts.
 _CHANCE: Final = 0.35
 _OWN: Final = 2
@@ -56,7 +65,7 @@ def _followers(event: Event, others: Sequence[Event]) -> int:
 
 def _first(event: Event, others: Sequence[Event]) -> float:
     """The share of others that began later, the less the later they did; those that began together count half."""
-    fading_ms = _LEAK_FADING_MS if event.type == RESOURCE_LEAK else _FADING_MS
+    fading_ms = LEAK_FADING_MS if event.type == RESOURCE_LEAK else FADING_MS
     return sum(_later(since_of(event), since_of(other), fading_ms) for other in others) / len(others)
 
 

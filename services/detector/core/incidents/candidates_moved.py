@@ -7,7 +7,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from services.detector.core.events import Event
-from services.detector.core.incidents.candidates import Cause, since_of, weighed, whose
+from services.detector.core.incidents.candidates import (
+    FADING_MS,
+    LEAK_FADING_MS,
+    SOON_MS,
+    Cause,
+    since_of,
+    weighed,
+    whose,
+)
 from services.detector.core.incidents.evidence import Change, changes_in
 from services.detector.core.metrics import MINUTE_MS
 from services.detector.core.telling.phrases import effect_words
@@ -34,17 +42,19 @@ def among_moved(members: Sequence[Event]) -> Iterator[Cause]:
 
 def _move(event: Event, name: str, change: Change, members: Sequence[Event]) -> Cause:
     strength = min(1.0, 0.6 + 0.2 * math.log2(min(change.times, 1e6)))
-    first = 0.3 if change.since_ms is None else _move_first(change.since_ms, since_of(event))
+    first = 0.3 if change.since_ms is None else _move_first(name, since_of(event) - change.since_ms)
     reach = sum(_shows(member, name) for member in members) / len(members)
     score = strength * weighed(first, _MOVES[name], reach)
     since_ms = since_of(event) if change.since_ms is None else min(change.since_ms, since_of(event))
     return Cause("", name, since_ms, score, 0.0, _move_words(event, name, change, members))
 
 
-def _move_first(since_ms: int, start_ms: int) -> float:
-    """A minute's figure is dated by the minute's beginning."""
-    early = start_ms - since_ms
-    return 1.0 if early >= 2 * MINUTE_MS else 0.6 if early >= -MINUTE_MS else 0.1
+def _move_first(name: str, early_ms: int) -> float:
+    """How well it leads. A minute's figure is dated by the minute's beginning; what is much earlier had time to show before."""
+    if early_ms < 2 * MINUTE_MS:
+        return 0.6 if early_ms >= -MINUTE_MS else 0.1
+    fading_ms = LEAK_FADING_MS if name == "memory" else FADING_MS
+    return math.exp(-max(0, early_ms - SOON_MS) / fading_ms)
 
 
 def _shows(member: Event, name: str) -> bool:

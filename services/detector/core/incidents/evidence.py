@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from services.detector.core.events import Event
 from services.detector.core.incidents.messages import Said
 from services.detector.core.incidents.messages import as_map as said_map
+from services.detector.core.incidents.ordinary import CALLS, stretches_before, usual_at
 from services.detector.core.kernels.fold import MEAN, N
-from services.detector.core.metrics import ERROR_RATE_SPIKE, METRICS, MINUTE_MS
+from services.detector.core.metrics import ERROR_RATE_SPIKE, HISTORY_MS, METRICS, MINUTE_MS
 from services.detector.core.state.series import SeriesState
 from services.detector.core.telling.levels import Level, may_last, measure
 from services.detector.core.view import Float64, Int64, combined, minutes_of
@@ -32,6 +33,10 @@ TOGETHER_MS: Final = 10 * MINUTE_MS
 MAX_LOOKED_AT: Final = 500
 #: Siblings that are named.
 MAX_SIBLINGS: Final = 5
+#: What rises every morning: more than usual at that hour, and than busy stretches have, explains something.
+FOLLOWS_THE_DAY: Final = (CALLS, "cpu", "disk_io")
+#: How many times more it has to be on a tool's first day: what its mornings are like is not known.
+FIRST_DAY: Final = 2.0
 #: Calls of its first minute that tell what was usual of a tool that has no whole minute yet.
 FEWEST_BEFORE: Final = 10
 #: Minutes before an event that tell how often a tool is called.
@@ -50,7 +55,7 @@ MOVED: Final = {
     "cpu": (1.4, 10.0),
     "memory": (1.25, 16.0),
     "disk_io": (2.0, 256.0),
-    "calls_per_minute": (2.0, 1.0),
+    CALLS: (2.0, 1.0),
     "response_time": (1.5, 20.0),
 }
 
@@ -58,7 +63,7 @@ MOVED: Final = {
 @dataclass(frozen=True, slots=True)
 class Change:
     """A figure before and during; `since_ms`: the minute in which it rose, None when it did not or cannot be told. `chance`: so
-    few calls that they may well differ by so much.
+    few calls that they may well differ by so much, or no more than is usual at that hour or in busy stretches.
     """
 
     before: float
@@ -71,10 +76,14 @@ class Change:
         """during / before."""
         return self.during / self.before if self.before > 0 else math.inf if self.during > 0 else 1.0
 
-    def moved(self, name: str) -> bool:
-        """Whether the figure of that name rose by enough to speak of."""
+    def rose(self, name: str) -> bool:
+        """Whether the figure of that name rose by enough to speak of, if it was no chance."""
         times, least = MOVED[name]
-        return not self.chance and self.times >= times and self.during - self.before >= least
+        return self.times >= times and self.during - self.before >= least
+
+    def moved(self, name: str) -> bool:
+        """Whether it did, and it was none."""
+        return not self.chance and self.rose(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +179,7 @@ def _changes(event: Event, series: SeriesState) -> dict[str, Change]:
     for j in range(series.metrics):
         during, before = _mean_during(event, series, j), _mean_before(event, series, j, since)
         if not math.isnan(during) and not math.isnan(before):
-            changes[METRICS[j].name] = _dated(METRICS[j].name, Change(before, during), event, series)
+            changes[METRICS[j].name] = _judged(METRICS[j].name, Change(before, during), event, series)
     rows_before = series.minutes.between(since, first - 1)
     calls_before = float(series.moments[rows_before, 0, 0].sum())
     failed = _failed_just_before(event, series)
@@ -181,7 +190,7 @@ def _changes(event: Event, series: SeriesState) -> dict[str, Change]:
     if calls_before:
         load = _load(event, series, calls_before, max(series.first_ts, since * MINUTE_MS))
         if load is not None:
-            changes["calls_per_minute"] = _dated("calls_per_minute", load, event, series)
+            changes[CALLS] = _judged(CALLS, load, event, series)
     return changes
 
 
@@ -196,6 +205,22 @@ def _load(event: Event, series: SeriesState, calls_before: float, since_ms: int)
     # Minutes with a slow call are rather those with many calls, so they must be more by far.
     few = during <= a_minute * minutes + LUCK * math.sqrt(a_minute * minutes + 1.0)
     return Change(a_minute, during / minutes, chance=few)
+
+
+def _judged(name: str, change: Change, event: Event, series: SeriesState) -> Change:
+    """The change against what is usual at that hour and in busy stretches, of a figure that follows the day and is not what the
+    event is about; with the minute in which it began.
+    """
+    own = event.metric == ("calls" if name == CALLS else name)
+    if own or name not in FOLLOWS_THE_DAY or not change.moved(name):
+        return _dated(name, change, event, series)
+    at_hour = usual_at(series, name, event.start_ms, event.last_ms)
+    known = stretches_before(series, name, event.start_ms, (event.last_ms - event.start_ms) // MINUTE_MS + 1)
+    if known is None:
+        return _dated(name, replace(change, chance=name == CALLS), event, series)
+    usual = max(change.before, at_hour, known.usual)
+    times = MOVED[name][0] * (FIRST_DAY if event.start_ms - series.first_ts < HISTORY_MS else 1.0)
+    return _dated(name, Change(usual, change.during, chance=change.during < times * known.busy), event, series)
 
 
 def _dated(name: str, change: Change, event: Event, series: SeriesState) -> Change:
@@ -215,7 +240,7 @@ def course(series: SeriesState, name: str, first: int, last: int) -> tuple[Int64
     """A figure by minute (numbers first … last), only where it was measured: start ms and value."""
     rows = series.minutes.between(first, last)
     start, calls = series.minutes.index[rows] * MINUTE_MS, series.moments[rows, 0, N]
-    if name == "calls_per_minute":
+    if name == CALLS:
         return start, calls
     if name == "error_rate":
         some = calls > 0

@@ -172,7 +172,7 @@ def explanation(
             "ended": ended(event),
         },
         "moved": _moved(event),
-        "unmoved": [name for name, change in others(event) if not change.moved(name) and not is_silence(event)],
+        "unmoved": [name for name, change in others(event) if not change.rose(name) and not is_silence(event)],
         "notMeasured": [] if is_silence(event) else _not_measured(event),
         "tools": [tool for tool in event.evidence.get("tools") or () if isinstance(tool, dict)],
         "said": [said for said in event.evidence.get("said") or () if isinstance(said, dict)],

@@ -148,7 +148,7 @@ def _unmoved(event: Event) -> Iterator[str]:
     known = others(event)
     if is_silence(event):
         return  # without calls nothing can rise
-    if known and not any(change.moved(name) for name, change in known):
+    if known and not any(change.rose(name) for name, change in known):
         yield f"{listed([WORDS[name] for name, _ in known])} did not rise with it"
 
 
