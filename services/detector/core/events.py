@@ -26,6 +26,8 @@ BOOK_MS: Final = 2 * HISTORY_MS
 SET_BACK: Final = "the clock was set back"
 #: In the evidence of an event of failures that began with a tool's first calls.
 SINCE_FIRST: Final = "sinceFirstCalls"
+#: In the evidence of an event of failures: since when medium reports it (epoch ms).
+TOLD: Final = "toldMs"
 #: Events in the book; beyond it those that ended first leave.
 MAX_BOOK: Final = 20_000
 

@@ -46,10 +46,10 @@ def onset_of(series: SeriesState, first_ms: int, last_ms: int, usual: float) -> 
     return Onset(int(start[failing[at]]), int(n[at]), int(k[at]))
 
 
-def worse_since(series: SeriesState, first_ms: int, last_ms: int, usual: float, needed: float) -> Onset | None:
+def worse_since(series: SeriesState, first_ms: int, last_ms: int, usual: float, told_ms: int) -> Onset | None:
     """Since when far more fails than in the time of an event before; None unless it is far likelier that the rate has changed
-    (generalised likelihood ratio, both rates unknown), and what was before had been an event by itself: some strays before a
-    burst are part of it. `needed`: the evidence for one (ln).
+    (generalised likelihood ratio, both rates unknown), and the event was told before, at `told_ms`: strays before a burst are
+    part of it.
     """
     start, calls, failures = _counts(series, first_ms, last_ms)
     since, until = np.cumsum(failures[::-1])[::-1], np.cumsum(failures) - failures
@@ -64,10 +64,7 @@ def worse_since(series: SeriesState, first_ms: int, last_ms: int, usual: float, 
     if gain[at] < _FAR_LIKELIER or k[at] < FAR_TIMES * before[at] * n[at]:
         return None
     onset = int(failing[at])
-    known, of = np.cumsum(failures[:onset]), np.cumsum(calls[:onset])
-    as_usual = known * np.log(usual) + (of - known) * np.log1p(-usual)
-    alone = np.where(known > usual * of, _likelihood(known, of) - as_usual, 0.0)
-    return Onset(int(start[onset]), int(n[at]), int(k[at])) if alone.max() >= needed else None
+    return Onset(int(start[onset]), int(n[at]), int(k[at])) if start[onset] > told_ms else None
 
 
 class Lull(NamedTuple):

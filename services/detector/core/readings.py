@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from services.detector.core import severity
-from services.detector.core.events import SEVERITIES, SINCE_FIRST, Event, Severity, event_id
+from services.detector.core.events import SEVERITIES, SINCE_FIRST, TOLD, Event, Severity, event_id
 from services.detector.core.firing import note_track, note_turn, usual_of
 from services.detector.core.kernels import burn, judge
 from services.detector.core.kernels import error_mixture as errors
@@ -116,6 +116,8 @@ def be_as_severe(event: Event, found: Severity) -> None:
 
 def _update_failures(event: Event, run: judge.Row) -> None:
     event.level = max(event.level, int(run[errors.LEVEL]))
+    if event.stored:
+        event.evidence.setdefault(TOLD, int(run[errors.NEWEST]))
     event.last_ms = event.peak_ms = max(event.start_ms, int(run[errors.LAST]))
     event.calls, event.points = int(run[errors.NOTED_CALLS]), int(run[errors.NOTED_FAILURES])
     event.value = event.typical = 100.0 * event.points / max(event.calls, 1)

@@ -5,14 +5,13 @@ Owns when an event is dated anew, and what that leaves of the one before and of 
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
-from services.detector.core.events import Event
+from services.detector.core.events import TOLD, Event
 from services.detector.core.kernels import error_mixture as errors
 from services.detector.core.kernels import judge
 from services.detector.core.kernels.error_events import MIN_FAILURES
-from services.detector.core.metrics import MINUTE_MS, STORED_LEVEL
+from services.detector.core.metrics import MINUTE_MS
 from services.detector.core.onset import Lull, Onset, lull_before, onset_of, worse_since
 from services.detector.core.readings import from_track
 from services.detector.core.state.series import SeriesState
@@ -21,8 +20,6 @@ from services.detector.core.state.series import SeriesState
 ANEW_MS: Final = 2 * MINUTE_MS
 #: Failures that an event should have had, at its rate, in the time in which there were none, to be over by then.
 MISSED_FAILURES: Final = 4.0
-#: How much less evidence (ln) than a false alarm takes an event may have had that was told: of one moment and rate, that is.
-_LUCK: Final = 2.0
 
 
 def dated_anew(series: SeriesState, event: Event, run: judge.Row, *, known: bool) -> Event | None:
@@ -50,8 +47,10 @@ def worse_within(series: SeriesState, event: Event, run: judge.Row) -> Event | N
     """
     if event.since_first or not event.stored:
         return None
-    needed = math.log(errors.ARL[STORED_LEVEL - 1]) + 2.0 * math.log(max(1.0, 0.5 * run[errors.PACE])) - _LUCK
-    onset = worse_since(series, event.start_ms, int(run[errors.NEWEST]), float(run[errors.USUAL]), needed)
+    told_ms = event.evidence.get(TOLD)
+    if type(told_ms) is not int:
+        return None
+    onset = worse_since(series, event.start_ms, int(run[errors.NEWEST]), float(run[errors.USUAL]), told_ms)
     if onset is None:
         return None
     cut_back(series, event, onset.start_ms)
