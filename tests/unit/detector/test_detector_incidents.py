@@ -121,6 +121,33 @@ def test_two_servers_at_one_moment_are_a_coincidence_and_three_are_not() -> None
     assert {one.incident["role"] for one in three} == {"effect"}
 
 
+def test_servers_that_are_struck_by_different_things_at_one_moment_are_no_incident() -> None:
+    failing, loaded = (
+        event(T0, server="s1", kind=ERROR_RATE_SPIKE),
+        event(T0 + MINUTE, server="s2", kind=THROUGHPUT_CHANGE),
+    )
+    hungry = event(T0 + 2 * MINUTE, server="s3", kind=RESOURCE_SPIKE)
+    joined(failing, loaded, hungry)
+    assert len(names(failing, loaded, hungry)) == 3
+    assert likely(rank([failing, loaded, hungry])) is None
+    slow = [event(T0 + i * 1_000, server=f"t{i}") for i in range(2)]
+    joined(failing, *slow)
+    assert len(names(failing, *slow)) == 1, "calls that wait for what fails elsewhere are slow"
+    (shared,) = (cause for cause in rank([failing, hungry, *slow]) if cause.kind == "shared")
+    assert "anomalies on 3 of 4 servers began within" in shared.sentence
+
+
+def test_memory_of_two_tools_of_one_server_is_that_of_one_process_and_neither_causes_the_other() -> None:
+    first, second = (event(T0 + i * 5 * MINUTE, "ab"[i], kind=RESOURCE_LEAK, minutes=300) for i in range(2))
+    joined(first, second)
+    assert len(names(first, second)) == 1
+    assert first.incident["likelyCause"] is second.incident["likelyCause"] is None
+    slow = event(T0 + 6 * MINUTE, "a", minutes=60)
+    cause = likely(rank([first, second, slow]))
+    assert cause is not None
+    assert (cause.anomaly, cause.kind) == (first.id, RESOURCE_LEAK)
+
+
 def test_where_anomalies_begin_all_day_long_three_servers_at_one_moment_are_no_incident() -> None:
     noise = [event(T0 - DAY + i * 2 * MINUTE, server=f"noisy{i % 40}") for i in range(700)]
     three = [event(T0 + i * MINUTE, server=f"s{i}") for i in range(3)]

@@ -24,7 +24,7 @@ from services.detector.core.incidents.candidates import (
 )
 from services.detector.core.metrics import ERROR_RATE_SPIKE, RESOURCE_LEAK, RESOURCE_SPIKE
 from services.detector.core.telling.phrases import effect_words, happened
-from services.detector.core.telling.words import clock, counted, lead, quoted
+from services.detector.core.telling.words import RESOURCES, clock, counted, lead, quoted
 
 #: What one that followed leaves to chance, and as how many one of the same tool counts.
 _CHANCE: Final = 0.35
@@ -40,7 +40,7 @@ def among_members(members: Sequence[Event], alike: Collection[str]) -> Iterator[
     if len(members) < 2:
         return
     for event in members:
-        others = [e for e in members if (e.series, e.metric) != (event.series, event.metric)]
+        others = [e for e in members if not _is_one_figure(event, e)]
         if not others:
             continue
         reach, kind = sum(_reach(event, e) for e in others) / len(others), kind_of(event)
@@ -51,6 +51,13 @@ def among_members(members: Sequence[Event], alike: Collection[str]) -> Iterator[
         score = event.confidence * plausible * weighed(first, kind, reach) * (_VICTIM if event.id in alike else 1.0)
         sentence = f"{_began(event, members)}{_before(event, others)}{_followed(event, others)}"
         yield Cause(event.id, event.type, since_of(event), score, 0.0, sentence)
+
+
+def _is_one_figure(event: Event, other: Event) -> bool:
+    """Whether both are about the same: a resource of a server's tools is that of its one process."""
+    if event.metric != other.metric or event.server != other.server:
+        return False
+    return event.tool == other.tool or event.metric in RESOURCES
 
 
 def _reach(event: Event, other: Event) -> float:

@@ -12,12 +12,20 @@ from typing import Final, NamedTuple
 
 from services.detector.core.events import Event
 from services.detector.core.incidents.candidates import FAILING, SAME_MS, SOON_MS, Cause, kind_of, since_of
-from services.detector.core.metrics import ERROR_RATE_SPIKE
-from services.detector.core.telling.words import clock, counted, lead, quoted
+from services.detector.core.metrics import (
+    ERROR_RATE_SPIKE,
+    RESPONSE_TIME_SHIFT,
+    RESPONSE_TIME_SPIKE,
+    THROUGHPUT_CHANGE,
+)
+from services.detector.core.telling.words import RESOURCES, clock, counted, lead, quoted
 
 #: Tools of a server, and servers, that are no coincidence.
 MANY_TOOLS: Final = 3
 MANY_SERVERS: Final = 3
+#: What servers may have in common, besides a resource of the machine.
+NETWORK, LOAD = "network", "load"
+_ANY: Final = frozenset((NETWORK, LOAD, *RESOURCES))
 #: Score of what two tools say alike, and of each more up to two; what is left of what members share when one of them failed, or a
 #: resource or load moved, shortly before.
 _ALIKE: Final = 0.6
@@ -50,7 +58,9 @@ def among_shared(members: Sequence[Event]) -> Iterator[Cause]:
     """
     servers = Counter(server for server, _ in {(e.server, e.tool) for e in members})
     if len(servers) >= MANY_SERVERS:
-        yield _of_servers(members, len(servers))
+        of_servers = _of_servers(members, len(servers))
+        if of_servers is not None:
+            yield of_servers
         return
     server, _ = servers.most_common(1)[0]
     own = [e for e in members if e.server == server]
@@ -68,18 +78,39 @@ def among_shared(members: Sequence[Event]) -> Iterator[Cause]:
         yield alike
 
 
-def _of_servers(members: Sequence[Event], servers: int) -> Cause:
+def _of_servers(members: Sequence[Event], servers: int) -> Cause | None:
     since_ms, until_ms, together = _together([(since_of(e), e.server) for e in members])
-    score = (0.55 + 0.1 * min(together - MANY_SERVERS, 3)) * together / servers
-    what = f"{counted(len(members), 'anomaly')} on {servers} servers began within {lead(until_ms - since_ms)}"
-    if together < servers:
-        what = f"anomalies on {together} of {servers} servers began within {lead(until_ms - since_ms)}"
+    struck = [e for e in members if since_ms <= since_of(e) <= until_ms]
+    kind = max(sorted(set().union(*map(kinds_of, struck))), key=lambda kind: len(_servers_of(struck, kind)))
+    struck, together = [e for e in struck if kind in kinds_of(e)], len(_servers_of(struck, kind))
     said = said_alike(members)
     alike = set() if said is None else {e.server for e in said.new_to}
+    if together < MANY_SERVERS and len(alike) < 2:
+        return None
+    score = (0.55 + 0.1 * min(together - MANY_SERVERS, 3)) * together / servers
+    span = lead(max(map(since_of, struck)) - min(map(since_of, struck)))
+    what = f"{counted(len(members), 'anomaly')} on {servers} servers began within {span}"
+    if len(struck) < len(members):
+        what = f"anomalies on {together} of {servers} servers began within {span}"
     if len(alike) > 1:
         score = max(score, _alike_score(len(alike)) * (0.6 + 0.4 * len(alike) / servers))
     sentence = f"{what}{_saying(said)}: something they share (machine, network, an upstream service)"
     return Cause("", "shared", since_ms, max(score, 0.0), 0.0, sentence)
+
+
+def kinds_of(event: Event) -> frozenset[str]:
+    """What an event may have in common with those of other servers: of failures or silence it may be the network, of a resource
+    the machine; calls are slow for any of these.
+    """
+    if event.type in (RESPONSE_TIME_SPIKE, RESPONSE_TIME_SHIFT):
+        return _ANY
+    if event.type == THROUGHPUT_CHANGE:
+        return frozenset((LOAD if event.value > event.median else NETWORK,))
+    return frozenset((NETWORK if event.type == ERROR_RATE_SPIKE else event.metric,))
+
+
+def _servers_of(members: Sequence[Event], kind: str) -> set[str]:
+    return {e.server for e in members if kind in kinds_of(e)}
 
 
 def _of_server(server: str, own: Sequence[Event], said: Alike | None) -> tuple[Cause, int] | None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from services.detector.core.events import Book, Event
 from services.detector.core.incidents import causes
 from services.detector.core.incidents.candidates import Cause
-from services.detector.core.incidents.candidates_shared import MANY_SERVERS
+from services.detector.core.incidents.candidates_shared import MANY_SERVERS, kinds_of
 from services.detector.core.incidents.evidence import MAX_LOOKED_AT, TOGETHER_MS
 from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, RESOURCE_LEAK, RESOURCE_SPIKE, THROUGHPUT_CHANGE
 from shared.timespan import day_of, iso
@@ -131,10 +131,10 @@ class Incidents:
         return abs(event.start_ms - began) <= CHAIN_MS or belong_together(event, other, together_ms=0)
 
     def _at_moment(self, event: Event) -> Iterator[Event]:
-        """Those of other servers that began at the same moment, if so many do seldom."""
+        """Those of other servers that began at the same moment and may have it in common, if so many do seldom."""
         slot = event.start_ms // _SLOT_MS
         near = [e for e in self._in_slots(range(slot - 1, slot + 2)) if abs(e.start_ms - event.start_ms) <= MOMENT_MS]
-        others = [e for e in near if e.server != event.server]
+        others = [e for e in near if e.server != event.server and kinds_of(e) & kinds_of(event)]
         servers = {e.server for e in others}
         if len(servers) + 1 < MANY_SERVERS:
             return
