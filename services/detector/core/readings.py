@@ -132,7 +132,7 @@ def _update_failures(event: Event, run: judge.Row) -> None:
     event.confidence = severity.from_ratio(strength) if event.since_first else severity.from_mixture(strength, pace)
     burns = severity.burn_rates(burn.shares(run), event.median / 100.0)
     event.evidence["burn"] = {name: round(times, 2) for name, times in zip(burn.NAMES, burns, strict=True)}
-    found = severity.of_failures(event.points, event.calls, burns)
+    found = severity.of_failures(event.points, event.calls, burns, event.last_ms - event.start_ms)
     be_as_severe(event, found)
 
 

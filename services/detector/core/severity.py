@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from services.detector.core.events import SEVERITIES, Severity
 from services.detector.core.kernels import burn
-from services.detector.core.metrics import Metric
+from services.detector.core.metrics import MINUTE_MS, Metric
 
 #: Times the upper end of the usual range from which a deviation is a warning, and above which it is critical.
 WARNING_TIMES: Final = 1.5
@@ -27,8 +27,10 @@ BURNS: Final[tuple[tuple[Severity, float, int, int], ...]] = (
 #: Share of an event's calls from which it is critical, or a warning, before the long window has noticed; the burn of the last
 #: five minutes keeps a blip of a busy tool from being either.
 OUTRIGHT: Final[tuple[tuple[Severity, float, float], ...]] = (("critical", 0.5, 14.4), ("warning", 0.144, 6.0))
-#: Fewest failures that can be critical.
+#: Fewest failures that can be critical, and the least time from the first to the last of them: what is over sooner has burnt
+#: little, however fast, and nobody who is called for it finds it still there.
 CRITICAL_FAILURES_MIN: Final = 5
+CRITICAL_LASTS_MS: Final = 3 * MINUTE_MS
 #: Looks in the time over which a false alarm is counted: once a minute for six hours.
 LOOKS: Final = 360
 #: No finite evidence makes certain.
@@ -58,15 +60,16 @@ def of_deviations(
     return warning.astype(np.int64) + critical
 
 
-def of_failures(failures: int, calls: int, burns: Sequence[float]) -> Severity:
-    """Severity of an event with so many failures among its calls: by how fast the error budget burns, and at once when most calls
-    fail. `burns`: times the budget, by window of `kernels.burn`. Source: Google's SRE workbook, ch. 5.
+def of_failures(failures: int, calls: int, burns: Sequence[float], lasted_ms: int) -> Severity:
+    """Severity of an event with so many failures among its calls in so long: by how fast the error budget burns, and sooner when
+    most calls fail. `burns`: times the budget, by window of `kernels.burn`. Source: Google's SRE workbook, ch. 5.
     """
     share = failures / max(calls, 1)
     burnt = (s for s, times, long, short in BURNS if min(burns[long], burns[short]) >= times)
     outright = (s for s, least, times in OUTRIGHT if share >= least and burns[burn.FIVE_MINUTES] >= times)
     worst: Severity = max((*burnt, *outright, "info"), key=SEVERITIES.index)
-    return "warning" if worst == "critical" and failures < CRITICAL_FAILURES_MIN else worst
+    grave = failures >= CRITICAL_FAILURES_MIN and lasted_ms >= CRITICAL_LASTS_MS
+    return worst if grave or worst != "critical" else "warning"
 
 
 def burn_rates(shares: Sequence[float], usual: float) -> list[float]:

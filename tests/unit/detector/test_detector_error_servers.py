@@ -170,9 +170,12 @@ def test_quiet_tools_that_fail_at_the_same_time_are_found_together() -> None:
     watch.tick(T0 + 29 * 60 * MINUTE + 2 * MINUTE)
     (event,) = of_server(watch)
     assert (event.points, event.calls, event.value) == (20, 20, 100.0)
-    assert event.severity == "critical"
+    assert event.severity == "warning", "for ten seconds so far"
     assert len(stored(watch)) == 1
     assert [t.event.id for t in watch.take_raises()] == [event.id]
+    watch.apply(server(tools, tools, np.full(tools, True), T0 + 30 * 60 * MINUTE, 500), live=True)
+    watch.tick(T0 + 30 * 60 * MINUTE + MINUTE)
+    assert event.severity == "critical"
 
 
 def test_what_one_tool_explains_is_no_event_of_the_server() -> None:

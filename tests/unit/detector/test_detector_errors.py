@@ -208,7 +208,14 @@ def test_a_short_window_forgets_and_a_long_one_does_not() -> None:
 
 @pytest.mark.parametrize(
     ("share", "minutes", "expected"),
-    [(1.0, 5, "critical"), (0.2, 60, "critical"), (0.2, 3, "warning"), (0.08, 12 * 60, "warning"), (0.03, 60, "info")],
+    [
+        (1.0, 5, "critical"),
+        (1.0, 2, "warning"),
+        (0.2, 60, "critical"),
+        (0.2, 3, "warning"),
+        (0.08, 12 * 60, "warning"),
+        (0.03, 60, "info"),
+    ],
 )
 def test_severity_follows_how_fast_the_error_budget_burns(share: float, minutes: int, expected: str) -> None:
     run, a_minute = np.zeros(row.SIZE), 20
@@ -217,15 +224,35 @@ def test_severity_follows_how_fast_the_error_budget_burns(share: float, minutes:
     bad = (np.arange(n) % round(1 / share) != 0).astype(np.uint8)
     judged(times(n, MINUTE // a_minute, T0 + 20_000 * MINUTE // a_minute), bad, run)
     burns = severity.burn_rates(burn.shares(run), 0.0)
-    assert severity.of_failures(int((bad == 0).sum()), n, burns) == expected
+    assert severity.of_failures(int((bad == 0).sum()), n, burns, minutes * MINUTE) == expected
 
 
 def test_a_blip_of_a_busy_tool_is_no_emergency_and_few_failures_never_are() -> None:
     run = np.zeros(row.SIZE)
     judged(times(100_000, 10), np.ones(100_000, np.uint8), run)
     judged(times(20, 10, T0 + 1_000_000), np.zeros(20, np.uint8), run)
-    assert severity.of_failures(20, 20, severity.burn_rates(burn.shares(run), 0.0)) == "info"
-    assert severity.of_failures(4, 4, [100.0] * 5) == "warning"
+    assert severity.of_failures(20, 20, severity.burn_rates(burn.shares(run), 0.0), 200) == "info"
+    assert severity.of_failures(4, 4, [100.0] * 5, 5 * MINUTE) == "warning"
+
+
+def test_failures_of_two_minutes_are_no_emergency_and_those_that_go_on_are_one_after_three() -> None:
+    for a_minute in (4, 30, 600):
+        every = MINUTE // a_minute
+        n, minutes = 200 * a_minute, 10
+        for lasting in (2, minutes):
+            ok = np.ones(n + minutes * a_minute, np.uint8)
+            ok[n : n + lasting * a_minute] = 0
+            watch, found = make_watch(), {}
+            for i in range(0, len(ok), a_minute):
+                part = slice(i, i + a_minute)
+                feed(watch, batch(times(len(ok), every)[part], ordinary(len(ok[part])), ok[part]))
+                watch.tick(int(T0 + (i + a_minute) * every))
+                for event in stored(watch, "error_rate_spike"):
+                    found.setdefault(event.severity, i // a_minute + 1 - 200)
+            assert "warning" in found
+            assert found.get("critical") == (
+                None if lasting == 2 else 4 if a_minute == 4 else pytest.approx(3.5, abs=0.5)
+            )
 
 
 def test_what_a_tool_always_did_does_not_burn_its_budget() -> None:

@@ -276,12 +276,17 @@ def test_two_failures_among_good_calls_are_not_an_event() -> None:
 
 def test_a_tool_of_which_every_call_fails_is_found_at_once() -> None:
     watch = make_watch()
-    ok = np.ones(305, np.uint8)
+    ok = np.ones(320, np.uint8)
     ok[300:] = 0
-    feed(watch, batch(times(305), ordinary(305), ok), 1)
-    watch.tick(int(times(305)[-1]))
+    ts, values = times(320), ordinary(320)
+    feed(watch, batch(ts[:305], values[:305], ok[:305]), 1)
+    watch.tick(int(ts[304]))
     (event,) = stored(watch, "error_rate_spike")
     assert event.value == 100.0
+    assert event.severity == "warning", "it may be over"
+    feed(watch, batch(ts[305:], values[305:], ok[305:]), 1)
+    watch.tick(int(ts[-1]))
+    assert stored(watch, "error_rate_spike") == [event]
     assert event.severity == "critical"
     assert event.recommendations[0].startswith(f"All {event.calls} calls since 2025-10-10T01:15:00Z failed")
 
