@@ -118,7 +118,7 @@ def find_silence(series: SeriesState, now_ms: int) -> Finding | None:
         return None
     clock = Clock(by_hour, called, nights=nights, now_ms=now_ms)
     unknown = age_ms < NIGHTS_MS and not _is_machine(called)
-    breaks = _breaks(series, last_ms, now_ms, 0 if unknown else ordinary_ms(called))
+    breaks = _breaks(series, last_ms, now_ms, 0 if unknown else ordinary_ms(called, nights=nights))
     length = clock.between(last_ms, now_ms) - sum(clock.between(*span) for span in breaks)
     if length < LEAST_MISSED:
         return None
@@ -244,9 +244,12 @@ def _smooth(counts: Float64) -> Float64:
     return np.asarray(sum(np.roll(counts, shift) for shift in around) / len(around))
 
 
-def ordinary_ms(called: Int64) -> int:
-    """How long hardly any past pause was: where all tools are called on the same minutes, nothing at all is called between."""
-    return (int(np.quantile(np.diff(called), ORDINARY)) + 1) * MINUTE_MS
+def ordinary_ms(called: Int64, *, nights: bool) -> int:
+    """How long hardly any past pause was: where all tools are called on the same minutes, nothing at all is called between them;
+    where people call them (`nights`), nothing is for as long as these are away.
+    """
+    minutes = int(np.quantile(np.diff(called), ORDINARY)) + 1
+    return (min(minutes, TICK_MINUTES) if nights else minutes) * MINUTE_MS
 
 
 def _breaks(series: SeriesState, start_ms: int, end_ms: int, longer_ms: int) -> Iterator[tuple[int, int]]:

@@ -59,9 +59,17 @@ class Surge:
     known: int
 
 
+def may_be_surge(counts: Float64) -> bool:
+    """Whether there are many more calls than in any half hour that cannot be part of the same surge. `counts`: by half hour, the
+    last one first.
+    """
+    past = counts[LASTING // WINDOW + 1 :]
+    return bool(counts[0] >= FEWEST_CALLS and counts[0] >= TIMES[0] * past.max(initial=0.0))
+
+
 def find_surge(series: SeriesState, end_ms: int) -> Finding | None:
     """That there are far more calls than ever, until `end_ms`."""
-    if series.first_ts < 0 or end_ms - series.first_ts < KNOWN_MS or not _may_be(series, end_ms // MINUTE_MS):
+    if series.first_ts < 0 or end_ms - series.first_ts < KNOWN_MS:
         return None
     surge = surge_of(series, end_ms)
     if surge.now < FEWEST_CALLS or surge.known < FEWEST_KNOWN:
@@ -108,15 +116,6 @@ def surge_of(series: SeriesState, end_ms: int) -> Surge:
         float(np.median(halves)) if len(halves) else 0.0,
         len(halves),
     )
-
-
-def _may_be(series: SeriesState, end: int) -> bool:
-    """Whether there are many more calls than in any half hour of the day before which cannot be part of the same surge."""
-    rows = series.minutes.between(end - HISTORY_MS // MINUTE_MS, end - 1)
-    ago = (end - 1 - series.minutes.index[rows]) // WINDOW
-    counts = np.bincount(ago, series.moments[rows, 0, N], 1)
-    past = counts[LASTING // WINDOW + 1 :]
-    return bool(counts[0] >= FEWEST_CALLS and counts[0] >= TIMES[0] * past.max(initial=0.0))
 
 
 def calls_by_minute(series: SeriesState, end: int) -> tuple[Int64, Float64]:

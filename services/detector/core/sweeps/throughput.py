@@ -7,9 +7,11 @@ Pure; nothing here remembers.
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.detector.core import severity
 from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, THROUGHPUT_CHANGE
@@ -17,7 +19,7 @@ from services.detector.core.signal.course import CALLS_SIGNAL
 from services.detector.core.state.series import HOUR_MS, SeriesState
 from services.detector.core.sweeps.findings import Finding, level_of
 from services.detector.core.sweeps.silence import is_weekend
-from services.detector.core.sweeps.surges import find_surge
+from services.detector.core.sweeps.surges import find_surge, may_be_surge
 from services.detector.core.view import Minutes, minutes_of
 
 #: Throughput needs a steady past: most of its half hours busy.
@@ -43,14 +45,7 @@ SURGED_HOURS: Final = 3
 
 
 def find_pace(series: SeriesState, end_ms: int) -> Finding | None:
-    """Calls in the last half hour against what is usual, and far more than ever."""
-    return _find_change(series, end_ms) or find_surge(series, end_ms)
-
-
-def _find_change(series: SeriesState, end_ms: int) -> Finding | None:
-    """Calls in the last half hour against what is usual at this hour of the day; until that is known against the half hours
-    before, whose own spread is the measure, and of steady series only.
-    """
+    """Calls in the last half hour against what is usual, and far more than ever: whichever is the surer."""
     if series.first_ts < 0:
         return None
     past = max(end_ms - HISTORY_MS, series.since())
@@ -59,7 +54,16 @@ def _find_change(series: SeriesState, end_ms: int) -> Finding | None:
         return None
     minutes = minutes_of(series, 0, (end_ms - (paces + 1) * PACE_MS) // MINUTE_MS, end_ms // MINUTE_MS)
     slot = np.minimum((end_ms - minutes.start) // PACE_MS, paces + 1)
-    counts = np.bincount(slot, weights=minutes.n, minlength=paces + 2)[: paces + 1]
+    counts = np.asarray(np.bincount(slot, weights=minutes.n, minlength=paces + 2)[: paces + 1], np.float64)
+    surge = find_surge(series, end_ms) if may_be_surge(counts) else None
+    change = _find_change(series, end_ms, minutes, counts)
+    return max((one for one in (surge, change) if one is not None), key=attrgetter("level"), default=None)
+
+
+def _find_change(series: SeriesState, end_ms: int, minutes: Minutes, counts: NDArray[np.float64]) -> Finding | None:
+    """Calls in the last half hour against what is usual at this hour of the day; until that is known against the half hours
+    before, whose own spread is the measure, and of steady series only. `counts`: by half hour, the last one first.
+    """
     now, before = float(counts[0]), counts[1:]
     hour = (end_ms - PACE_MS // 2) // HOUR_MS % 24
     by_hour = series.signals.usual(series.row, CALLS_SIGNAL, hour)
