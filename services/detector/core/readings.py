@@ -29,6 +29,7 @@ from services.detector.core.metrics import (
 from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
 from services.detector.core.sweeps.findings import Finding
+from services.detector.core.sweeps.surges import is_usual_now
 from services.detector.core.sweeps.sweep import RECENT_MS
 from shared.batch import Series
 
@@ -209,6 +210,9 @@ def name_by_length(event: Event) -> None:
 
 def ending(series: SeriesState, event: Event, end_ms: int) -> str:
     """Why a swept event is over: it went back, fell silent, or became what is usual."""
+    rose = event.type == THROUGHPUT_CHANGE and event.value > event.median
+    if rose and is_usual_now(series, event.start_ms, event.typical, end_ms):
+        return NEW_LEVEL
     if event.metric != RESPONSE_TIME.name:
         return INSIDE
     if series.newest_ts - event.last_ms > 2 * RECENT_MS or end_ms - series.newest_ts > 2 * RECENT_MS:

@@ -77,6 +77,16 @@ def test_a_seldom_called_tool_that_an_agent_calls_without_end_is_told_within_a_q
     assert event.end_ms is not None
 
 
+def test_what_goes_on_for_hours_is_one_surge_until_it_is_what_is_usual() -> None:
+    began = MONDAY + 3 * DAY + 9 * HOUR
+    parts = [office(5, 25), burst(began, 8 * 60, 8 * 840), office(5, 40, OTHER, seed=2)]
+    watch, _ = watched(parts, began - HOUR, began + 9 * HOUR)
+    event = min(changed_calls(watch), key=lambda event: event.start_ms)
+    assert abs(event.start_ms - began) <= 5 * MINUTE
+    assert 5 * HOUR <= event.last_ms - began <= 7 * HOUR
+    assert event.ended == "the new normal"
+
+
 def test_a_busy_hour_a_nightly_job_and_a_first_day_are_no_surges() -> None:
     jobs = [burst(MONDAY + day * DAY + 2 * HOUR, 9, 400, Series("night", "job")) for day in range(9)]
     busy = burst(MONDAY + 8 * DAY + 10 * HOUR, 60, 80)

@@ -31,7 +31,7 @@ LASTING: Final = 6 * 60
 #: Fewer calls are no surge, nor are those of a tool that nobody knows: for so long, in so many half hours with calls.
 FEWEST_CALLS: Final = 60.0
 KNOWN_MS: Final = DAY_MS
-FEWEST_KNOWN: Final = 12
+FEWEST_KNOWN: Final = 6
 #: Times the busiest half hour, by level; where few are known by so much more as this is of their number.
 TIMES: Final = (2.0, 2.5, 5.0)
 DOUBT: Final = 6.0
@@ -98,6 +98,14 @@ def find_surge(series: SeriesState, end_ms: int) -> Finding | None:
     )
 
 
+def is_usual_now(series: SeriesState, start_ms: int, value: float, end_ms: int) -> bool:
+    """Whether calls have come so often for long and still do, about `value` in half an hour."""
+    if end_ms - start_ms < LASTING * MINUTE_MS:
+        return False
+    rows = series.minutes.between(end_ms // MINUTE_MS - WINDOW, end_ms // MINUTE_MS - 1)
+    return float(series.moments[rows, 0, N].sum()) >= STILL * value
+
+
 def surge_of(series: SeriesState, end_ms: int) -> Surge:
     """The last half hour beside those before the calls became more."""
     end = end_ms // MINUTE_MS
@@ -105,14 +113,16 @@ def surge_of(series: SeriesState, end_ms: int) -> Surge:
     start = _start(minutes, counts, end)
     past = minutes < start
     sums = _sums(minutes[past], counts[past], WINDOW)
-    of_hours = [series.signals.usual(series.row, CALLS_SIGNAL, hour) for hour in range(_HOURS)]
+    # What is usual in an hour follows the calls in it at once.
+    hours = range((end - 1) // 60 + 1, start // 60 + _HOURS)
+    of_hours = [series.signals.usual(series.row, CALLS_SIGNAL, hour % _HOURS) for hour in hours]
     halves = np.bincount((minutes[past] - minutes[0]) // WINDOW, counts[past]) if past.any() else np.zeros(0)
     halves = halves[halves > 0]
     return Surge(
         float(counts[minutes >= end - WINDOW].sum()),
         start * MINUTE_MS,
         _last(minutes[~past], counts[~past], end) * MINUTE_MS,
-        max(1.0, float(sums.max(initial=0.0)), WINDOW * max(of_hours)),
+        max(1.0, float(sums.max(initial=0.0)), WINDOW * max(of_hours, default=0.0)),
         float(np.median(halves)) if len(halves) else 0.0,
         len(halves),
     )
