@@ -20,6 +20,10 @@ _EDGE: Final = 1e-4
 #: Times the rate of an event before from which on what follows is another one, and how much likelier that must be (ln).
 FAR_TIMES: Final = 4.0
 _FAR_LIKELIER: Final = 10.0
+#: How much likelier (ln) two failures by themselves must be than with those before, to wait for a third.
+_LIKELIER: Final = 2.0
+#: A suspicion so much older than the event that it becomes is another one.
+ANEW_MS: Final = 2 * MINUTE_MS
 
 
 class Onset(NamedTuple):
@@ -33,17 +37,22 @@ class Onset(NamedTuple):
 def onset_of(series: SeriesState, first_ms: int, last_ms: int, usual: float) -> Onset | None:
     """The likeliest onset in a span; None without failures enough in it."""
     start, calls, failures = _counts(series, first_ms, last_ms)
-    since = np.cumsum(failures[::-1])[::-1]
-    failing = np.flatnonzero((failures > 0) & (since >= MIN_FAILURES))
+    failing, n, k, gain = _gains(calls, failures, usual, MIN_FAILURES)
     if not len(failing):
         return None
-    n = np.cumsum(calls[::-1])[::-1][failing]
-    k = since[failing]
-    rate = np.clip(k / n, max(usual, _EDGE), 1.0 - _EDGE)
-    usual = min(max(usual, _EDGE), 1.0 - _EDGE)
-    gain = k * np.log(rate / usual) + (n - k) * np.log((1.0 - rate) / (1.0 - usual))
     at = int(np.argmax(gain))
     return Onset(int(start[failing[at]]), int(n[at]), int(k[at]))
+
+
+def is_of_two(series: SeriesState, first_ms: int, last_ms: int, usual: float) -> bool:
+    """Whether the latest two failures of a span are by themselves a likelier rise than together with any before, which are strays
+    then, minutes before or more; one more failure tells.
+    """
+    start, calls, failures = _counts(series, first_ms, last_ms)
+    failing, _, k, gain = _gains(calls, failures, usual, MIN_FAILURES - 1)
+    if not len(failing) or k[-1] >= MIN_FAILURES or start[failing[-1]] - first_ms < ANEW_MS:
+        return False
+    return bool(gain[-1] >= max(gain[:-1], default=0.0) + _LIKELIER)
 
 
 def worse_since(series: SeriesState, first_ms: int, last_ms: int, usual: float, told_ms: int) -> Onset | None:
@@ -84,6 +93,20 @@ def lull_before(series: SeriesState, first_ms: int, onset_ms: int) -> Lull | Non
         return None
     end = int(failing[-1]) + 1
     return Lull(int(start[end - 1]), int(calls[:end].sum()), int(failures[:end].sum()), int(calls[end:].sum()))
+
+
+def _gains(
+    calls: NDArray[np.float64], failures: NDArray[np.float64], usual: float, least: float
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The rows from which on `least` failed, the calls and failures since each, and how much likelier (ln) these are at their own
+    rate than at the usual one.
+    """
+    since = np.cumsum(failures[::-1])[::-1]
+    failing = np.flatnonzero((failures > 0) & (since >= least))
+    n, k = np.cumsum(calls[::-1])[::-1][failing], since[failing]
+    rate = np.clip(k / n, max(usual, _EDGE), 1.0 - _EDGE)
+    usual = min(max(usual, _EDGE), 1.0 - _EDGE)
+    return failing, n, k, k * np.log(rate / usual) + (n - k) * np.log((1.0 - rate) / (1.0 - usual))
 
 
 def _likelihood(failures: NDArray[np.float64] | float, calls: NDArray[np.float64] | float) -> NDArray[np.float64]:

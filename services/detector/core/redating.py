@@ -10,16 +10,41 @@ from typing import Final
 from services.detector.core.events import TOLD, Event
 from services.detector.core.kernels import error_mixture as errors
 from services.detector.core.kernels import judge
-from services.detector.core.kernels.error_events import MIN_FAILURES
-from services.detector.core.metrics import MINUTE_MS
-from services.detector.core.onset import Lull, Onset, lull_before, onset_of, worse_since
+from services.detector.core.kernels.error_events import MIN_FAILURES, is_of_first
+from services.detector.core.metrics import STORED_LEVEL
+from services.detector.core.onset import ANEW_MS, Lull, Onset, is_of_two, lull_before, onset_of, worse_since
 from services.detector.core.readings import from_track
 from services.detector.core.state.series import SeriesState
 
-#: A suspicion so much older than the event that it becomes is another one.
-ANEW_MS: Final = 2 * MINUTE_MS
+#: Failures that an event whose alarm is put off has at most; the next one is looked at whatever it is.
+_PUT_OFF_MOST: Final = 7.0
+#: Failures of an event that stay learned, as `error_mixture.unlearn` leaves them.
+_LEFT: Final = 2.0
 #: Failures that an event should have had, at its rate, in the time in which there were none, to be over by then.
 MISSED_FAILURES: Final = 4.0
+
+
+def put_off(series: SeriesState, run: judge.Row) -> None:
+    """Let an alarm that rests on two failures and strays long before them stay a suspicion until the next failure, which says
+    since when it is: else it would be dated by a stray, with all the calls since. In the series' run likewise, unless that has
+    come to a next one.
+    """
+    if run[errors.LEVEL] < STORED_LEVEL or run[errors.FAILURES] > _PUT_OFF_MOST or is_of_first(run):
+        return
+    if not is_of_two(series, int(run[errors.START]), int(run[errors.NEWEST]), float(run[errors.USUAL])):
+        return
+    own = series.run
+    open_still = own[errors.PHASE] == judge.OPEN and own[errors.START] == run[errors.START]
+    if open_still and own[errors.FAILURES] == run[errors.FAILURES]:
+        _suspect_only(own)
+        series.dirty = True
+    _suspect_only(run)
+
+
+def _suspect_only(run: judge.Row) -> None:
+    run[errors.LEVEL] = STORED_LEVEL - 1
+    run[errors.SEEN] += run[errors.CALLS]
+    run[errors.FAILED] += max(run[errors.FAILURES] - _LEFT, 0.0)
 
 
 def dated_anew(series: SeriesState, event: Event, run: judge.Row, *, known: bool) -> Event | None:

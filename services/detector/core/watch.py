@@ -37,7 +37,7 @@ from services.detector.core.readings import (
     name_by_length,
     update,
 )
-from services.detector.core.redating import cut_back, dated_anew, worse_within
+from services.detector.core.redating import cut_back, dated_anew, put_off, worse_within
 from services.detector.core.servers import Turn as ServerTurn
 from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
@@ -186,6 +186,8 @@ class Watch:
         if older:
             return
         if happening.kind == judge.OPENED:
+            if happening.metric < 0 and not (event is not None and event.stored):
+                put_off(happening.series, happening.place)
             self._opened(event, happening, metric, live=live)
         elif event is not None:
             update(event, happening.place)

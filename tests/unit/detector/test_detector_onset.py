@@ -185,3 +185,37 @@ def test_a_quiet_tools_event_is_over_after_a_few_calls_that_work() -> None:
     ok[65:76] = 0
     first, second = ticked(ts, ok)
     assert (first.start_ms, first.end_ms, second.start_ms) == (ts[50], ts[61], ts[65])
+
+
+@pytest.mark.parametrize("size", [1, 7, 700])
+@pytest.mark.parametrize("before", [[30], [20, 40], [15, 50], [30, 60, 90]])
+def test_a_burst_that_stray_failures_helped_to_be_found_is_told_from_its_own_beginning(
+    size: int, before: list[int]
+) -> None:
+    n, at = 700, 600
+    ts, ok = T0 + np.arange(n) * 3 * MINUTE, np.ones(n, np.uint8)
+    ok[[120, 410, *(at - k for k in before)]] = 0
+    ok[at : at + 6] = 0
+    watch, told = make_watch(), set()
+    for first in range(0, n, size):
+        part = slice(first, first + size)
+        watch.apply(batch(ts[part], ordinary(len(ts[part])), ok[part]), live=True)
+        watch.tick(int(ts[part][-1]) + 1_000)
+        told |= {(e.start_ms, e.value) for e in watch.book.events.values() if e.metric == "error_rate" and e.stored}
+    assert told == {(ts[at], 100.0)}
+    event = the_failures(watch)
+    assert (event.points, event.calls, event.end_ms) == (6, 6, ts[at + 5])
+
+
+def test_two_failures_that_none_follows_are_no_event_however_the_strays_before_them_lie() -> None:
+    n, at = 1_000, 900
+    ts, ok = T0 + np.arange(n) * 3 * MINUTE, np.ones(n, np.uint8)
+    ok[[120, 410, at - 40, at - 20, at, at + 1]] = 0
+    watch = make_watch()
+    for i in range(n):
+        watch.apply(batch(ts[i : i + 1], [50.0], ok[i : i + 1]), live=True)
+        watch.tick(int(ts[i]) + 1_000)
+    assert not [e for e in watch.book.events.values() if e.metric == "error_rate" and e.stored]
+    run = watch.engine.series[KEY].run
+    assert run[errors.FAILED] == pytest.approx(6, abs=0.1), "all are learned"
+    assert run[errors.SEEN] == pytest.approx(n, rel=0.1)
