@@ -105,6 +105,16 @@ def test_a_surge_makes_no_fall_of_the_calls_of_the_days_after_it(an_hour: float)
     assert event.value > event.upper
 
 
+def test_a_surge_on_a_calm_saturday_makes_no_fall_of_the_calls_of_its_afternoon() -> None:
+    saturday = MONDAY + 5 * DAY
+    began, end = saturday + 8 * HOUR, saturday + 12 * HOUR
+    week = np.random.default_rng(5).integers(MONDAY, saturday, 5 * 24 * 600)
+    calm = np.random.default_rng(6).integers(saturday, end, 12 * 80)
+    parts = [called(np.sort(np.concatenate([week, calm])), KEY), burst(began, 75, 3_000)]
+    watch, _ = watched(parts, began - HOUR, end)
+    assert not [e for e in changed_calls(watch) if e.value < e.median]
+
+
 def test_a_loop_that_ends_with_a_dead_server_is_a_surge_and_a_silence() -> None:
     began = MONDAY + 3 * DAY + 10 * HOUR
     steady = np.sort(np.random.default_rng(5).integers(MONDAY, began, 3 * 24 * 40))

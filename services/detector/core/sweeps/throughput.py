@@ -34,6 +34,8 @@ HOUR_TIMES: Final = (3.0, 4.0, 8.0)
 HOUR_Z: Final = (2.5, 3.0, 3.4)
 #: Days differ, and a weekend is calmer: fewer calls are fewer than the hours before had, measured by what was usual in those.
 LATELY_HOURS: Final = 6
+#: Times what is usual in an hour from which on it has seen a surge.
+SURGED: Final = 1.5
 #: Where these were of a working day, and it is weekend now, or the other way round, they must be fewer by this.
 WEEKEND_TIMES: Final = (5.0, 8.0, 12.0)
 #: Fewer calls are so in each part of the half hour, by this at least: what stopped in its midst is a silence.
@@ -122,12 +124,18 @@ def _beside(series: SeriesState, hour: int) -> float:
 
 
 def _lately(series: SeriesState, minutes: Minutes, end_ms: int) -> float:
-    """Calls of the hours before this half hour, as a share of what was usual in those, at most 1."""
+    """Calls of the hours before this half hour, as a share of what was usual in those, at most 1: without those of a surge, which
+    say nothing of the day.
+    """
     first = (end_ms - PACE_MS) // HOUR_MS - LATELY_HOURS
     usual = [series.signals.usual(series.row, CALLS_SIGNAL, (first + k) % 24) for k in range(LATELY_HOURS)]
-    expected = sum(usual) * (HOUR_MS // MINUTE_MS)
-    chosen = (minutes.start >= first * HOUR_MS) & (minutes.start < (first + LATELY_HOURS) * HOUR_MS)
-    return min(1.0, float(minutes.n[chosen].sum()) / expected) if expected > 0 else 1.0
+    expected = np.array(usual) * (HOUR_MS // MINUTE_MS)
+    hour = minutes.start // HOUR_MS - first
+    chosen = (hour >= 0) & (hour < LATELY_HOURS)
+    calls = np.bincount(hour[chosen], minutes.n[chosen], LATELY_HOURS)
+    ordinary = calls <= SURGED * expected
+    total = float(expected[ordinary].sum())
+    return min(1.0, float(calls[ordinary].sum()) / total) if total > 0 else 1.0
 
 
 def _is_fewer(minutes: Minutes, usual: float, end_ms: int) -> bool:
