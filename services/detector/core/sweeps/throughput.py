@@ -73,6 +73,8 @@ def _find_change(series: SeriesState, end_ms: int, minutes: Minutes, counts: NDA
     if usual < MIN_PACE_CALLS or (not by_hour and np.mean(before > usual / 4) < 0.8):
         return None
     if now < usual:
+        if not _is_fewer(minutes, usual, end_ms):
+            return None
         if by_hour:
             usual = min(usual, _beside(series, hour) * (PACE_MS // MINUTE_MS)) * _lately(series, minutes, end_ms)
         if usual < MIN_PACE_CALLS or not _is_fewer(minutes, usual, end_ms):
