@@ -210,6 +210,12 @@ class Book:
             del self.open[key]
         self.dirty.add(event.id)
 
+    def rename(self, event: Event, anomaly_type: str, method: str) -> None:
+        """Call an event under way by another name, as which and by which method it is followed from now on."""
+        self.open.pop((event.series, event.origin, event.metric), None)
+        event.type, event.found_as, event.method = anomaly_type, "", method
+        self.add(event)
+
     def remove(self, event: Event) -> None:
         """Take an event out of the book, as if it had never been there."""
         key = (event.series, event.origin, event.metric)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from services.detector.core import server_events
 from services.detector.core.engine import Engine
-from services.detector.core.events import Event
+from services.detector.core.events import Book, Event
 from services.detector.core.kernels import judge
-from services.detector.core.metrics import MINUTE_MS, SIGNAL
+from services.detector.core.metrics import MINUTE_MS, RESPONSE_TIME, RESPONSE_TIME_SHIFT, SIGNAL
 from services.detector.core.readings import SIGNAL_NUMBER, TRACKED, TRACKED_METRICS, follow_turn, place_of, update
 from services.detector.core.signal import course
 from services.detector.core.state.series import SeriesState
+from services.detector.core.sweeps.shifts import SWEPT, goes_on
 from services.detector.core.telling.levels import may_last, measure
 
 
@@ -40,6 +41,25 @@ def follow(event: Event, series: SeriesState, engine: Engine) -> bool:
     level = measure(event, series) if may_last(event) and event.last_ms // MINUTE_MS > before[0] // MINUTE_MS else None
     if level is not None:
         event.evidence["level"] = level.as_map()
+    return True
+
+
+def leave_to_sweep(event: Event, series: SeriesState, book: Book) -> bool:
+    """Leave a shift that what found it is done with, for it was learned or is no longer far outside, but that is still there, to
+    the sweeps: one condition is one event while it lasts. Whether they follow it now.
+    """
+    if event.type != RESPONSE_TIME_SHIFT or not event.stored or event.metric != RESPONSE_TIME.name:
+        return False
+    level = measure(event, series)
+    if level is None or book.open_event(event.series, RESPONSE_TIME_SHIFT, event.metric) is not None:
+        return False
+    told = event.value, event.typical
+    event.value = event.typical = level.now
+    if not goes_on(series, event, series.newest_ts):
+        event.value, event.typical = told
+        return False
+    event.evidence["level"] = level.as_map()
+    book.rename(event, RESPONSE_TIME_SHIFT, SWEPT)
     return True
 
 

@@ -40,9 +40,10 @@ from services.detector.core.readings import (
 from services.detector.core.redating import cut_back, dated_anew, put_off, worse_within
 from services.detector.core.servers import Turn as ServerTurn
 from services.detector.core.signal import course
+from services.detector.core.spike_onset import begin_later
 from services.detector.core.state.series import SeriesState
 from services.detector.core.sweeps.findings import Finding
-from services.detector.core.sweeps.shifts import find_shift, goes_on
+from services.detector.core.sweeps.shifts import fell, find_shift, goes_on
 from services.detector.core.sweeps.sweep import sweep
 from services.detector.core.telling.explain import recommendations
 from shared.batch import Batch, Series
@@ -179,6 +180,13 @@ class Watch:
         self.news.tell(event, live=live)
         self.news.close(event, event.last_ms, how)
 
+    def _over(self, event: Event, series: SeriesState, how: str, *, live: bool) -> None:
+        """What found an event is done with it."""
+        if following.leave_to_sweep(event, series, self.book):
+            self.news.tell(event, live=live)
+        else:
+            self._ended(event, how, live=live)
+
     def _take(self, happening: Happening, *, live: bool) -> None:
         metric = "error_rate" if happening.metric < 0 else METRICS[happening.metric].name
         event = self.book.open_event(happening.series.key, happening.type, metric)
@@ -191,7 +199,7 @@ class Watch:
             self._opened(event, happening, metric, live=live)
         elif event is not None:
             update(event, happening.place)
-            self._ended(event, ENDINGS[happening.kind], live=live)
+            self._over(event, happening.series, ENDINGS[happening.kind], live=live)
 
     def _under_way(self, event: Event | None, start_ms: int) -> tuple[Event | None, bool]:
         """The open event if it is that of a track which began at a time, and whether the track is an older one's; an event that a
@@ -204,12 +212,15 @@ class Watch:
 
     def _opened(self, event: Event | None, happening: Happening, metric: str, *, live: bool) -> None:
         if event is None:
+            if happening.metric >= 0:
+                begin_later(happening.series, happening.metric, happening.place)
             event = from_track(happening.series.key, happening.metric, happening.place)
             if happening.metric < 0 and event.stored:
                 event = dated_anew(happening.series, event, happening.place, known=False) or event
             if event.since_first and recognition.was_heard_of(self.book, event):
                 return
-            if any(self.book.same(event.series, event.type, metric, event.start_ms, event.last_ms)):
+            same = self.book.same(event.series, event.type, metric, event.start_ms, event.last_ms)
+            if event.id in self.book.events or any(same):
                 return  # found before, and still in the book: replayed or rebuilt
             if recognition.belongs_to_shift(self.book, event) or leaks.is_part(self.book, event):
                 return
@@ -236,6 +247,12 @@ class Watch:
                     self.book.close(event, event.last_ms, INSIDE)
                 self.book.add(again)
                 return again
+        if (
+            happening.metric >= 0
+            and not event.stored
+            and begin_later(happening.series, happening.metric, happening.place)
+        ):
+            event.start_ms = int(happening.place[judge.START])
         worse = worse_within(happening.series, event, happening.place) if happening.metric < 0 else None
         if worse is not None and worse.id not in self.book.events:
             self._ended(event, WORSE, live=live)
@@ -282,7 +299,7 @@ class Watch:
                 changed = self._turned(event, turn, live=live) or changed
             elif event is not None:
                 follow_turn(event, turn.signal, turn.track)
-                self._ended(event, SIGNAL_ENDINGS[turn.kind], live=live)
+                self._over(event, turn.series, SIGNAL_ENDINGS[turn.kind], live=live)
                 changed = True
         return changed
 
@@ -363,7 +380,11 @@ class Watch:
             if event.origin == RESPONSE_TIME_SHIFT and goes_on(series, event, now_ms):
                 self._lengthen(event, series, now_ms)
             else:
-                self.news.close(event, event.last_ms, ending(series, event, now_ms))
+                ended = ending(series, event, now_ms)
+                if event.origin == RESPONSE_TIME_SHIFT and ended == INSIDE:
+                    event.last_ms = fell(series, event, now_ms)
+                    name_by_length(event)
+                self.news.close(event, event.last_ms, ended)
                 closed = True
         return closed
 

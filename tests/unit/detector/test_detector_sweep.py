@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from services.detector.core.answers.answer import answer, parse_query
-from services.detector.core.events import Event
+from services.detector.core.events import Event, event_id
 from services.detector.core.sweeps.sweep import find_leak
 from services.detector.core.watch import Watch
 from shared.batch import Series, concatenate
@@ -67,12 +67,12 @@ def test_a_spike_that_lasts_is_called_a_shift_and_stays_one_anomaly() -> None:
     values[4 * 240 :] *= 8
     sweep_every_five_minutes(watch, batch(times(8 * 240), values), T0, T0 + 8 * HOUR)
     event = only(watch, "response_time_shift")
-    assert event.found_as == "response_time_spike"
+    assert event.id == event_id(KEY, "response_time_spike", "response_time", event.start_ms)
     assert event.start_ms == times(8 * 240)[4 * 240]
     assert not stored(watch, "response_time_spike")
-    assert event.ended == "the new normal"
+    assert event.end_ms is None, "its level was learned within an hour, and is still there"
     lines = [line for line in watch.take_lines() if line.event.id == event.id]
-    assert [line.phase for line in lines] == ["open", "close"]
+    assert [line.phase for line in lines] == ["open"]
 
 
 def test_a_spike_that_lasts_is_as_severe_as_the_shift_that_it_is() -> None:
@@ -83,7 +83,8 @@ def test_a_spike_that_lasts_is_as_severe_as_the_shift_that_it_is() -> None:
     sweep_every_five_minutes(watch, batch(times(8 * 240), values), T0, T0 + 8 * HOUR)
     event = only(watch, "response_time_shift")
     assert event.typical / event.upper < 1.5
-    assert (event.found_as, event.severity, event.raised) == ("response_time_spike", "warning", "warning")
+    assert event.id == event_id(KEY, "response_time_spike", "response_time", event.start_ms)
+    assert (event.severity, event.raised) == ("warning", "warning")
 
 
 def test_noise_and_a_slow_hour_of_the_day_are_no_shift() -> None:

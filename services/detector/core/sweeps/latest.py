@@ -26,6 +26,10 @@ DAY_MS: Final = 24 * HOUR_MS
 #: A call after so long is one after idle time; calls of either kind that tell what that makes of them.
 IDLE_MS: Final = 15 * MINUTE_MS
 FEWEST_IDLE: Final = 8
+#: A tool is not busy when all calls of so long are kept.
+KEPT_MS: Final = 12 * HOUR_MS
+#: Calls that fail before this quantile of those that succeed tell nothing of how long a tool takes.
+AT_ONCE: Final = 0.05
 #: The course of the day is learned from the calls themselves when they are of so many days.
 OWN_DAYS: Final = 4
 #: Share of the calls, the latest, from which nothing is learned: they may be what is looked for.
@@ -75,8 +79,10 @@ class Latest:
 
 def latest_calls(series: SeriesState, end_ms: int) -> Latest:
     """What is kept of the calls up to a time."""
-    ts, x, _ = series.calls.in_order()
+    ts, x, ok = series.calls.in_order()
     measured = np.isfinite(x[0]) & (ts <= end_ms)
+    if series.calls.covers(end_ms - KEPT_MS):
+        measured &= ~_failed_at_once(x[0], ok)
     ts, values = ts[measured], x[0][measured]
     logs, usual = np.log(np.maximum(values, LOWEST)), np.ones(len(ts), np.bool_)
     size, low = len(series.histograms.base_of(0)), int(series.histograms.lows[0])
@@ -90,6 +96,15 @@ def latest_calls(series: SeriesState, end_ms: int) -> Latest:
             bins = _bins(steady, low, size)
             usual = usual_calls(ts, bins, size)
     return Latest(ts, steady, bins, usual, size, _own_days(ts))
+
+
+def _failed_at_once(values: Float64, ok: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which calls failed faster than hardly any that succeeded: how long the tool takes they do not tell."""
+    failed = ok == 0
+    fastest = values[~failed & np.isfinite(values)]
+    if not failed.any() or not len(fastest):
+        return np.zeros(len(values), np.bool_)
+    return np.asarray(failed & (values < np.quantile(fastest, AT_ONCE)))
 
 
 def _bins(values: Float64, low: int, size: int) -> Int64:

@@ -9,7 +9,7 @@ nothing here remembers.
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -17,13 +17,24 @@ from services.detector.core import severity
 from services.detector.core.events import Event
 from services.detector.core.kernels.bins import LN_WIDTH, quantile
 from services.detector.core.kernels.shift import compare
-from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, RESPONSE_TIME, RESPONSE_TIME_SHIFT
+from services.detector.core.metrics import HISTORY_MS, MINUTE_MS, QUARTER_MS, RESPONSE_TIME, RESPONSE_TIME_SHIFT
 from services.detector.core.state.series import HOUR_MS, SeriesState
+from services.detector.core.sweeps import change
+from services.detector.core.sweeps.change import Course
 from services.detector.core.sweeps.findings import Finding, level_of
 from services.detector.core.sweeps.latest import Latest, latest_calls
-from services.detector.core.sweeps.windows import CALLS, MIN_BEFORE_CALLS, Window, may_have_risen, season, windows
-from services.detector.core.view import minutes_of
+from services.detector.core.sweeps.windows import (
+    CALLS,
+    MIN_BEFORE_CALLS,
+    RIGHT_BEFORE_CALLS,
+    Window,
+    may_have_risen,
+    season,
+    windows,
+)
 
+#: The method of what is found here.
+SWEPT: Final = "rank-shift"
 #: By level: times the level before, and how sure.
 TIMES: Final = (1.15, 1.28, 1.7)
 SURE: Final = (2.8, 3.7, 4.6)
@@ -45,6 +56,13 @@ CALM_TIMES: Final = 1.5
 #: The latest of this many calls must show the new level still.
 LATEST_CALLS: Final = 48
 FEWEST_LATEST: Final = 3
+#: Share of a window, or of its calls, that its level must have been there for.
+SHOWN: Final = 0.5
+#: Share of a rise (of logarithms) of which half must be left for it to go on: it was told when it was highest.
+MUST_STAY: Final = 2.0 / 3.0
+#: The level now is that of so long; what is usual at an hour counts for so little at least.
+NOW_MS: Final = 30 * MINUTE_MS
+LEAST_CALM: Final = 0.75
 #: Without calls for so long a shift is over.
 SILENT_MS: Final = HOUR_MS
 
@@ -58,23 +76,60 @@ def find_shift(series: SeriesState, end_ms: int) -> Finding | None:
     latest = latest_calls(series, end_ms)
     if len(latest.ts) < CALLS[0] + MIN_BEFORE_CALLS:
         return None
-    best: tuple[int, float, Window] | None = None
+    best: tuple[int, float, Window, _Since] | None = None
     for window in windows(series, latest, end_ms, SURE[0]):
         found = _judge(series, window, end_ms)
-        if found is not None and (best is None or found > best[:2]) and _lasts(series, window, latest):
-            best = (*found, window)
-    return None if best is None else _finding(series, best[2], best[:2], end_ms)
+        if found is not None and (best is None or found > best[:2]):
+            since = _since(series, window, latest, end_ms)
+            if since is not None:
+                best = (*found, window, since)
+    return None if best is None else _finding(series, best[2], best[3], best[:2], end_ms)
 
 
 def goes_on(series: SeriesState, event: Event, end_ms: int) -> bool:
     """Whether a shift that is no longer found, for its own calls have become what was before, is still there: for a day."""
     if end_ms - event.start_ms >= HISTORY_MS or end_ms - series.newest_ts >= SILENT_MS:
         return False
-    ts, x, _ = series.calls.in_order()
-    values = x[0][np.isfinite(x[0]) & (ts <= end_ms)]
-    calls = min(max(event.points // 3, FEWEST_LATEST), LATEST_CALLS)
-    between = math.sqrt(max(event.median * event.value, 0.0))
-    return len(values) >= calls and float(np.median(values[-calls:])) >= between
+    latest = latest_calls(series, end_ms)
+    if not event.typical > event.median > 0.0 or len(latest.ts) < FEWEST_LATEST:
+        return False
+    calm = 1.0 if latest.own_days else _calm(series, end_ms)
+    low = event.median * calm
+    high = low * (event.typical / event.median) ** MUST_STAY
+    if not change.of_calls(latest, event.start_ms, end_ms, (low, high)).is_left(event.points):
+        return True
+    return _level_now(series, latest, end_ms) >= math.sqrt(low * high)
+
+
+def fell(series: SeriesState, event: Event, end_ms: int) -> int:
+    """When a shift that is over was last there."""
+    if not event.typical > event.median > 0.0:
+        return event.last_ms
+    if series.calls.covers(event.start_ms):
+        latest = latest_calls(series, end_ms)
+        course = change.of_calls(latest, event.start_ms, end_ms, (event.median, event.typical))
+        last = 0
+    else:
+        shown_ms = (event.start_ms, min(event.start_ms + NOW_MS, event.last_ms))
+        course = change.of_minutes(series, event.start_ms, end_ms, shown_ms, (event.median, event.typical))
+        last = MINUTE_MS - 1
+    at = course.fall()
+    return event.last_ms if at is None else min(max(int(course.ts[at]) + last, event.start_ms), event.last_ms)
+
+
+def _calm(series: SeriesState, end_ms: int) -> float:
+    """Times what is usual over the day that is usual at an hour of the day when less is."""
+    return min(max(series.signals.season(series.row, 0, end_ms // HOUR_MS % 24) or 1.0, LEAST_CALM), 1.0)
+
+
+def _level_now(series: SeriesState, latest: Latest, end_ms: int) -> float:
+    """The median of the latest half hour, or of the latest calls where these are fewer."""
+    since_ms = end_ms - NOW_MS
+    if not series.calls.covers(since_ms):
+        low, last = int(series.histograms.lows[0]), end_ms // QUARTER_MS
+        return quantile(series.histograms.window(0, last - 1, last), low, 0.5)
+    calls = max(int(np.count_nonzero(latest.ts >= since_ms)), FEWEST_LATEST)
+    return float(np.median(latest.steady[-calls:]))
 
 
 def _judge(series: SeriesState, window: Window, end_ms: int) -> tuple[int, float] | None:
@@ -109,51 +164,87 @@ def _judge(series: SeriesState, window: Window, end_ms: int) -> tuple[int, float
     return (found, z) if found else None
 
 
-def _lasts(series: SeriesState, window: Window, latest: Latest) -> bool:
-    """Whether the latest calls show the new level still."""
+class _Since(NamedTuple):
+    """Since when a window's level is there (epoch ms), when it was highest, the level, and how many calls showed it."""
+
+    start_ms: int
+    peak_ms: int
+    level: float
+    calls: int
+
+
+def _since(series: SeriesState, window: Window, latest: Latest, end_ms: int) -> _Since | None:
+    """Since when the latest calls show a window's level, and what it is; None when they do not, or few of its calls are since
+    then: it was another level that is over.
+    """
     low = int(series.histograms.lows[0])
-    calls = int(min(max(window.recent.sum() // 3, FEWEST_LATEST), LATEST_CALLS))
     before, now = quantile(window.before, low, 0.5), quantile(window.recent, low, 0.5)
-    return float(np.median(latest.steady[-calls:])) >= math.sqrt(max(before * now, 0.0))
+    # Few calls that are far higher, among others as before, make no level.
+    now = max(now, before * math.exp(compare(window.recent, window.before)[1]))
+    calls = int(window.recent.sum())
+    if _latest_level(latest, calls) < math.sqrt(before * now):
+        return None
+    if change.of_calls(latest, window.start_ms, end_ms, (before, now)).is_left(calls):
+        return None
+    course = _course(series, window, latest, end_ms, (before, now))
+    at = course.rise()
+    if at is None or _shown(series, window, latest, int(course.ts[at]), end_ms) < SHOWN:
+        return None
+    start_ms, peak_ms = int(course.ts[at]), int(course.ts[at + int(np.argmax(course.values[at:]))])
+    if series.calls.covers(start_ms):
+        of_level = latest.steady[latest.ts >= max(start_ms, window.start_ms)]
+        if len(of_level) < CALLS[0]:
+            return None
+        now = max(float(np.median(of_level)), math.sqrt(before * now))
+        calls = int(np.count_nonzero(latest.ts >= start_ms))
+    return _Since(min(start_ms, end_ms), peak_ms, now, calls)
 
 
-def _finding(series: SeriesState, window: Window, found: tuple[int, float], end_ms: int) -> Finding:
+def _shown(series: SeriesState, window: Window, latest: Latest, start_ms: int, end_ms: int) -> float:
+    """The share of a window's calls, or of its time where they are not kept, since a level began."""
+    if not series.calls.covers(window.start_ms):
+        return (end_ms - start_ms) / max(end_ms - window.start_ms, 1)
+    since, calls = (int(np.count_nonzero(latest.ts >= ms)) for ms in (start_ms, window.start_ms))
+    return since / max(calls, 1)
+
+
+def _latest_level(latest: Latest, calls: int) -> float:
+    """The median of the latest of so many calls."""
+    return float(np.median(latest.steady[-min(max(calls // 3, FEWEST_LATEST), LATEST_CALLS) :]))
+
+
+def _course(series: SeriesState, window: Window, latest: Latest, end_ms: int, levels: tuple[float, float]) -> Course:
+    """What is looked at for when a window's level rose: calls, if it did within those that are kept, else minutes."""
+    first = int(np.searchsorted(latest.ts, window.start_ms))
+    earlier = max(RIGHT_BEFORE_CALLS, len(latest.ts) - first)
+    since_ms = min(window.start_ms - LONG_MS, int(latest.ts[max(first - earlier, 0)]))
+    of_calls = change.of_calls(latest, max(since_ms, series.calls.dropped_ts + 1), end_ms, levels)
+    if series.calls.covers(since_ms) or (of_calls.rise() or 0) >= RIGHT_BEFORE_CALLS:
+        return of_calls
+    shown_ms = (window.start_ms, end_ms)
+    return change.of_minutes(series, window.start_ms - LONG_MS, end_ms, shown_ms, levels)
+
+
+def _finding(series: SeriesState, window: Window, since: _Since, found: tuple[int, float], end_ms: int) -> Finding:
     level, z = found
     low = int(series.histograms.lows[0])
-    median, now = quantile(window.before, low, 0.5), quantile(window.recent, low, 0.5)
+    median = quantile(window.before, low, 0.5)
     upper = max(quantile(window.before, low, 0.9), median * TIMES[0])
-    start_ms, peak_ms = _rise(series, window.start_ms, math.sqrt(median * now), end_ms)
     return Finding(
         RESPONSE_TIME_SHIFT,
         RESPONSE_TIME.name,
         RESPONSE_TIME.unit,
-        start_ms,
+        since.start_ms,
         min(series.newest_ts, end_ms),
-        peak_ms,
-        now,
-        now,
+        since.peak_ms,
+        since.level,
+        since.level,
         median,
         quantile(window.before, low, 0.05),
         upper,
-        int(window.recent.sum()),
+        since.calls,
         level,
         severity.from_tail(severity.normal_tail(z), severity.LOOKS),
-        severity.of_deviation(RESPONSE_TIME, now, median, median),
-        "rank-shift",
+        severity.of_deviation(RESPONSE_TIME, since.level, median, median),
+        SWEPT,
     )
-
-
-def _rise(series: SeriesState, start_ms: int, between: float, end_ms: int) -> tuple[int, int]:
-    """When the level rose, and its worst minute: after the last ten minutes before the window of which most were below."""
-    since = start_ms - LONG_MS
-    minutes = minutes_of(series, 0, since // MINUTE_MS, end_ms // MINUTE_MS)
-    if not len(minutes):
-        return start_ms, start_ms
-    lows = minutes.mean < between
-    share = np.convolve(lows, np.ones(10) / 10, "full")[: len(minutes)]
-    mostly = np.flatnonzero(share > 0.5)
-    after = int(mostly[-1]) if len(mostly) else 0
-    below = np.flatnonzero(lows[: after + 1])
-    after = min(int(below[-1]) + 1 if len(below) else 0, len(minutes) - 1)
-    peak = after + int(np.argmax(minutes.mean[after:]))
-    return min(int(minutes.start[after]), end_ms), int(minutes.start[peak])

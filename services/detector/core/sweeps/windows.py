@@ -24,6 +24,7 @@ from services.detector.core.sweeps.latest import (
     DAY_MS,
     FEWEST_IDLE,
     IDLE_MS,
+    KEPT_MS,
     UNKNOWN_WANDERING,
     UNLEARNED,
     Latest,
@@ -37,8 +38,6 @@ Int64 = NDArray[np.int64]
 CALLS: Final = (4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 QUARTERS: Final = (1, 2, 4, 8, 16, 24)
 MIN_BEFORE_CALLS: Final = 20
-#: A tool is not busy when all calls of so long are kept.
-KEPT_MS: Final = 12 * HOUR_MS
 #: Calls right before a window, at least; else twice as many as in it.
 RIGHT_BEFORE_CALLS: Final = 24
 #: Calls at the same time of the day before that tell what is usual then; how much earlier and later they may be; windows that

@@ -105,9 +105,18 @@ def measure(event: Event, series: SeriesState) -> Level | None:
         return None
     since = max(event.start_ms, event.last_ms - LATEST_MS)
     now = _median(series, metric, since, event.last_ms)
-    if now is None or now < LEAST_TIMES * event.median or not math.isfinite(now):
+    if now is None or now < math.sqrt(event.median * max(_known(event), event.median)):
+        now = _known(event)  # it is over before it is known to be: its level is what it was
+    if now < LEAST_TIMES * event.median or not math.isfinite(now):
         return None
     return Level(event.median, now, _median(series, metric, event.last_ms + 1, event.last_ms + LATEST_MS))
+
+
+def _known(event: Event) -> float:
+    """The level that was told of it last, 0 when none was."""
+    kept: Any = event.evidence.get("level")
+    now = kept.get("now") if isinstance(kept, dict) else None
+    return float(now) if isinstance(now, int | float) else 0.0
 
 
 def _median(series: SeriesState, metric: int, start_ms: int, end_ms: int) -> float | None:
