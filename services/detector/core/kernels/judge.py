@@ -79,7 +79,7 @@ _MIN_WEIGHT = 20.0
 _GAP_MS = 120_000.0
 _GAP_CALLS = 10.0
 _QUIET_MS = 1_800_000.0
-#: A call this much older than the newest is history, not news.
+#: A call this much older than the newest is history, not news: it is not judged, and learned only if it is a usual one.
 _LATE_MS = 900_000.0
 #: Calls outside are forgotten when nothing follows for this long.
 _PENDING_MS = 86_400_000.0
@@ -322,6 +322,10 @@ def judge_one(t: float, value: float, base: Base, low: int, track: Row) -> float
             learn(value, 1.0, base, low, track)
             return 0.0
         begin(t, track)
+    elif track[PHASE] == PENDING and outside and t < track[START] - _GAP_MS:
+        # It came late, and what began after it is another matter.
+        dismiss(base, low, track)
+        begin(t, track)
     track[CALLS] += 1.0
     weigh(value, track)
     track[FRACTION] *= 0.9
@@ -385,7 +389,9 @@ def pass_quiet(ts: NDArray[np.int64], x: Row, base: Base, low: int, track: Row, 
             if not math.isfinite(value):
                 continue
             t = float(ts[k])
-            if value > band and t >= newest - _LATE_MS:
+            if value > band:
+                if t < newest - _LATE_MS:
+                    continue
                 stopped = k
                 break
             newest = max(newest, t)
@@ -487,7 +493,8 @@ def judge(
             return found, i
         t = float(ts[i])
         if t < track[NEWEST] - _LATE_MS:
-            learn(value, 1.0, base, low, track)
+            if track[BAND] == 0.0 or value <= track[BAND] * max(track[SEASON], 1.0):
+                learn(value, 1.0, base, low, track)
             continue
         track[NEWEST] = max(track[NEWEST], t)
         if track[REFRESHED_AT] == 0.0:

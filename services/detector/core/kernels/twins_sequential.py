@@ -76,7 +76,8 @@ class Spikes:
         if not math.isfinite(value):
             return []
         if t < self.newest - 15 * _MINUTE:
-            self._learn(value, 1.0)
+            if not self.bands or value <= self.bands[0]:
+                self._learn(value, 1.0)
             return []
         self.newest = max(self.newest, t)
         self.refreshed = self.refreshed or t
@@ -94,6 +95,9 @@ class Spikes:
             if not outside:
                 self._learn(value, 1.0)
                 return []
+            self._begin(t)
+        elif self.phase == PENDING and outside and t < self.start - 2 * _MINUTE:
+            self._dismiss()
             self._begin(t)
         self.calls += 1
         self._weigh(value)

@@ -59,7 +59,7 @@ FEW_PAIRS: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """Calls in order of arrival: ts; as many milliseconds as they would have taken at an average time of day and not after idle
+    """Calls in order of time: ts; as many milliseconds as they would have taken at an average time of day and not after idle
     time; the bins of these within the series' window, of `size`. `own_days`: whether they are of days enough to tell by
     themselves what the time of day makes of them.
     """
@@ -79,7 +79,7 @@ class Latest:
 
 def latest_calls(series: SeriesState, end_ms: int) -> Latest:
     """What is kept of the calls up to a time."""
-    ts, x, ok = series.calls.in_order()
+    ts, x, ok = series.calls.by_time()
     measured = np.isfinite(x[0]) & (ts <= end_ms)
     if series.calls.covers(end_ms - KEPT_MS):
         measured &= ~_failed_at_once(x[0], ok)
