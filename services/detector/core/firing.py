@@ -9,7 +9,7 @@ import math
 from typing import Any, Final, NamedTuple
 
 from services.detector.core.events import Event
-from services.detector.core.kernels import error_mixture, judge
+from services.detector.core.kernels import baseline, error_mixture, judge
 from services.detector.core.kernels.fold import N
 from services.detector.core.metrics import ERROR_RATE_SPIKE, HISTORY_MS, METRICS, MINUTE_MS, SENSITIVITIES
 from services.detector.core.signal import course, scorer
@@ -42,7 +42,7 @@ MEANINGS: Final = {
 _AT_OPENING: Final = ("part", "bands", "baselineCalls", "baselineSinceMs")
 
 _KEPT: Final = (judge.KEPT_MEDIAN, judge.KEPT_LOWER, judge.KEPT_BAND)
-_CURRENT: Final = (judge.MEDIAN, judge.LOWER, judge.BAND)
+_CURRENT: Final = (baseline.MEDIAN, baseline.LOWER, baseline.BAND)
 
 
 class Usual(NamedTuple):
@@ -127,7 +127,7 @@ def _remembered(event: Event, series: SeriesState) -> int:
     if event.type == ERROR_RATE_SPIKE:
         return int(series.run[error_mixture.SEEN])
     metric = next((number for number, known in enumerate(METRICS) if known.name == event.metric), series.metrics)
-    return int(series.tracks[metric, judge.WEIGHT]) if metric < series.metrics else 0
+    return int(series.tracks[metric, baseline.WEIGHT]) if metric < series.metrics else 0
 
 
 def usual_of(track: judge.Row) -> Usual:
@@ -141,7 +141,7 @@ def _of_calls(track: judge.Row) -> dict[str, Any]:
     bands = dict(zip(SENSITIVITIES, usual_of(track).bands, strict=True))
     found: dict[str, Any] = {"part": "calls", "bands": bands}
     strength = min(float(track[judge.STRENGTH]), 700.0)
-    return found | {"tailP": min(1.0, max(1.0, float(track[judge.RATE])) * math.exp(-strength)), "per": "minute"}
+    return found | {"tailP": min(1.0, max(1.0, float(track[baseline.RATE])) * math.exp(-strength)), "per": "minute"}
 
 
 def _of_failures(event: Event, run: judge.Row) -> dict[str, Any]:

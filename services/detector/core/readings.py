@@ -10,7 +10,7 @@ from typing import Final
 from services.detector.core import severity
 from services.detector.core.events import SEVERITIES, SINCE_FIRST, TOLD, Event, Severity, event_id
 from services.detector.core.firing import note_track, note_turn, usual_of
-from services.detector.core.kernels import burn, judge
+from services.detector.core.kernels import baseline, burn, judge
 from services.detector.core.kernels import error_mixture as errors
 from services.detector.core.kernels.error_events import WORKS, is_of_first
 from services.detector.core.metrics import (
@@ -101,7 +101,7 @@ def _update_spike(event: Event, track: judge.Row) -> None:
     usual = usual_of(track)
     event.median, event.lower = usual.median, usual.lower
     event.upper = usual.bands[min(event.level, STORED_LEVEL) - 1]
-    event.confidence = severity.from_cusum(float(track[judge.STRENGTH]), float(track[judge.RATE]))
+    event.confidence = severity.from_cusum(float(track[judge.STRENGTH]), float(track[baseline.RATE]))
     metric = METRICS[METRIC_NUMBER[event.metric]]
     found = severity.of_deviation(metric, event.typical, event.median, event.upper)
     if event.type == RESPONSE_TIME_SHIFT:  # it is as severe as the level that the sweep found

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from services.detector.core.firing import usual_of
-from services.detector.core.kernels import judge
+from services.detector.core.kernels import baseline, judge
 from services.detector.core.metrics import MINUTE_MS, SENSITIVITIES
 from services.detector.core.state.series import SeriesState
 
@@ -35,7 +35,7 @@ def begin_later(series: SeriesState, metric: int, place: judge.Row) -> bool:
     ts, values = ts[np.isfinite(x[metric])], x[metric][np.isfinite(x[metric])]
     level = max(int(place[judge.LEVEL]), 1) - 1
     bands = usual_of(place).bands
-    at = _likeliest(values > bands[level], float(place[judge.CHANCE + level]))
+    at = _likeliest(values > bands[level], float(place[baseline.CHANCE + level]))
     if at is None or int(ts[at]) - first_ms < ANEW_MS:
         return False
     own = series.tracks[metric]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.detector.core.kernels import judge
+from services.detector.core.kernels import baseline, judge
 from services.detector.core.metrics import SENSITIVITIES, is_below
 from services.detector.core.readings import from_track
 from services.detector.core.watch import Watch
@@ -104,7 +104,9 @@ def test_what_was_usual_when_the_alarm_was_raised_is_still_told_when_the_new_lev
     feed(watch, batch(times(560), values), 10)
     track = watch.engine.series[KEY].tracks[0].copy()
     assert track[judge.ADOPTED]
-    track[judge.MEDIAN], track[judge.LOWER], track[judge.BAND : judge.BAND + 3] = 800, 600, 1_200  # once it is learned
+    # Once it is learned.
+    track[[baseline.MEDIAN, baseline.LOWER]] = 800, 600
+    track[baseline.BAND : baseline.BAND + 3] = 1_200
     event = from_track(KEY, 0, track)
     assert event.lower < 100 < event.upper < 300
     assert event.median == pytest.approx(100, rel=0.2)

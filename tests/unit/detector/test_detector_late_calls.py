@@ -7,7 +7,7 @@ import pytest
 
 from services.detector.core.engine import Engine
 from services.detector.core.events import Book, Event
-from services.detector.core.kernels import judge
+from services.detector.core.kernels import baseline
 from services.detector.core.metrics import RESPONSE_TIME_SHIFT
 from services.detector.core.timeline import Timeline
 from services.detector.core.watch import Watch
@@ -56,5 +56,5 @@ def test_what_is_too_old_to_be_judged_makes_no_slow_calls_usual() -> None:
     late.take(calls(NOW - 60 * MINUTE, NOW - 30 * MINUTE, 250.0, 6, seed=9), live=True)
     for timeline in (late, ever):
         go_on(timeline, 15)
-    bands = [one.watch.engine.series[KEY].tracks[0][judge.BAND] for one in (late, ever)]
+    bands = [one.watch.engine.series[KEY].tracks[0][baseline.BAND] for one in (late, ever)]
     assert bands[0] == pytest.approx(bands[1], rel=0.1)

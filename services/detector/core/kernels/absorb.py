@@ -12,12 +12,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from services.detector.core.kernels.baseline import RATE
 from services.detector.core.kernels.bins import EDGES
 from services.detector.core.kernels.compiled import compiled
 from services.detector.core.kernels.errors import judge_failures
 from services.detector.core.kernels.fold import all_fit, find_rows, fold_failures, fold_metric
 from services.detector.core.kernels.judge import HAPPENING as JUDGE_HAPPENING
-from services.detector.core.kernels.judge import RATE, judge
+from services.detector.core.kernels.judge import judge
 from services.detector.core.kernels.opening import open_rows
 
 Int64 = NDArray[np.int64]

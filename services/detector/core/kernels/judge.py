@@ -7,7 +7,8 @@ Bernoulli CUSUM (Reynolds & Stoumbos 1999) a level, whose alarm limit grows with
 tool is allowed no more false alarms an hour than a quiet one, and with the youth of the baseline. Calls outside that are known
 to come in rows weigh less. No calibration is claimed for the limits.
 
-`track` f64[SIZE] is all that is kept of a series' metric besides its histogram; the constants below name its places.
+`track` f64[SIZE] is all that is kept of a series' metric besides its histogram; the constants below and those of `baseline` name
+its places.
 """
 
 # ruff: noqa: PLR0917 - kernels are called by position
@@ -19,15 +20,32 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.core.kernels.bins import MIDDLES, bin_of, middle, upper
+from services.detector.core.kernels.baseline import (
+    BAND,
+    CALM,
+    CHANCE,
+    FOLLOWED,
+    LEVELS,
+    LOWER,
+    MEDIAN,
+    MIN_WEIGHT,
+    NEWEST,
+    RATE,
+    REFRESHED_AT,
+    RUNS,
+    SEASON,
+    SINCE,
+    WEIGHT,
+    learn,
+    refresh,
+    refresh_due,
+)
+from services.detector.core.kernels.bins import bin_of
 from services.detector.core.kernels.compiled import compiled
 
 Row = NDArray[np.float64]
 Base = NDArray[np.float32]
 
-# What is known of the baseline.
-WEIGHT, DECAYED_AT, SINCE, RATE, REFRESHED_AT, NEWEST, MEDIAN, LOWER = range(8)
-BAND, CHANCE = 8, 11  # three places each: the levels' upper limits and chances of a call above them
 # The event under way.
 PHASE, START, LAST, CALLS, QUIET = 14, 15, 16, 17, 18
 OUTSIDE, SUM = 19, 22  # three places each: calls outside, CUSUM
@@ -42,13 +60,7 @@ PAIRS, PREVIOUS = (
     41,
     44,
 )  # three places: calls outside that followed another; levels that the call before was outside of
-#: Three places: what a call inside takes from each level's CUSUM, 0 until it is needed.
-CALM: Final = 45
-# What is known of how calls outside come together, fading like the baseline; three places each.
-RUNS, FOLLOWED = 48, 51
-#: What the time of day raises the bands by: how much more is usual in this hour than in others, at least 1; 0 for unknown.
-SEASON: Final = 54
-SIZE: Final = 55
+SIZE: Final = SEASON + 1
 
 IDLE, PENDING, OPEN = 0.0, 1.0, 2.0
 #: Happenings: a new event or a higher level of one; its end inside the band, in silence, or at a new level.
@@ -56,13 +68,6 @@ OPENED, CLOSED_INSIDE, CLOSED_QUIET, CLOSED_ADOPTED = 1.0, 2.0, 3.0, 4.0
 #: A happening is its kind and the track at that moment.
 HAPPENING: Final = SIZE + 1
 
-_LEVELS = 3
-_Z = (2.0, 2.5, 3.0)
-_TAIL = (0.05, 0.01, 0.001)
-#: Share of the metric's margin above the median that a level leaves.
-_MARGIN = (0.5, 1.0, 1.5)
-#: Ranks taken of the baseline: its lower end, the median, the levels' limits.
-_RANKS = (0.05, 0.5, *(1.0 - tail for tail in _TAIL))
 #: Share of calls outside that the CUSUM of a level listens for, at least.
 _LISTEN = (0.5, 0.2, 0.1)
 #: Alarm limits at one call a minute.
@@ -75,7 +80,6 @@ _DAMPING = 200.0
 _COMPANY_PRIOR = 10.0
 _MOST_COMPANY = 5.0
 _MIN_OUTSIDE = 3.0
-_MIN_WEIGHT = 20.0
 _GAP_MS = 120_000.0
 _GAP_CALLS = 10.0
 _QUIET_MS = 1_800_000.0
@@ -85,86 +89,10 @@ _LATE_MS = 900_000.0
 _PENDING_MS = 86_400_000.0
 #: So long after its alarm an event is the new normal: from now on it is learned.
 _ADOPT_MS = 3_600_000.0
-_HALF_LIFE_MS = 86_400_000.0
-#: Most that a baseline weighs when it has faded: its bins are in single precision, to which 1 can be added up to 2^24.
-_MOST_WEIGHT = 4_000_000.0
-_DECAY_EVERY_MS = 600_000.0
 #: Weight of a call outside during an event.
 _FAINT = 0.1
 #: Share of recent calls outside (decaying by a tenth a call) at which an event is still going on.
 _GOING_ON = 0.15
-
-
-@compiled("void(float64, float64, float32[:], int64, float64[:])", part=True)
-def learn(value: float, weight: float, base: Base, low: int, track: Row) -> None:
-    """Add a value to the baseline."""
-    place = bin_of(value) - low
-    if 0 <= place < len(base):
-        base[place] += weight
-        track[WEIGHT] += weight
-    track[SINCE] += 1.0
-
-
-@compiled("void(float64, float32[:], int64, float64[:], float64, float64)")
-def refresh(t: float, base: Base, low: int, track: Row, ratio: float, excess: float) -> None:
-    """Let the baseline fade to time `t` and take the bands from it."""
-    if track[DECAYED_AT] == 0.0:
-        track[DECAYED_AT] = t
-    age = t - track[DECAYED_AT]
-    if age >= _DECAY_EVERY_MS:
-        fade = min(0.5 ** (age / _HALF_LIFE_MS), _MOST_WEIGHT / max(track[WEIGHT], 1.0))
-        for i in range(len(base)):
-            base[i] *= fade
-        track[WEIGHT] *= fade
-        for i in range(RUNS, SEASON):
-            track[i] *= fade
-        track[DECAYED_AT] = t
-    passed = max((t - track[REFRESHED_AT]) / 60_000.0, 1.0 / 60.0)
-    now = track[SINCE] / passed
-    track[RATE] = now if track[RATE] == 0.0 else 0.8 * track[RATE] + 0.2 * now
-    track[REFRESHED_AT] = t
-    track[SINCE] = 0.0
-    weight = 0.0
-    mean = 0.0
-    for i in range(len(base)):
-        weight += base[i]
-        mean += base[i] * MIDDLES[low + i]
-    track[WEIGHT] = weight
-    if weight <= 0.0:
-        return
-    mean /= weight
-    spread = 0.0
-    # `rank_bin` of every rank, in one pass.
-    ranked = np.empty(len(_RANKS), np.int64)
-    running, last, reached = 0.0, 0, 0
-    for i in range(len(base)):
-        if base[i] > 0.0:
-            away = MIDDLES[low + i] - mean
-            spread += base[i] * away * away
-            running += base[i]
-            last = i
-            while reached < len(_RANKS) and running >= _RANKS[reached] * weight - 1e-9:
-                ranked[reached] = i
-                reached += 1
-    for k in range(reached, len(_RANKS)):
-        ranked[k] = last
-    deviation = math.sqrt(spread / weight)
-    median = middle(low + ranked[1])
-    track[MEDIAN] = median
-    track[LOWER] = middle(low + ranked[0])
-    for level in range(_LEVELS):
-        margin = median + max(median * (ratio - 1.0), excess) * _MARGIN[level]
-        track[BAND + level] = max(margin, upper(low + ranked[2 + level]), mean + _Z[level] * deviation)
-        track[CHANCE + level] = max(_TAIL[level], 1.0 / (weight + 1.0))
-        track[CALM + level] = 0.0
-
-
-@compiled("boolean(float64[:])", part=True)
-def refresh_due(track: Row) -> bool:
-    """Whether enough was learned since the bands were taken."""
-    if track[WEIGHT] < _MIN_WEIGHT:
-        return False
-    return bool(track[BAND] == 0.0 or track[SINCE] >= max(8.0, min(track[WEIGHT] / 16.0, 1024.0)))
 
 
 @compiled("void(float64, float64[:])", part=True)
@@ -184,7 +112,7 @@ def keep_usual(t: float, track: Row) -> None:
     track[ALARMED] = t
     track[KEPT_MEDIAN] = track[MEDIAN]
     track[KEPT_LOWER] = track[LOWER]
-    for level in range(_LEVELS):
+    for level in range(LEVELS):
         track[KEPT_BAND + level] = track[BAND + level]
 
 
@@ -193,7 +121,7 @@ def learn_company(track: Row) -> None:
     """Remember whether calls outside came alone or in a row; of one episode no more than a few, so that one long incident does
     not make the next one ordinary.
     """
-    for level in range(_LEVELS):
+    for level in range(LEVELS):
         track[RUNS + level] += min(track[OUTSIDE + level], _MOST_COMPANY)
         track[FOLLOWED + level] += min(track[PAIRS + level], _MOST_COMPANY)
 
@@ -214,7 +142,7 @@ def weigh(value: float, track: Row) -> None:
     before = track[PREVIOUS]
     track[PREVIOUS] = 0.0
     season = max(track[SEASON], 1.0)
-    for level in range(_LEVELS):
+    for level in range(LEVELS):
         chance, limit = track[CHANCE + level], season * track[BAND + level]
         if before <= level and value <= limit:
             if track[CALM + level] == 0.0:
@@ -243,7 +171,7 @@ def level_reached(track: Row) -> float:
     """
     slack = -1.0  # two logarithms, and never below 0: taken only when it matters
     season = max(track[SEASON], 1.0)
-    for level in range(_LEVELS - 1, -1, -1):
+    for level in range(LEVELS - 1, -1, -1):
         typical = track[TOTAL] >= track[OUTSIDE] * season * track[BAND + level]
         if typical and track[OUTSIDE + level] >= _MIN_OUTSIDE and track[SUM + level] >= _LIMIT[level]:
             if slack < 0.0:
@@ -379,7 +307,7 @@ def pass_quiet(ts: NDArray[np.int64], x: Row, base: Base, low: int, track: Row, 
     i = start
     while i < len(ts):
         # So many calls can come before bands are due: what it takes only grows with the weight.
-        before_due = max(8.0, min(weight / 16.0, 1024.0)) - since if weight >= _MIN_WEIGHT else 1.0
+        before_due = max(8.0, min(weight / 16.0, 1024.0)) - since if weight >= MIN_WEIGHT else 1.0
         if before_due <= 0.0:
             break
         stop = min(len(ts), i + math.ceil(before_due))
@@ -414,7 +342,7 @@ def pass_inside(ts: NDArray[np.int64], x: Row, base: Base, low: int, track: Row,
     """
     if track[PREVIOUS] > 0.0:
         return start
-    for level in range(_LEVELS):
+    for level in range(LEVELS):
         if track[CALM + level] == 0.0 or (
             track[OUTSIDE + level] >= _MIN_OUTSIDE and track[SUM + level] >= _LIMIT[level]
         ):

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.core.kernels import absorb, errors, judge
+from services.detector.core.kernels import absorb, baseline, errors, judge
 from services.detector.core.kernels.error_mixture import LEVEL, PHASE, USUAL
 from services.detector.core.kernels.fold import MOMENTS
 from services.detector.core.metrics import HISTORY_MS, METRICS, MINUTE_MS, QUARTER_MS, STORED_LEVEL
@@ -327,7 +327,7 @@ class SeriesState:
         """Have the bands follow the time of day."""
         self.hour = hour
         for metric in range(self.metrics):
-            self.tracks[metric, judge.SEASON] = min(self.signals.season(self.row, metric, hour % 24), MOST_SEASON)
+            self.tracks[metric, baseline.SEASON] = min(self.signals.season(self.row, metric, hour % 24), MOST_SEASON)
 
     def _grow(self, ts: NDArray[np.int64], x: NDArray[np.float64]) -> None:
         """Make room for calls: for their metrics, minutes, quarter hours and bins, and among the latest calls."""
