@@ -74,11 +74,8 @@ class Course:
 def of_calls(latest: Latest, since_ms: int, end_ms: int, levels: tuple[float, float]) -> Course:
     """The kept calls of a span, against two levels."""
     some = (latest.ts >= since_ms) & (latest.ts <= end_ms)
-    ts, values = latest.ts[some], latest.steady[some]
-    if np.any(np.diff(ts) < 0):
-        order = np.argsort(ts, kind="stable")
-        ts, values = ts[order], values[order]
-    return Course(ts, values, _gains(np.log(values), math.log(levels[0]), math.log(levels[1])))
+    values = latest.steady[some]
+    return Course(latest.ts[some], values, _gains(np.log(values), math.log(levels[0]), math.log(levels[1])))
 
 
 def of_minutes(

@@ -9,6 +9,7 @@ nothing here remembers.
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -76,14 +77,14 @@ def find_shift(series: SeriesState, end_ms: int) -> Finding | None:
     latest = latest_calls(series, end_ms)
     if len(latest.ts) < CALLS[0] + MIN_BEFORE_CALLS:
         return None
-    best: tuple[int, float, Window, _Since] | None = None
-    for window in windows(series, latest, end_ms, SURE[0]):
-        found = _judge(series, window, end_ms)
-        if found is not None and (best is None or found > best[:2]):
-            since = _since(series, window, latest, end_ms)
-            if since is not None:
-                best = (*found, window, since)
-    return None if best is None else _finding(series, best[2], best[3], best[:2], end_ms)
+    judged = ((_judge(series, window, end_ms), window) for window in windows(series, latest, end_ms, SURE[0]))
+    shown = [(found, window) for found, window in judged if found is not None]
+    # Since when a level is there costs more to ask than how sure it is.
+    for found, window in sorted(shown, key=itemgetter(0), reverse=True):
+        since = _since(series, window, latest, end_ms)
+        if since is not None:
+            return _finding(series, window, since, found, end_ms)
+    return None
 
 
 def goes_on(series: SeriesState, event: Event, end_ms: int) -> bool:
