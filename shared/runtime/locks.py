@@ -49,22 +49,6 @@ class ServiceLock:
             self._descriptor = None
 
 
-def holder_pid(path: Path) -> int | None:
-    """The pid that wrote itself into a lock file that is held right now; None when nobody holds it."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _pid(descriptor)
-    else:
-        return None
-    finally:
-        os.close(descriptor)
-
-
 def _pid(descriptor: int) -> int | None:
     try:
         found = json.loads(os.pread(descriptor, 200, 0))

@@ -116,12 +116,3 @@ def bounded(confidence: float) -> float:
 def normal_tail(z: float) -> float:
     """P(Z ≥ z) for a standard normal Z."""
     return 0.5 * math.erfc(z / math.sqrt(2.0))
-
-
-def binomial_tail(k: int, n: int, p: float) -> float:
-    """P(K ≥ k) for K ~ Binomial(n, p), by Chernoff's bound: exp(−n·KL(k/n ‖ p)); 1 when k/n ≤ p."""
-    if n <= 0 or k <= n * p:
-        return 1.0
-    q = k / n
-    divergence = q * math.log(q / p) + ((1 - q) * math.log((1 - q) / (1 - p)) if q < 1 else 0.0)
-    return math.exp(-n * divergence)

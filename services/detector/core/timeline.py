@@ -32,7 +32,6 @@ class Timeline:
     def __init__(self, watch: Watch, sweep_every_ms: int, *, awake: bool = False) -> None:
         """It goes on after the newest call that the watch knows. `sweep_every_ms`: whole minutes."""
         self.watch = watch
-        self.sweeps_total = 0
         self._sweep_every_ms = sweep_every_ms
         self._awake = awake
         newest_ts = watch.engine.newest_ts
@@ -100,7 +99,6 @@ class Timeline:
         self.swept_ms = moment_ms
         # What was left of the sweep before is part of this one.
         self._to_sweep = {series.number: series for series in self.watch.engine.series.values()}
-        self.sweeps_total += 1
         at_once = len(self._to_sweep) if self._awake else SWEPT_AT_ONCE
         return self._sweep_more(at_once, live=live) or changed
 

@@ -21,10 +21,6 @@ from perfmon.pipeline.errors import ControlError
 ANSWER_TIMEOUT_S: Final = 3.0
 #: Largest answer that is read; eight programs take 8 KB.
 MAX_ANSWER_BYTES: Final = 1 << 20
-#: Fault codes of supervisor's XML-RPC interface that callers tell apart.
-FAULT_BAD_NAME: Final = 10
-FAULT_ALREADY_STARTED: Final = 60
-FAULT_NOT_RUNNING: Final = 70
 
 
 @dataclass(frozen=True, slots=True)

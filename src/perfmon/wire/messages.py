@@ -10,9 +10,6 @@ from typing import Any
 from perfmon.wire.envelope import PROTOCOL_MAJOR, pack
 from perfmon.wire.kinds import Kind
 
-#: Optional measured columns of a record batch, and where a row keeps them.
-RESOURCE_FIELDS = ("cpu", "memory", "diskIO")
-
 
 def encode_rows(rows: Sequence[Mapping[str, Any]], *, producer: str | None = None, seq: int | None = None) -> bytes:
     """A `rows` message: maps with mcpServer, toolName, duration (ms), success and optionally error, resource
