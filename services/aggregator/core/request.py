@@ -21,7 +21,7 @@ SORTS: Final = ("ts", *NAMES, *FIGURES)
 MAX_LIMIT: Final = 10_000
 
 _KNOWN: Final = frozenset(
-    "startMs endMs groupBy by mcpServer toolName sort descending limit afterSeq".split()  # noqa: SIM905 - reads as a list
+    {"startMs", "endMs", "groupBy", "by", "mcpServer", "toolName", "sort", "descending", "limit", "afterSeq"}
 )
 
 

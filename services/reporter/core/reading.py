@@ -187,13 +187,12 @@ def _str(value: object) -> str:
 
 def _float(value: object) -> float | None:
     # The types as msgpack gives them, looked at exactly: this runs a dozen times a row.
-    kind = type(value)
-    if kind is float:
-        return value if math.isfinite(value) else None  # type: ignore[arg-type, return-value] # kind is its type
-    if kind is not int:
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    if type(value) is not int:
         return None
     try:
-        return float(value)  # type: ignore[arg-type] # kind is its type
+        return float(value)
     except OverflowError:
         return None
 

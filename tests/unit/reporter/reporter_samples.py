@@ -80,7 +80,10 @@ def together(rows: list[dict[str, Any]], server: str = "") -> dict[str, Any]:
     """Rows as one (percentiles roughly: these are made up)."""
     calls = sum(row["count"] for row in rows)
     errors = sum(row["errors"] for row in rows)
-    weigh = lambda key: sum(row[key] * row["count"] for row in rows) / calls if calls else None  # noqa: E731 - short
+
+    def weigh(key: str) -> float | None:
+        return sum(row[key] * row["count"] for row in rows) / calls if calls else None
+
     whole = {key: weigh(key) for key in ("avg", "p50", "p95", "p99")}
     return {
         "mcpServer": server,
