@@ -123,9 +123,9 @@ class Engine:
         calls, ends = sort_batch(batch)
         newest_ts = self.newest_ts
         self._work.fit(int(np.diff(ends, prepend=0).max()))
-        self._work.keep = len(self.series) <= MOST_AT_HAND
         if any(key not in self.series for key in batch.dictionary):
             self._begin_new(batch, calls, ends)
+        self._work.keep = len(self.series) <= MOST_AT_HAND
         first = 0
         watched: list[SeriesState | None] = [None] * len(batch.dictionary)
         rates, busy = np.zeros(len(batch.dictionary)), np.zeros(len(batch.dictionary), np.uint8)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from perfmon.wire import pack
 from services.detector.core.answers import methods
-from services.detector.core.engine import Engine
+from services.detector.core.engine import MOST_AT_HAND, Engine
 from services.detector.core.events import Book, from_record, to_record
 from services.detector.core.kernels.bins import BINS
 from services.detector.core.state.budget import Budget
@@ -22,6 +22,7 @@ from services.detector.core.state.rows import SortedRows
 from services.detector.core.state.series import MAX_MINUTES, SeriesState
 from services.detector.core.watch import Watch
 from services.detector.shell.database import FILE_NAME, Database, Debts, StateDamaged
+from shared.batch import Batch, Series
 from shared.consumer import Position
 from tests.unit.detector.detector_kit import (
     DAY,
@@ -346,3 +347,13 @@ def test_a_day_of_a_busy_series_stays_within_the_stated_bytes() -> None:
     feed(watch, batch(times(n, MINUTE, T0 + DAY), ordinary(n)))
     assert watch.engine.series[KEY].size_bytes < 250_000
     assert watch.engine.series[KEY].minutes.filled <= MAX_MINUTES
+
+
+@pytest.mark.parametrize(("tools", "kept"), [(2, True), (MOST_AT_HAND + 1, False)])
+def test_arrays_are_kept_at_hand_of_few_tools_only_also_of_those_that_begin_together(tools: int, kept: bool) -> None:
+    engine = Engine(tools)
+    names = tuple(Series("server", f"tool-{number}") for number in range(tools))
+    engine.apply(
+        Batch(names, np.arange(tools, dtype=np.uint32), times(tools, 1), ordinary(tools), np.ones(tools, np.uint8))
+    )
+    assert {one.at_hand is not None for one in engine.series.values()} == {kept}
