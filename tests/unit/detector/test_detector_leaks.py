@@ -47,6 +47,26 @@ def test_a_leak_began_when_memory_began_to_grow_however_long_that_is_ago(
     assert (found.lower, found.upper) == (pytest.approx(213, abs=2), pytest.approx(227, abs=2))
 
 
+def again_and_again(to_mb: float, falls: int, after_h: float) -> Batch:
+    """220 MB that grow to so many within five hours, fall back, and grow again so many hours later: so many times, and once more."""
+    rng, hours = np.random.default_rng(2), falls * (5 + after_h) + 5
+    ts = T0 + np.sort(rng.integers(0, int(hours * HOUR), int(hours * 60 * 10)))
+    within_h = (ts - T0) / HOUR % (5 + after_h)
+    grown = np.where(within_h < 5, within_h / 5, 0.0) * (to_mb - 220)
+    return batch(ts, ordinary(len(ts), spread=0.3), memory=220 * rng.uniform(0.97, 1.03, len(ts)) + grown)
+
+
+def test_what_leaked_yesterday_is_told_when_it_leaks_again() -> None:
+    found = leak_of(again_and_again(600, 1, 12), T0 + 22 * HOUR)
+    assert abs(found.start_ms - (T0 + 17 * HOUR)) <= 10 * MINUTE
+
+
+def test_what_grows_and_falls_all_day_is_no_leak() -> None:
+    watch = make_watch()
+    feed(watch, again_and_again(400, 4, 0.5), 500)
+    assert find_leak(watch.engine.series[KEY], T0 + 27 * HOUR) is None
+
+
 def test_a_leak_never_began_before_the_first_call() -> None:
     found = leak_of(leaking(3, -HOUR / MINUTE, 100).take(np.arange(100, 3_600)), T0 + 3 * HOUR)
     assert T0 + 4 * MINUTE <= found.start_ms <= T0 + 10 * MINUTE

@@ -49,6 +49,8 @@ NO_MEMORY_MB: Final = 1e-6
 LEAK_GOES_ON: Final = 0.6
 #: A leak leaves what was usual the day before behind.
 LEAK_BEYOND: Final = 1.1
+#: Or it leaves the middle of that day so many times behind, whatever there was besides.
+LEAK_AGAIN: Final = 2.0
 #: What is usual is told by the minutes of so long before it began to grow, at least so many.
 USUAL_MS: Final = 2 * 3_600_000
 FEWEST_BEFORE: Final = 5
@@ -87,7 +89,7 @@ def find_leak(series: SeriesState, end_ms: int) -> Finding | None:
     if grown < MIN_LEAK_MB or p > LEAK_P or float(steps.max()) > 0.5 * float(y[-1] - y[0]):
         return None
     level = level_of(lambda i: share >= LEAK_GROWTH[i] and tau >= LEAK_TAU[i])
-    if not level or not _goes_on(t, y, slope) or not _is_new(series, int(t[0]), float(y[-1])):
+    if not level or not _goes_on(t, y, slope) or not _is_new(series, int(t[0]), float(y.max())):
         return None
     rise = rise_of(lambda span_ms: _course(series, end_ms - span_ms, end_ms), SWEEP_MS, BLOCK_MS)
     median, lower, upper = _before(series, rise)
@@ -135,10 +137,16 @@ def _goes_on(t: NDArray[np.float64], y: NDArray[np.float64], slope: float) -> bo
     return trend(t[last], y[last])[0] >= LEAK_GOES_ON * slope
 
 
-def _is_new(series: SeriesState, start_ms: int, now: float) -> bool:
-    """Whether memory is beyond all it was in the day before it began to grow: what grows back after a restart is not."""
-    before = minutes_of(series, METRICS.index(MEMORY), (start_ms - HISTORY_MS) // MINUTE_MS, start_ms // MINUTE_MS - 1)
-    return not len(before) or now >= LEAK_BEYOND * float(np.quantile(before.mean, 1.0 - LEAK_OUTLIERS))
+def _is_new(series: SeriesState, start_ms: int, highest: float) -> bool:
+    """Whether memory is beyond all it was in the day before it began to grow, for what grows back after a restart is not; or far
+    beyond what it mostly was, for what leaked yesterday may leak again.
+    """
+    before = minutes_of(
+        series, METRICS.index(MEMORY), (start_ms - HISTORY_MS) // MINUTE_MS, start_ms // MINUTE_MS - 1
+    ).mean
+    if not len(before) or highest >= LEAK_BEYOND * float(np.quantile(before, 1.0 - LEAK_OUTLIERS)):
+        return True
+    return highest >= LEAK_AGAIN * float(np.median(before))
 
 
 def _blocks(minutes: Minutes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
