@@ -48,7 +48,7 @@ def test_a_leak_began_when_memory_began_to_grow_however_long_that_is_ago(
 
 
 def again_and_again(to_mb: float, falls: int, after_h: float) -> Batch:
-    """220 MB that grow to so many within five hours, fall back, and grow again so many hours later: so many times, and once more."""
+    """220 MB that grow to so many within five hours and fall back, so many times and so many hours apart, and grow once more."""
     rng, hours = np.random.default_rng(2), falls * (5 + after_h) + 5
     ts = T0 + np.sort(rng.integers(0, int(hours * HOUR), int(hours * 60 * 10)))
     within_h = (ts - T0) / HOUR % (5 + after_h)
