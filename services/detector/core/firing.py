@@ -30,6 +30,7 @@ MEANINGS: Final = {
     "hour": "values far off what is usual at this hour of the day",
     "season": "a level that is not what is usual at this hour of the day",
     "rank-shift": "the recent calls lie higher than those before (rank test)",
+    "times-slower": "the latest calls are likelier several times as slow, each kind of them, than as usual (likelihood ratio)",
     "median-shift": "the recent calls' median against that of the calls before (sign test)",
     "theil-sen": "robust slope of memory (Theil–Sen, Mann–Kendall)",
     "pace": "calls of half an hour against the half hours before",

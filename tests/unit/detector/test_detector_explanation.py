@@ -286,7 +286,18 @@ def test_points_are_numbers_with_times_and_not_too_many() -> None:
 
 
 def test_every_part_of_the_detector_has_a_meaning() -> None:
-    for part in (*PARTS, *METHODS[1:], "calls", "errors", "rank-shift", "median-shift", "theil-sen", "pace", "gap"):
+    for part in (
+        *PARTS,
+        *METHODS[1:],
+        "calls",
+        "errors",
+        "rank-shift",
+        "times-slower",
+        "median-shift",
+        "theil-sen",
+        "pace",
+        "gap",
+    ):
         assert MEANINGS[part]
 
 

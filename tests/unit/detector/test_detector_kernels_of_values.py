@@ -85,6 +85,34 @@ def test_two_histograms_compare_as_the_calls_in_them(recent: list[float], before
     assert shift.compare(array(recent), array(before)) == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
+many_counts = st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 9.0]), min_size=80, max_size=80)
+
+
+@against_twin(shift.slowed)
+@given(many_counts, many_counts)
+@example([0.0] * 80, [0.0] * 80)
+@example([0.0] * 80, [1.0] * 80)
+@example([1.0, *[0.0] * 79], [1.0, *[0.0] * 79])
+@example([*[0.0] * 79, 9.0], [9.0, *[0.0] * 79])
+def test_calls_are_as_much_likelier_slower_ones_as_each_of_them_says(recent: list[float], before: list[float]) -> None:
+    expected = twins.slowed(array(recent), array(before))
+    assert shift.slowed(array(recent), array(before)) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_calls_of_two_kinds_that_are_each_four_times_as_slow_are_likelier_slower_than_wandering_ones() -> None:
+    rng = np.random.default_rng(3)
+    hits = rng.random(1_000) < 0.6
+    bin_numbers = (60 + np.where(hits, 0.0, 60.0) + rng.normal(0.0, 8.0, 1_000)).astype(np.int64)
+
+    def counts(numbers: np.ndarray) -> np.ndarray:
+        return np.bincount(numbers, minlength=300).astype(np.float64)
+
+    before, latest = counts(bin_numbers[:-16]), bin_numbers[-16:]
+    assert shift.slowed(counts(latest + round(math.log(4.0) / 0.04)), before) > 12.0
+    assert shift.slowed(counts(latest), before) < 0.0
+    assert shift.slowed(counts(latest + 6), before) < 0.0
+
+
 @against_twin(screen.compare_all)
 @given(
     st.lists(st.tuples(st.integers(0, 4_000_000), any_value), max_size=30),

@@ -63,6 +63,33 @@ def test_calls_that_know_nothing_of_each_other_are_no_shift(seed: int) -> None:
     assert found is None or found.level < MEDIUM
 
 
+def hits_and_misses(n: int, seed: int = 5) -> np.ndarray:
+    """Milliseconds of a cache's tool: six of ten calls are ten times as fast as the others."""
+    rng = np.random.default_rng(seed)
+    hit = rng.random(n) < 0.6
+    return 100 * np.exp(np.where(hit, -2.3 + 0.3 * rng.standard_normal(n), 0.4 * rng.standard_normal(n)))
+
+
+def test_hits_and_misses_that_are_both_four_times_as_slow_are_found_though_misses_were_always_slow() -> None:
+    ts, values = seldom(600, every_ms=2 * MINUTE), hits_and_misses(600)
+    values[-16:] *= 4.0
+    found = find_shift(known(ts, values), int(ts[-1]))
+    assert found is not None
+    assert found.level >= MEDIUM
+    assert found.method == "times-slower"
+    assert ts[-18] <= found.start_ms <= ts[-12]
+
+
+@pytest.mark.parametrize("times", [1.0, 1.3])
+def test_misses_and_a_level_that_wanders_are_no_slower_hits(times: float) -> None:
+    ts = seldom(600, every_ms=2 * MINUTE)
+    for seed in range(8):
+        values = hits_and_misses(600, seed)
+        values[-16:] *= times
+        found = find_shift(known(ts, values), int(ts[-1]))
+        assert found is None or found.level < MEDIUM
+
+
 def test_first_calls_after_idle_time_that_are_always_slow_are_no_shift() -> None:
     often = T0 + np.arange(400, dtype=np.int64) * 4 * MINUTE
     ts = np.concatenate([seldom(60), seldom(60)[-1] + HOUR + often - T0])

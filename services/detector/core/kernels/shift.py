@@ -18,6 +18,14 @@ _FIRST, _STEP, _QUANTILES = 0.15, 0.1, 8
 #: Logarithm of how much likelier by none, since its best, a stretch is over.
 OVER: Final = 4.0
 _LEAST_SPREAD: Final = 1e-9
+#: Times by which `slowed` listens for calls to be slower, and these in bins.
+SLOWER: Final = (2.5, 4.0, 8.0)
+_SLOWER_BINS: Final = tuple(round(math.log(times) / LN_WIDTH) for times in SLOWER)
+#: Weights of the bins around a call's, from its own outwards: a normal density of 0.1 in logarithms, cut off where it is nothing.
+SMOOTH: Final = tuple(0.4 / math.sqrt(2.0 * math.pi) * math.exp(-((0.4 * i) ** 2) / 2.0) for i in range(9))
+#: Share of the calls that may be anywhere, and the most that one call may say.
+ANYWHERE: Final = 0.03
+MOST_SAID: Final = 2.0
 #: Coefficients of Acklam's rational approximation of the normal quantile (2003), relative error 1.15e-9.
 _A = (
     -3.969683028665376e1,
@@ -98,6 +106,37 @@ def compare(recent: Counts, before: Counts) -> tuple[float, float, float]:
         moved += (i - j) * LN_WIDTH / _QUANTILES
     spread = math.sqrt(max(second / m - (first / m) ** 2, 0.0)) * LN_WIDTH
     return z, moved, spread
+
+
+@compiled("float64(float64[::1], float64[::1])")
+def slowed(recent: Counts, before: Counts) -> float:
+    """ln of how much likelier `recent` is if calls as `before` take SLOWER times as long, the likeliest of these, than if they do
+    not (Neyman & Pearson 1933). `before` is smoothed, a call says MOST_SAID at most either way; 0 when it is empty. O(bins).
+
+    Where a tool has calls of several kinds, this tells that each kind is slower, which their ranks among all calls hardly show;
+    and calls of a level that merely wanders speak against it.
+    """
+    total, size = before.sum(), len(before)
+    if total <= 0.0:
+        return 0.0
+    density = np.full(size, ANYWHERE / size)
+    for i in range(size):
+        if before[i] > 0.0:
+            share = (1.0 - ANYWHERE) * before[i] / total
+            for k in range(len(SMOOTH)):
+                if i + k < size:
+                    density[i + k] += share * SMOOTH[k]
+                if i >= k > 0:
+                    density[i - k] += share * SMOOTH[k]
+    likeliest = -math.inf
+    for bins in _SLOWER_BINS:
+        said = 0.0
+        for i in range(size):
+            if recent[i] > 0.0:
+                slower = density[i - bins] if i >= bins else ANYWHERE / size
+                said += recent[i] * min(max(math.log(slower / density[i]), -MOST_SAID), MOST_SAID)
+        likeliest = max(likeliest, said)
+    return likeliest
 
 
 @compiled("float64[::1](float64[::1])")

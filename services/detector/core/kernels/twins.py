@@ -7,6 +7,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from services.detector.core.kernels import shift
 from services.detector.core.kernels.bins import BINS, HIGHEST, LN_WIDTH, LOWEST, ONE
 from services.detector.core.kernels.fold import MOMENTS
 
@@ -99,6 +100,22 @@ def compare(recent: Values, before: Values) -> tuple[float, float, float]:
     )
     z = (scores[:n].sum() - n * scores.mean()) / np.sqrt(max(variance, 1e-9))
     return float(z), float((middle - middle_before).mean() * LN_WIDTH), float(y.std() * LN_WIDTH)
+
+
+def slowed(recent: Values, before: Values) -> float:
+    """`shift.slowed`, of the calls themselves."""
+    x, y = (np.repeat(np.arange(len(counts)), counts.astype(np.int64)) for counts in (recent, before))
+    if not len(y):
+        return 0.0
+    anywhere, weights = shift.ANYWHERE / len(before), np.array([*shift.SMOOTH, 0.0])
+
+    def density(values: NDArray[np.int64]) -> Values:
+        apart = np.minimum(np.abs(values[:, None] - y), len(weights) - 1).astype(np.int64)
+        around = weights[apart].sum(axis=1) * (1.0 - shift.ANYWHERE) / len(y)
+        return np.asarray(np.where(values >= 0, around, 0.0) + anywhere)
+
+    ratios = [np.log(density(x - round(np.log(times) / LN_WIDTH)) / density(x)) for times in shift.SLOWER]
+    return float(max(np.clip(ratio, -shift.MOST_SAID, shift.MOST_SAID).sum() for ratio in ratios))
 
 
 def compare_all(  # noqa: PLR0917 - as the kernel is called

@@ -24,6 +24,7 @@ from services.detector.core.sweeps import change
 from services.detector.core.sweeps.change import Course
 from services.detector.core.sweeps.findings import Finding, level_of
 from services.detector.core.sweeps.latest import Latest, latest_calls
+from services.detector.core.sweeps.slower import how_sure
 from services.detector.core.sweeps.windows import (
     CALLS,
     MIN_BEFORE_CALLS,
@@ -34,8 +35,9 @@ from services.detector.core.sweeps.windows import (
     windows,
 )
 
-#: The method of what is found here.
+#: The methods of what is found here.
 SWEPT: Final = "rank-shift"
+SLOWER: Final = "times-slower"
 #: By level: times the level before, and how sure.
 TIMES: Final = (1.15, 1.28, 1.7)
 SURE: Final = (2.8, 3.7, 4.6)
@@ -133,8 +135,16 @@ def _level_now(series: SeriesState, latest: Latest, end_ms: int) -> float:
     return float(np.median(latest.steady[-calls:]))
 
 
-def _judge(series: SeriesState, window: Window, end_ms: int) -> tuple[int, float] | None:
-    """(level, z) of a window that shows a shift."""
+class _Judged(NamedTuple):
+    """At which level a window shows a shift, how surely, and by which method."""
+
+    level: int
+    z: float
+    method: str
+
+
+def _judge(series: SeriesState, window: Window, end_ms: int) -> _Judged | None:
+    """Whether a window shows a shift."""
     calls, before = float(window.recent.sum()), float(window.before.sum())
     if before < MIN_BEFORE_CALLS or calls < CALLS[0]:
         return None
@@ -153,6 +163,9 @@ def _judge(series: SeriesState, window: Window, end_ms: int) -> tuple[int, float
     # Where values come in clusters, quantiles jump between them: their difference must be sure as well.
     doubt = max(spread, LN_WIDTH) * math.sqrt(1.0 / calls + 1.0 / SAME_CALLS + 1.0 / before)
     z = min(z, (moved - usual) / doubt)
+    method = SWEPT
+    if (slower := how_sure(window, moved, usual)) > z:
+        z, method = slower, SLOWER
     # The more calls there are, the more often is looked.
     an_hour = calls * HOUR_MS / lasts_ms
     z -= LOOKS * math.log10(max(an_hour, 1.0))
@@ -162,7 +175,7 @@ def _judge(series: SeriesState, window: Window, end_ms: int) -> tuple[int, float
     if median * (times - 1.0) < RESPONSE_TIME.margin_excess:
         return None
     found = level_of(lambda i: times >= TIMES[i] and z >= sure[i])
-    return (found, z) if found else None
+    return _Judged(found, z, method) if found else None
 
 
 class _Since(NamedTuple):
@@ -226,8 +239,7 @@ def _course(series: SeriesState, window: Window, latest: Latest, end_ms: int, le
     return change.of_minutes(series, window.start_ms - LONG_MS, end_ms, shown_ms, levels)
 
 
-def _finding(series: SeriesState, window: Window, since: _Since, found: tuple[int, float], end_ms: int) -> Finding:
-    level, z = found
+def _finding(series: SeriesState, window: Window, since: _Since, found: _Judged, end_ms: int) -> Finding:
     low = int(series.histograms.lows[0])
     median = quantile(window.before, low, 0.5)
     upper = max(quantile(window.before, low, 0.9), median * TIMES[0])
@@ -244,8 +256,8 @@ def _finding(series: SeriesState, window: Window, since: _Since, found: tuple[in
         quantile(window.before, low, 0.05),
         upper,
         since.calls,
-        level,
-        severity.from_tail(severity.normal_tail(z), severity.LOOKS),
+        found.level,
+        severity.from_tail(severity.normal_tail(found.z), severity.LOOKS),
         severity.of_deviation(RESPONSE_TIME, since.level, median, median),
-        SWEPT,
+        found.method,
     )
