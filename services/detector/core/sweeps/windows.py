@@ -35,7 +35,7 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 #: Windows: latest calls; quarter hours (besides the one under way) of a busy tool.
-CALLS: Final = (4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+CALLS: Final = (4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 QUARTERS: Final = (1, 2, 4, 8, 16, 24)
 MIN_BEFORE_CALLS: Final = 20
 #: Calls right before a window, at least; else twice as many as in it.
