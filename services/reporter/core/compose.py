@@ -53,7 +53,7 @@ def compose(
     tools, tools_before = all_tools(answered), by_tool(answered.rollup("tools_before"))
     alerts, anomalies = _alerts(answered, span), _anomalies(answered, span)
     silent = silent_tools(answered) if _is_current(span, now_ms) else ()
-    servers = _servers(answered, alerts.active or (), span, silent)
+    servers = _servers(answered, alerts.active or (), span, silent, now_ms)
     evidence = Evidence(
         tuple(tools or ()),
         None if before is None else tools_before,
@@ -68,7 +68,7 @@ def compose(
         range=span,
         generated_ms=now_ms,
         server=server,
-        health=_health(answered, servers, total, server, span, silent),
+        health=_health(answered, servers, total, server, span, silent, now_ms),
         summary=total,
         before=None if before is None else before.total,
         timeline=_timeline(answered),
@@ -145,14 +145,14 @@ def _is_current(span: Range, now_ms: int) -> bool:
 
 
 def _servers(
-    answered: Answered, alerts: Sequence[Alert], span: Range, silent: Sequence[SilentTool]
+    answered: Answered, alerts: Sequence[Alert], span: Range, silent: Sequence[SilentTool], now_ms: int
 ) -> tuple[ServerRow, ...] | None:
     """The servers with calls in the range, and those whose silence the detector finds unusual."""
     if answered.rollup("servers") is None:
         return None
     unusual = {one.server for one in silent}
     tools = tools_of_servers(answered, silent)
-    judged = judged_servers(answered, alerts, silent=bool(unusual))
+    judged = judged_servers(answered, alerts, silent=bool(unusual), now_ms=now_ms)
     rows = in_order(
         with_silence(row, span, silent, tools[row.stats.server]) if row.stats.server in unusual else row
         for row in judged
@@ -169,6 +169,7 @@ def _health(  # noqa: PLR0917 - one call, by position
     server: str | None,
     span: Range,
     silent: Sequence[SilentTool],
+    now_ms: int,
 ) -> Health:
     if servers is None or total is None:
         return unknown(("the aggregator did not answer, so nothing can be judged",))
@@ -177,7 +178,7 @@ def _health(  # noqa: PLR0917 - one call, by position
     last_ms = answered.series.last_of(server)
     if last_ms is None and server is None:
         last_ms = answered.freshness.last_metric_ms
-    health = of_system([(row.stats.server, row.health) for row in servers], last_ms)
+    health = of_system([(row.stats.server, row.health) for row in servers], last_ms, now_ms)
     return of_silence(health, servers, span, silent) if silent else health
 
 

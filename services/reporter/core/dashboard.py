@@ -13,9 +13,9 @@ from typing import Any, Final, Literal
 from services.reporter.core.answered import Answered
 from services.reporter.core.answers import Alert, Stats
 from services.reporter.core.compose import SEVERITY_ORDER, all_tools
-from services.reporter.core.figures import UNROUNDED, minute_text, rounded
+from services.reporter.core.figures import UNROUNDED, rounded
 from services.reporter.core.gaps import find_missing, servers_left_out
-from services.reporter.core.health import Health, of_system, unknown
+from services.reporter.core.health import Health, is_ahead, of_system, since_words, unknown
 from services.reporter.core.model import Range, ServerRow
 from services.reporter.core.next_step import next_step
 from services.reporter.core.ranking import SlowTool, by_health, by_slowdown, by_tool, in_order, judged_servers
@@ -66,7 +66,7 @@ def wider_window(tried: Window, answered: Answered, now_ms: int, server: str | N
         return Window(_until(now_ms, DAY_MS), "last 24 h", "no calls in the last hour")
     last = last_call_ms(answered, server)
     if tried.name == "last 24 h" and last is not None:
-        why = f"no data since {minute_text(last)}: these figures are old"
+        why = since_words(last, now_ms) + ("" if is_ahead(last, now_ms) else ": these figures are old")
         return Window(_until(last + 1, HOUR_MS), "last data seen", why)
     return None
 
@@ -82,16 +82,16 @@ def build(
     """The dashboard as a JSON-able object. `answered` holds the window's answers and the day's before it."""
     listed = answered.alerts("alerts")
     active = () if listed is None else tuple(sorted((a for a in listed.rows if a.is_open), key=_alert_order))
-    judged = judged_servers(answered, active, silent=True, only=server)
+    judged = judged_servers(answered, active, silent=True, now_ms=now_ms, only=server)
     silent = silent_tools(answered)
     tools = tools_of_servers(answered, silent)
     rows = in_order([with_silence(row, window.span, silent, tools[row.stats.server]) for row in judged])
-    health = _health(answered, rows, window, server, silent)
+    health = _health(answered, rows, window, server, silent, now_ms=now_ms)
     servers = answered.rollup("servers")
     return {
         "timestamp": iso(now_ms),
         "window": _window(window),
-        "systemHealth": {**health_object(health), "message": _message(health, window)},
+        "systemHealth": {**health_object(health), "message": _message(health, window, now_ms)},
         "summary": None if servers is None else summary_object(servers.total),
         "mcpServers": [_server(row, window, silent) for row in rows[:limit]],
         "mcpServersTotal": len(rows),
@@ -118,20 +118,31 @@ def last_call_ms(answered: Answered, server: str | None) -> int | None:
 
 
 def _health(
-    answered: Answered, rows: Sequence[ServerRow], window: Window, server: str | None, silent: Sequence[SilentTool]
+    answered: Answered,
+    rows: Sequence[ServerRow],
+    window: Window,
+    server: str | None,
+    silent: Sequence[SilentTool],
+    *,
+    now_ms: int,
 ) -> Health:
     if answered.rollup("servers") is None:
         return unknown(("the aggregator did not answer, so nothing can be judged",))
-    if window.name == "last data seen":
-        return of_system([], last_call_ms(answered, server))
+    if _is_old(window, now_ms):
+        return of_system([], last_call_ms(answered, server), now_ms)
     if server is not None and len(rows) == 1:
         return rows[0].health
-    health = of_system([(row.stats.server, row.health) for row in rows], last_call_ms(answered, server))
+    health = of_system([(row.stats.server, row.health) for row in rows], last_call_ms(answered, server), now_ms)
     return of_silence(health, rows, window.span, silent)
 
 
-def _message(health: Health, window: Window) -> str:
-    if window.name == "last data seen":
+def _is_old(window: Window, now_ms: int) -> bool:
+    """Whether a window's figures are of the past: those of a clock that is ahead are of now."""
+    return window.name == "last data seen" and not is_ahead(window.span.end_ms - 1, now_ms)
+
+
+def _message(health: Health, window: Window, now_ms: int) -> str:
+    if _is_old(window, now_ms):
         return window.why
     return "; ".join(text for text in (window.why, *map(plain, health.reasons[:SAID])) if text)
 

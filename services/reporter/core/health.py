@@ -18,11 +18,14 @@ from services.reporter.core.figures import count_text, counted, duration_text, m
 from services.reporter.core.sampling import MIN_BASELINE_CALLS, MIN_CALLS, supported_error_rate
 from services.reporter.core.text import Text, Untrusted
 from services.reporter.core.thresholds import Thresholds
+from shared.timespan import SECOND_MS, span_text
 
 Status = Literal["healthy", "degraded", "critical", "no_data", "unknown"]
 
 HEALTHY_FROM: Final = 90
 DEGRADED_FROM: Final = 50
+#: A call that is dated this far after now comes from a clock that is ahead.
+AHEAD_FROM_MS: Final = SECOND_MS
 #: How much the worst part weighs against the average of all parts.
 WORST_WEIGHT: Final = 0.4
 #: A p95 within this many ms of the earlier level has not moved, whatever the ratio.
@@ -53,10 +56,25 @@ class Health:
     calls: int = 0
 
 
-def no_data(last_ms: int | None) -> Health:
-    """No calls to judge: no score, and since when."""
-    reason = f"no data since {minute_text(last_ms)}" if last_ms is not None else "no data yet"
-    return Health(None, "no_data", ((reason,),))
+def no_data(last_ms: int | None, now_ms: int | None = None) -> Health:
+    """No calls to judge: no score, and since when; `now_ms`: by which the last call may be dated ahead."""
+    return Health(None, "no_data", ((since_words(last_ms, now_ms),),))
+
+
+def since_words(last_ms: int | None, now_ms: int | None = None) -> str:
+    """`no data since 2025-10-31 13:05 UTC`; of a last call in the future how far its clock is ahead."""
+    if last_ms is None:
+        return "no data yet"
+    if now_ms is None:
+        return f"no data since {minute_text(last_ms)}"
+    if is_ahead(last_ms, now_ms):
+        return f"the newest calls are dated {span_text(last_ms - now_ms)} ahead of this machine's clock"
+    return f"no data since {minute_text(min(last_ms, now_ms))}"
+
+
+def is_ahead(last_ms: int, now_ms: int) -> bool:
+    """Whether a call's clock is ahead of ours: it is dated later than a call that came while we asked."""
+    return last_ms - now_ms >= AHEAD_FROM_MS
 
 
 def unknown(reason: Text) -> Health:
@@ -118,12 +136,12 @@ def held_back(own: Health, parts: Iterable[tuple[str, Health]], what: str) -> He
     return Health(mixed, status_of(mixed), (*own.reasons, reason), own.few_calls, own.calls)
 
 
-def of_system(servers: Sequence[tuple[str, Health]], last_ms: int | None) -> Health:
-    """The health of everything: the servers' mean weighted by calls, held back by the worst of them."""
+def of_system(servers: Sequence[tuple[str, Health]], last_ms: int | None, now_ms: int | None = None) -> Health:
+    """The health of everything: the servers' mean weighted by calls, held back by the worst of them. Times as `no_data` says."""
     judged = [(name, health) for name, health in servers if health.score is not None]
     calls = sum(health.calls for _, health in judged)
     if not judged or not calls:
-        return no_data(last_ms)
+        return no_data(last_ms, now_ms)
     mean = sum((health.score or 0) * health.calls for _, health in judged) / calls
     worst_name, worst = _worst(judged) or min(judged, key=lambda pair: pair[1].score or 0)
     score = round((1 - WORST_WEIGHT) * mean + WORST_WEIGHT * min(mean, worst.score or 0))

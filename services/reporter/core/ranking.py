@@ -58,10 +58,10 @@ def by_server(rollup: Rollup | None) -> dict[str, Stats]:
 
 
 def judged_servers(
-    answered: Answered, alerts: Sequence[Alert], *, silent: bool, only: str | None = None
+    answered: Answered, alerts: Sequence[Alert], *, silent: bool, now_ms: int, only: str | None = None
 ) -> tuple[ServerRow, ...]:
-    """Every server with calls in the window, worst first; with `silent`, then those known from earlier. From the answers
-    `servers`, `tools`, `servers_before`, `tools_before`, `thresholds` and `series`.
+    """Every server with calls in the window, worst first; with `silent`, then those known from earlier, or from a clock that
+    is ahead. From the answers `servers`, `tools`, `servers_before`, `tools_before`, `thresholds` and `series`.
     """
     servers, tools = answered.rollup("servers") or Rollup(), answered.rollup("tools") or Rollup()
     earlier, tools_earlier = by_server(answered.rollup("servers_before")), by_tool(answered.rollup("tools_before"))
@@ -79,7 +79,7 @@ def judged_servers(
         health = held_back(own, parts.get(stats.server, ()), "tool")
         rows.append(ServerRow(stats, earlier.get(stats.server), health, len(open_alerts)))
     if silent:
-        rows += _silent(answered.series, {row.stats.server for row in rows}, alerts, only)
+        rows += _silent(answered.series, {row.stats.server for row in rows}, alerts, only, now_ms)
     return in_order(rows)
 
 
@@ -142,13 +142,13 @@ def with_timelines(rows: Sequence[ServerRow], timelines: Mapping[str, tuple[Stat
     return tuple(replace(row, timeline=timelines.get(row.stats.server, ())) for row in rows)
 
 
-def _silent(series: Series, seen: set[str], alerts: Sequence[Alert], only: str | None) -> list[ServerRow]:
+def _silent(series: Series, seen: set[str], alerts: Sequence[Alert], only: str | None, now_ms: int) -> list[ServerRow]:
     rows = []
     for server in sorted({name for name, _ in series.last_ms} - seen):
         if only in {None, server}:
             last = series.last_of(server)
             waiting = sum(alert.is_open and alert.server == server for alert in alerts)
-            rows.append(ServerRow(Stats(server=server, last_ts=last), None, no_data(last), waiting))
+            rows.append(ServerRow(Stats(server=server, last_ts=last), None, no_data(last, now_ms), waiting))
     return rows
 
 

@@ -104,6 +104,34 @@ def test_the_window_widens_from_the_hour_to_the_day_to_the_last_data_and_says_so
     assert wider_window(hour, answered(), NOW, None) is None
 
 
+def from_a_clock_ahead(ahead_ms: int) -> dict[str, Any]:
+    """Answers of a machine whose every call is dated ahead of ours: the windows up to now hold none of them."""
+    return without_calls(series={"series": [["time", "now", NOW + ahead_ms]]})
+
+
+def test_calls_of_a_clock_that_is_ahead_are_said_to_be_dated_ahead_and_are_judged() -> None:
+    ahead = answered(from_a_clock_ahead(300_000))
+    window = wider_window(Window(Range(NOW - 24 * HOUR, NOW), "last 24 h"), ahead, NOW, None)
+    assert window is not None
+    assert window.why == "the newest calls are dated 5 min ahead of this machine's clock"
+    found = dashboard(samples.raw_answers() | {"series": from_a_clock_ahead(300_000)["series"]}, window)
+    assert found["systemHealth"]["message"].startswith(window.why)
+    assert found["systemHealth"]["score"] is not None
+    assert "no data since" not in json.dumps(found)
+    assert "Nothing is being recorded" not in found["nextStep"]["why"]
+
+
+@pytest.mark.parametrize("ahead_ms", [1, 999, 1_000, 600_000])
+def test_no_server_and_no_system_has_no_data_since_a_time_to_come(ahead_ms: int) -> None:
+    now_ms = NOW - 1  # the minute after begins with the next millisecond
+    raw = without_calls(series={"series": [["time", "now", now_ms + ahead_ms]]})
+    raw["servers"] = raw["servers"] | {"freshness": {"lastMetricMs": now_ms + ahead_ms}}
+    found = build(answered(raw), first_window(now_ms), now_ms)
+    for said in (found["systemHealth"]["message"], found["mcpServers"][0]["note"]):
+        assert ("ahead of this machine's clock" in said) == (ahead_ms >= 1_000)
+        assert ("no data since 2025-10-31 15:59 UTC" in said) == (ahead_ms < 1_000)
+
+
 def test_old_figures_are_shown_without_a_score() -> None:
     window = Window(
         Range(NOW - 50 * HOUR, NOW - 49 * HOUR), "last data seen", "no data since then: these figures are old"
