@@ -25,6 +25,9 @@ STEADY_POINTS: Final = 0.2
 STEADY_CALLS_SHARE: Final = 0.15
 #: A window before whose first call comes later than this share of it was not fully watched.
 COVERED_SHARE: Final = 0.10
+#: Said of the number of calls alone: rates and durations are of a call, however long calls came.
+NUMBER_NOT_COMPARED: Final = "the number of calls is not compared: the window before has some only from part of it"
+_LABELS: Final = {"calls": "Calls", "error_rate": "Error rate"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Trend:
 
 def compare(now: Stats, before: Stats | None, before_start_ms: int, span_ms: int) -> tuple[Trend, ...]:
     """Trends of calls, error rate, p50, p95 and p99; of calls alone when there were none before. `before` None = the window
-    before could not be had.
+    before could not be had; where it was not fully watched, the number of calls alone has no trend, and says so.
     """
     if before is None or not (now.count or before.count):
         return ()
@@ -88,13 +91,13 @@ def _calls(now: Stats, before: Stats, before_start_ms: int, span_ms: int) -> Tre
     elif max(now.count, before.count) < MIN_TREND_CALLS:
         words = _too_few(now, before)
     elif late:
-        words = f"{sizes}; the window before has calls only from part of it, so no trend is claimed"
+        words = f"{sizes}; {NUMBER_NOT_COMPARED}"
     elif abs(now.count - before.count) <= STEADY_CALLS_SHARE * before.count:
         direction, words = "steady", f"steady ({sizes})"
     else:
         direction = "up" if now.count > before.count else "down"
         words = f"{change_text(change)} ({sizes})"
-    return Trend("calls", "Calls", now.count, before.count, change, direction, False, words, now.count, before.count)
+    return _trend("calls", (now.count, before.count), direction, words, (now.count, before.count))
 
 
 def _error_rate(now: Stats, before: Stats) -> Trend:
@@ -128,9 +131,9 @@ def _duration(metric: str, now: Stats, before: Stats) -> Trend:
 
 
 def _trend(metric: str, values: _Pair, direction: Direction, words: str, calls: tuple[int, int]) -> Trend:
-    label = "Error rate" if metric == "error_rate" else metric
     change = None if direction == "unknown" else change_percent(*values)
-    return Trend(metric, label, *values, change, direction, direction == "up", words, *calls)
+    worse = direction == "up" and metric != "calls"
+    return Trend(metric, _LABELS.get(metric, metric), *values, change, direction, worse, words, *calls)
 
 
 def _enough(now: Stats, before: Stats) -> bool:

@@ -161,6 +161,17 @@ def test_the_figures_of_the_day_are_on_the_page() -> None:
         assert figure in text
 
 
+def test_a_tile_shows_a_change_only_of_what_the_words_compare() -> None:
+    before = {**samples.raw_answers()["before"]["total"], "count": 40, "p95": 1.0}
+    late = before | {"firstTs": samples.SPAN.start_ms - 60_000}
+    raw = samples.raw_answers() | {"before": samples.rollup([], late)}
+    page = render(compose(samples.answered(raw), samples.SPAN, samples.END_MS), ON_PAGE)
+    tiles = {tile.split("<")[0]: tile for tile in page.split("<dt>")[1:]}
+    assert "the number of calls is not compared" in tiles["Calls"]
+    assert "▲ from 1 ms" in tiles["p95"]
+    assert "no trend is claimed" not in page
+
+
 def test_the_slowest_tools_are_as_many_as_stand_beside_the_failing_ones_and_the_bars() -> None:
     many = [samples.stats("s", f"t{n}", 100, 0.5 if n < 2 else 0, 5, 50 + n) for n in range(60)]
     raw = samples.raw_answers() | {"tools": samples.rollup(many)}

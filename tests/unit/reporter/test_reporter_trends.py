@@ -75,6 +75,18 @@ def test_the_number_of_calls_has_no_trend_when_the_window_before_was_only_partly
     assert "part of it" in trend.words
 
 
+def test_of_a_window_before_that_was_nearly_empty_only_what_is_compared_has_a_change() -> None:
+    found = trends(window(1000, 100, 170.0), window(40, first=DAY - 60_000))
+    calls = found.pop("calls")
+    assert calls.words == (
+        "40 → 1,000; the number of calls is not compared: the window before has some only from part of it"
+    )
+    assert (calls.direction, calls.change_percent) == ("unknown", None)
+    assert {metric: trend.direction for metric, trend in found.items()} == dict.fromkeys(
+        ("error_rate", "p50", "p95", "p99"), "up"
+    )
+
+
 def test_more_calls_are_up_but_never_worse() -> None:
     trend = trends(window(1000), window(300))["calls"]
     assert (trend.direction, trend.worse) == ("up", False)
