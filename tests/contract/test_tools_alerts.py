@@ -104,6 +104,18 @@ def test_an_alerts_line_has_units_and_what_it_is_judged_by():
     assert result.structured_content["alerts"][0]["judgedBy"] == "p95 of 42 calls over 5 min"
 
 
+def test_the_time_of_an_anomalys_value_is_when_it_was_seen_and_not_when_somebody_was_told():
+    backends = FakeBackends()
+    times = {"lastTrue": "2025-10-31T13:02:10.000Z", "created": "2025-10-31T13:16:00.000Z"}
+    rows = [alert(1) | times | {"condition": "resource_leak detected"}, alert(2) | times]
+    backends.replies["alerter", "alerts.list"] = {"alerts": rows, "total": 2, "summary": {}}
+    anomaly, threshold = call(backends, "get_active_alerts", {}).content[0].text.splitlines()[3:5]
+    assert "seen 13:02Z" in anomaly
+    assert "13:02Z" in threshold
+    assert "seen" not in threshold
+    assert "told" not in anomaly + threshold
+
+
 def test_full_detail_is_in_the_alerts_text_too_with_what_is_held_back():
     backends = FakeBackends()
     held = {**alert(9, "busy"), "reason": "rate_limited", "since": "2025-10-31T12:10:00.000Z"}

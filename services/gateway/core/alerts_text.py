@@ -105,10 +105,10 @@ def _row(one: Data, day: str, *, full: bool) -> list[str]:
 
 
 def _seen(one: Data, day: str) -> str:
-    """When its condition was last true; of an anomaly when it was told, for it may go on."""
+    """When its condition was last true; of an anomaly when the detector saw it, as far as it has told: it may go on."""
     seen = str(one.get("lastTrue") or "")
     clock = f"{seen[11:16] if seen[:10] == day else seen[:16]}Z" if seen else "–"
-    return f"told {clock}" if str(one.get("condition")).endswith(" detected") else clock
+    return f"seen {clock}" if str(one.get("condition")).endswith(" detected") else clock
 
 
 def _held(suppressed: dict[str, Any], what: str) -> str:
