@@ -90,6 +90,18 @@ def test_misses_and_a_level_that_wanders_are_no_slower_hits(times: float) -> Non
         assert found is None or found.level < MEDIUM
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_calls_that_come_in_slow_rows_anyhow_are_not_several_times_as_slow(seed: int) -> None:
+    ts, noise = seldom(900, every_ms=2 * MINUTE, seed=seed), ordinary(900, seed=seed, level=1.0, spread=0.3)
+    logs = np.zeros(900)
+    for i in range(1, 900):
+        logs[i] = 0.9 * logs[i - 1] + np.log(noise[i])
+    series = known(ts, 100 * np.exp(logs))
+    for end in ts[600::4].tolist():
+        found = find_shift(series, end)
+        assert found is None or found.level < MEDIUM or found.method != "times-slower"
+
+
 def test_first_calls_after_idle_time_that_are_always_slow_are_no_shift() -> None:
     often = T0 + np.arange(400, dtype=np.int64) * 4 * MINUTE
     ts = np.concatenate([seldom(60), seldom(60)[-1] + HOUR + often - T0])

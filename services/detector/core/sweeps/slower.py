@@ -18,6 +18,8 @@ MOST_CALLS: Final = 64.0
 FEWEST_BEFORE: Final = 128.0
 #: Times by which their middle must be higher, as a logarithm.
 LEAST_MOVED: Final = math.log(2.0)
+#: Variance of the level within hours, in normal scores, up to which levels do not wander so far that it matters here.
+USUAL_WANDERING: Final = 0.1
 #: How much surer than by ranks it must be, for the density is known roughly.
 SURER: Final = 0.3
 #: How much less sure it may be by other comparisons than by the best.
@@ -31,9 +33,12 @@ def how_sure(window: Window, moved: float, usual: float) -> float:
     few, known = window.recent.sum() <= MOST_CALLS, window.before.sum() >= FEWEST_BEFORE
     if not (few and known) or moved - usual < LEAST_MOVED:
         return 0.0
-    z = _deviations(slowed(window.recent, window.before)) - SURER
+    # Where calls resemble those before them more than a level that wanders explains, each of them says less.
+    alike = max(window.wandering - USUAL_WANDERING, 0.0)
+    by_chance = math.sqrt(1.0 + alike / (1.0 / window.recent.sum() + 1.0 / window.before.sum()))
+    z = _deviations(slowed(window.recent, window.before)) / by_chance - SURER
     for other in window.others:
-        by_other = max(compare(window.recent, other)[0], _deviations(slowed(window.recent, other)))
+        by_other = max(compare(window.recent, other)[0], _deviations(slowed(window.recent, other)) / by_chance)
         z = min(z, by_other + LENIENT)
     return z * (1.0 - max(usual, 0.0) / moved)
 
