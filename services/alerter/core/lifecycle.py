@@ -44,7 +44,13 @@ def true_again(alert: Alert, candidate: Candidate) -> Alert:
     shown, worse_by = candidate, ""
     if alert.severity.worse_than(candidate.severity):
         kept, worse_by = alert.candidate, alert.worse_by
-        shown = replace(candidate, severity=kept.severity, text=kept.text, threshold=kept.threshold)
+        shown = replace(
+            candidate,
+            severity=kept.severity,
+            text=kept.text,
+            threshold=kept.threshold,
+            usual_known=kept.usual_known,
+        )
     return replace(alert, candidate=shown, worse_by=worse_by, last_true_ms=candidate.ts_ms)
 
 

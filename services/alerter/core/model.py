@@ -72,7 +72,8 @@ class Candidate:
     """A condition that is true now and asks to be an alert.
 
     text: as shown, `error_rate > 5%`. value, threshold: in `unit`. ts_ms: the metrics' own time at which it was true.
-    judged: how the value came about, for people. source_id: the threshold's or the anomaly's id.
+    judged: how the value came about, for people. source_id: the threshold's or the anomaly's id. usual_known: False of a tool
+    that failed from its first call on, where the threshold is what one that works stays within.
     """
 
     fingerprint: Fingerprint
@@ -88,6 +89,7 @@ class Candidate:
     calls: int | None = None
     failures: int | None = None
     window_ms: int | None = None
+    usual_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

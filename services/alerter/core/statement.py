@@ -38,10 +38,12 @@ def judged_words(alert: Alert) -> str:
 
 
 def _usual(alert: Alert) -> str:
-    """The end of the usual range that an anomaly passed."""
+    """The end of the usual range that an anomaly passed, if one is known."""
     candidate = alert.candidate
-    end = "up to" if candidate.value > candidate.threshold else "from"
-    return f"usual {end} {amount(candidate.threshold, candidate.unit)}"
+    limit = amount(candidate.threshold, candidate.unit)
+    if not candidate.usual_known:
+        return f"usual not known (of a tool that works no more than {limit} of calls fail)"
+    return f"usual {'up to' if candidate.value > candidate.threshold else 'from'} {limit}"
 
 
 def brief(value: float, limit: float) -> float:

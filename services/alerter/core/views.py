@@ -58,6 +58,7 @@ def alert_view(alert: Alert) -> dict[str, Any]:
         "resolvedReason": _resolved_reason(alert),
         "thresholdId": None if candidate.anomaly_id else candidate.source_id,
         "anomalyId": candidate.anomaly_id,
+        "usualKnown": candidate.usual_known if candidate.anomaly_id else None,
         "anomalyIds": list(alert.anomaly_ids),
     }
 

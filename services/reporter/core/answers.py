@@ -110,7 +110,7 @@ class Anomaly:
 @dataclass(frozen=True, slots=True)
 class Alert:
     """One alert as the alerter keeps it. `of_anomaly`: its value is an anomaly's, `threshold` the end of what is usual;
-    `last_true_ms`: when the value was seen.
+    `last_true_ms`: when the value was seen. `usual_known`: False where `threshold` is what any tool that works stays within.
     """
 
     alert_id: str
@@ -129,6 +129,7 @@ class Alert:
     anomaly_ids: tuple[str, ...] = ()
     of_anomaly: bool = False
     last_true_ms: int | None = None
+    usual_known: bool = True
 
     @property
     def is_open(self) -> bool:

@@ -131,7 +131,7 @@ def _alert(alert: Alert, now_ms: int) -> list[tuple[Child, str]]:
     return [
         (fragment(pills, el("span", who, class_="sub")), ""),
         (fragment(name(spaced(alert.condition)), _judged(alert), _on(alert.server, alert.tool)), ""),
-        (alert_value(alert), "n opt"),
+        (alert_value(alert), "n opt" if alert.usual_known else "opt"),
         (alert_when(alert, now_ms), "opt when"),
     ]
 

@@ -162,6 +162,7 @@ def _alert(body: Mapping[Any, Any]) -> Alert:
         tuple(one for one in _list(body.get("anomalyIds")) if isinstance(one, str)),
         bool(_str(body.get("anomalyId"))),
         _first_ts(body, "lastTrue"),
+        body.get("usualKnown") is not False,
     )
 
 

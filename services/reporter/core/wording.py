@@ -95,15 +95,18 @@ def alert_value(alert: Alert) -> str:
     if alert.value is None:
         return DASH
     unit = alert_unit(alert)
-    limit = f" ({_limit_word(alert)} {with_unit(alert.threshold, unit)})" if alert.threshold is not None else ""
+    limit = f" ({_limit_words(alert, unit)})" if alert.threshold is not None else ""
     apart = told_apart(alert.value, alert.threshold, lambda value: with_unit(value, unit))
     return (with_unit(alert.value, unit) if apart is None else f"{apart} {unit}".rstrip()) + limit
 
 
-def _limit_word(alert: Alert) -> str:
+def _limit_words(alert: Alert, unit: str) -> str:
+    limit = with_unit(alert.threshold, unit)
     if not alert.of_anomaly:
-        return "threshold"
-    return "usual from" if (alert.value or 0.0) < (alert.threshold or 0.0) else "usual up to"
+        return f"threshold {limit}"
+    if not alert.usual_known:
+        return f"usual not known; of a tool that works no more than {limit} fail"
+    return f"usual {'from' if (alert.value or 0.0) < (alert.threshold or 0.0) else 'up to'} {limit}"
 
 
 def alert_when(alert: Alert, now_ms: int) -> str:

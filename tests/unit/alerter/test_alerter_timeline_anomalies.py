@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from alerter_timeline import FAILURES, HOUR, T0, told
 
+from services.alerter.core.anomalies import NEVER_WORKED
 from services.alerter.core.model import Severity, Told
 from services.alerter.core.statement import judged_words, value_words
+from services.alerter.core.views import alert_view
 from shared.names import ALL_TOOLS
 
 
@@ -19,6 +21,29 @@ def test_the_limit_of_an_anomaly_is_the_end_that_it_passed(timeline):
     assert (alert.candidate.threshold, alert.candidate.unit) == (90, "calls/30 min")
     assert value_words(alert) == "0 calls/30 min, usual from 90 calls/30 min"
     assert judged_words(alert) == "anomaly; usual from 90 calls/30 min"
+
+
+def test_of_a_tool_that_never_worked_no_usual_rate_is_told(timeline):
+    t = timeline()
+    rate = {"currentValue": 100, "expectedRange": "0-30", "method": "auto", "metric": "error_rate", "unit": "%"}
+    advice = ["All 4 calls since 13:00 failed.", f"{NEVER_WORKED}: check its configuration."]
+    t.anomaly(0, anomalyType="error_rate_spike", severity="critical", details=rate, recommendations=advice)
+    usual = "usual not known (of a tool that works no more than 30 % of calls fail)"
+    assert value_words(t.only()) == f"100 %, {usual}"
+    assert judged_words(t.only()) == f"anomaly; {usual}"
+    milder = rate | {"expectedRange": "0-40"}
+    t.anomaly(60, anomalyType="error_rate_spike", id="anomaly-2", details=milder)
+    view = alert_view(t.only())
+    assert (view["threshold"], view["usualKnown"]) == (30, False)
+
+
+def test_of_a_tool_that_worked_the_usual_rate_is_told(timeline):
+    t = timeline()
+    rate = {"currentValue": 100, "expectedRange": "0-30", "method": "auto", "metric": "error_rate", "unit": "%"}
+    for advice in (None, "It was never known to work", [7, "2 of 9 calls failed."]):
+        t.anomaly(0, anomalyType="error_rate_spike", details=rate, recommendations=advice)
+        assert value_words(t.only()) == "100 %, usual up to 30 %"
+        assert alert_view(t.only())["usualKnown"] is True
 
 
 def test_an_anomaly_of_warning_is_one_alert_with_the_seeds_condition(timeline):

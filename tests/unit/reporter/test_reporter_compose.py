@@ -244,6 +244,12 @@ def test_an_alerts_value_has_its_unit() -> None:
     ]
 
 
+def test_an_alert_of_a_tool_that_never_worked_names_no_usual_rate() -> None:
+    row = samples.alert(1, "s", "t", "critical", "active", "error_rate_spike detected", unit="%", anomalyId="a")
+    (first,) = read_alerts({"alerts": [row | {"currentValue": 100, "threshold": 30, "usualKnown": False}]}).rows
+    assert alert_value(first) == "100 % (usual not known; of a tool that works no more than 30 % fail)"
+
+
 def test_a_value_that_is_not_that_of_now_is_told_with_its_time() -> None:
     def listed(**more: Any) -> str:
         row = samples.alert(1, "s", "t", "warning", "active", "error_rate > 5%", **more)
