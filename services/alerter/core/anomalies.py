@@ -26,9 +26,6 @@ MAX_ID_CHARS: Final = 200
 #: The methods that a reader can ask for by name; the parts of `auto` have names of their own, which tell a reader nothing.
 NAMED_METHODS: Final = frozenset({"z-score", "moving-avg", "percentile"})
 
-#: How the detector begins its advice on a tool that failed from its first call on, of which no usual rate is known.
-NEVER_WORKED: Final = "It was never known to work"
-
 _TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _RANGE = re.compile(r"\s*(-?[\d.]+(?:e[+-]?\d+)?)\s*[-–]\s*(-?[\d.]+(?:e[+-]?\d+)?)\s*", re.IGNORECASE)
 
@@ -73,7 +70,7 @@ def parse_anomaly(raw: object) -> Anomaly:
         f"anomaly found by {_method(details.get('method'))}",
         anomaly_id,
         anomaly_id=anomaly_id,
-        usual_known=not _never_worked(raw.get("recommendations")),
+        usual_known=details.get("usualKnown") is not False,
     )
     return Anomaly(anomaly_id, candidate)
 
@@ -98,12 +95,6 @@ def _limit(value: float, expected: object) -> float:
     """The end of the usual range that a value passed."""
     low, high = ends(expected)
     return low if value < low else high
-
-
-def _never_worked(recommendations: object) -> bool:
-    """Whether its range is that of any tool that works, and not what is usual of this one."""
-    said = recommendations if isinstance(recommendations, list | tuple) else ()
-    return any(isinstance(one, str) and one.startswith(NEVER_WORKED) for one in said)
 
 
 def _last_true(raw: Mapping[str, Any]) -> int:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from alerter_timeline import FAILURES, HOUR, T0, told
 
-from services.alerter.core.anomalies import NEVER_WORKED
 from services.alerter.core.model import Severity, Told
 from services.alerter.core.statement import judged_words, value_words
 from services.alerter.core.views import alert_view
@@ -26,8 +25,7 @@ def test_the_limit_of_an_anomaly_is_the_end_that_it_passed(timeline):
 def test_of_a_tool_that_never_worked_no_usual_rate_is_told(timeline):
     t = timeline()
     rate = {"currentValue": 100, "expectedRange": "0-30", "method": "auto", "metric": "error_rate", "unit": "%"}
-    advice = ["All 4 calls since 13:00 failed.", f"{NEVER_WORKED}: check its configuration."]
-    t.anomaly(0, anomalyType="error_rate_spike", severity="critical", details=rate, recommendations=advice)
+    t.anomaly(0, anomalyType="error_rate_spike", severity="critical", details=rate | {"usualKnown": False})
     usual = "usual not known (of a tool that works no more than 30 % of calls fail)"
     assert value_words(t.only()) == f"100 %, {usual}"
     assert judged_words(t.only()) == f"anomaly; {usual}"
@@ -40,8 +38,8 @@ def test_of_a_tool_that_never_worked_no_usual_rate_is_told(timeline):
 def test_of_a_tool_that_worked_the_usual_rate_is_told(timeline):
     t = timeline()
     rate = {"currentValue": 100, "expectedRange": "0-30", "method": "auto", "metric": "error_rate", "unit": "%"}
-    for advice in (None, "It was never known to work", [7, "2 of 9 calls failed."]):
-        t.anomaly(0, anomalyType="error_rate_spike", details=rate, recommendations=advice)
+    for said in ({}, {"usualKnown": True}, {"usualKnown": "no"}, {"usualKnown": None}):
+        t.anomaly(0, anomalyType="error_rate_spike", details=rate | said)
         assert value_words(t.only()) == "100 %, usual up to 30 %"
         assert alert_view(t.only())["usualKnown"] is True
 

@@ -77,7 +77,8 @@ def _of_cause(cause: dict[str, Any]) -> str:
 
 def anomaly(event: Event, *, full: bool = False, iso_times: bool = False, now_ms: int | None = None) -> dict[str, Any]:
     """The seed's anomaly plus id and times (epoch ms, or ISO text for files). The current value of a lasting change is its level,
-    `usual` the level before. `full` adds the evidence and the baseline. `now_ms`: as `narrative.summary` says.
+    `usual` the level before; `usualKnown` is False of a tool that failed from its first call on. `full` adds the evidence and the
+    baseline. `now_ms`: as `narrative.summary` says.
     """
     when = _iso_or_none if iso_times else _same
     level = level_of(event)
@@ -114,6 +115,8 @@ def anomaly(event: Event, *, full: bool = False, iso_times: bool = False, now_ms
         found["scope"] = "server"
     if level is not None:
         found["details"] |= {"usual": number(level.before), "worstValue": number(event.value)}
+    if event.since_first:
+        found["details"]["usualKnown"] = False
     if kind_of(event) != event.type:
         found["details"]["kind"] = kind_of(event)
     if full:
