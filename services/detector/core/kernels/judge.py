@@ -138,12 +138,14 @@ def dismiss(base: Base, low: int, track: Row) -> None:
 
 @compiled("void(float64, float64[:])", part=True)
 def weigh(value: float, track: Row) -> None:
-    """Move every level's CUSUM by one call. A call outside that follows another says less when they are known to come in rows."""
+    """Move every level's CUSUM by one call. A call outside that follows another says less when they are known to come in rows,
+    and so does how far outside it is: it resembles the one before.
+    """
     before = track[PREVIOUS]
     track[PREVIOUS] = 0.0
     season = max(track[SEASON], 1.0)
     for level in range(LEVELS):
-        chance, limit = track[CHANCE + level], season * track[BAND + level]
+        chance, limit, alone = track[CHANCE + level], season * track[BAND + level], 1.0
         if before <= level and value <= limit:
             if track[CALM + level] == 0.0:
                 listen = min(max(_LISTEN[level], 5.0 * chance), 0.9)
@@ -153,10 +155,11 @@ def weigh(value: float, track: Row) -> None:
         if before > level:
             known = _COMPANY_PRIOR * chance + track[FOLLOWED + level]
             chance = max(chance, known / (_COMPANY_PRIOR + track[RUNS + level]))
+            alone = (1.0 - chance) / (1.0 - track[CHANCE + level])
         listen = max(min(max(_LISTEN[level], 5.0 * chance), 0.9), 0.5 + 0.5 * chance if before > level else 0.0)
         if value > limit:
             boost = min(math.log(value / limit), _MAX_BOOST) if limit > 0.0 else 0.0
-            track[SUM + level] = min(track[SUM + level] + math.log(listen / chance) + boost, 700.0)
+            track[SUM + level] = min(track[SUM + level] + math.log(listen / chance) + alone * boost, 700.0)
             track[OUTSIDE + level] += 1.0
             track[PAIRS + level] += 1.0 if before > level else 0.0
             track[PREVIOUS] = level + 1.0

@@ -133,10 +133,11 @@ class Spikes:
             chance, after = self.chances[level], before > level
             if after:
                 chance = max(chance, (10 * chance + self.followed[level]) / (10 + self.runs[level]))
+            alone = (1 - chance) / (1 - self.chances[level])
             listen = max(min(max(_LISTEN[level], 5 * chance), 0.9), 0.5 + 0.5 * chance if after else 0.0)
             if value > self.bands[level]:
                 boost = min(math.log(value / self.bands[level]), math.log(10))
-                self.sums[level] = min(self.sums[level] + math.log(listen / chance) + boost, 700.0)
+                self.sums[level] = min(self.sums[level] + math.log(listen / chance) + alone * boost, 700.0)
                 self.outside[level] += 1
                 self.pairs[level] += after
                 self.previous = level + 1
