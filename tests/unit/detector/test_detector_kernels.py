@@ -83,8 +83,8 @@ def folded(
 @given(some_values, st.integers(0, 40), st.lists(st.integers(0, 7), max_size=40))
 @settings(max_examples=100)
 def test_minutes_and_histograms_are_those_of_the_twin(values: list[float], step_s: int, jumps: list[int]) -> None:
-    # Sums of squares of 1e300 overflow in any arithmetic; what matters there is that nothing else is disturbed. Values that differ
-    # in their last digits alone differ by what any arithmetic rounds.
+    # Sums of squares of 1e300 overflow in any arithmetic; what matters there is that nothing else is disturbed. Values that
+    # differ in their last digits alone differ by what any arithmetic rounds.
     x = array([float(f"{v:.5e}") if abs(v) < 1e150 or not math.isfinite(v) else 1e9 for v in values])
     ts = T0 + np.arange(len(x), dtype=np.int64) * step_s * 1000
     for at, jump in enumerate(jumps[: len(ts)]):  # late ones among them, of the minutes before
