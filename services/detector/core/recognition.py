@@ -16,6 +16,7 @@ from services.detector.core.metrics import (
     THROUGHPUT_CHANGE,
 )
 from services.detector.core.sweeps.findings import Finding
+from services.detector.core.sweeps.shifts import SLOWER
 from shared.batch import Series
 
 #: A spike that has gone on for this long, and is seen by the sweep too, is called a shift.
@@ -59,15 +60,16 @@ def was_heard_of(book: Book, event: Event) -> bool:
     return any(e.since_first and e.series == event.series for e in book.of_server(event.server) if e.id != event.id)
 
 
-def belongs_to_shift(book: Book, event: Event) -> bool:
-    """Slow calls of a tool whose level has risen for good are no news unless they are far beyond that level."""
+def shift_of(book: Book, event: Event) -> Event | None:
+    """The shift under way that slow calls are part of, however much surer they are: of a tool whose level has risen they are no
+    news unless they are far beyond that level.
+    """
     shift = book.open_event(event.series, RESPONSE_TIME_SHIFT, event.metric)
-    return (
-        event.type == RESPONSE_TIME_SPIKE
-        and shift is not None
-        and shift.level >= event.level
-        and event.typical <= BEYOND_SHIFT_TIMES * shift.value
-    )
+    if event.type != RESPONSE_TIME_SPIKE or shift is None:
+        return None
+    # Where each kind of calls is slower it is the slow kind that lies outside.
+    level = max(shift.value, shift.upper) if shift.method == SLOWER else shift.value
+    return shift if event.typical <= BEYOND_SHIFT_TIMES * level else None
 
 
 def shown_by_signal(book: Book, event: Event) -> Event | None:

@@ -222,9 +222,9 @@ class Watch:
             same = self.book.same(event.series, event.type, metric, event.start_ms, event.last_ms)
             if event.id in self.book.events or any(same):
                 return  # found before, and still in the book: replayed or rebuilt
-            if recognition.belongs_to_shift(self.book, event) or leaks.is_part(self.book, event):
+            if leaks.is_part(self.book, event):
                 return
-            shown = recognition.shown_by_signal(self.book, event)
+            shown = recognition.shift_of(self.book, event) or recognition.shown_by_signal(self.book, event)
             if shown is not None:
                 self._surer(shown, event, live=live)
                 return

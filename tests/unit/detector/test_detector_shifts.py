@@ -80,6 +80,22 @@ def test_hits_and_misses_that_are_both_four_times_as_slow_are_found_though_misse
     assert ts[-18] <= found.start_ms <= ts[-12]
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_hits_and_misses_that_are_both_slower_are_one_anomaly_from_when_they_are(seed: int) -> None:
+    watch, ts, values = make_watch(), seldom(1_400, every_ms=2 * MINUTE, seed=seed), hits_and_misses(1_400, seed)
+    values[-20:] *= 4.0
+    for now in range(T0 + MINUTE, int(ts[-1]) + 2 * MINUTE, MINUTE):
+        some = (ts >= now - MINUTE) & (ts < now)
+        if some.any():
+            watch.apply(batch(ts[some], values[some]), live=True)
+        watch.tick(now)
+        if now % (5 * MINUTE) == 0:
+            watch.sweep(watch.engine.series.values(), now)
+    found = [event for event in stored(watch) if event.last_ms >= ts[-20]]
+    assert len(found) == 1
+    assert abs(found[0].start_ms - ts[-20]) <= 20 * MINUTE
+
+
 @pytest.mark.parametrize("times", [1.0, 1.3])
 def test_misses_and_a_level_that_wanders_are_no_slower_hits(times: float) -> None:
     ts = seldom(600, every_ms=2 * MINUTE)

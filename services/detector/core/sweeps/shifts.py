@@ -85,6 +85,10 @@ def find_shift(series: SeriesState, end_ms: int) -> Finding | None:
     for found, window in sorted(shown, key=itemgetter(0), reverse=True):
         since = _since(series, window, latest, end_ms)
         if since is not None:
+            if found.method == SLOWER and since.start_ms < window.start_ms:
+                # A slow kind of calls was as slow before: no call of it tells when they all became slower.
+                peak_ms, calls = max(since.peak_ms, window.start_ms), int(window.recent.sum())
+                since = _Since(window.start_ms, peak_ms, since.level, calls)
             return _finding(series, window, since, found, end_ms)
     return None
 
