@@ -27,6 +27,7 @@ from services.detector.core.sweeps.latest import Latest, latest_calls
 from services.detector.core.sweeps.slower import how_sure
 from services.detector.core.sweeps.windows import (
     CALLS,
+    LENIENT,
     MIN_BEFORE_CALLS,
     RIGHT_BEFORE_CALLS,
     Window,
@@ -50,8 +51,6 @@ LOOKS: Final = 0.45
 SAME_CALLS: Final = 200.0
 #: Levels wander within so long.
 WANDERING_MS: Final = 2 * HOUR_MS
-#: How much less sure a shift may be by other comparisons than by the best.
-LENIENT: Final = 2.0
 #: Before it is looked for when the level rose.
 LONG_MS: Final = 4 * HOUR_MS
 #: Times by which a shift is surer for coming when less is usual.

@@ -11,7 +11,7 @@ import math
 from typing import Final
 
 from services.detector.core.kernels.shift import compare, slowed
-from services.detector.core.sweeps.windows import Window
+from services.detector.core.sweeps.windows import LENIENT, Window
 
 #: Most calls of which it is asked, for more are judged as well by their ranks; fewest before that tell what kinds there are.
 MOST_CALLS: Final = 64.0
@@ -22,8 +22,6 @@ LEAST_MOVED: Final = math.log(2.0)
 USUAL_WANDERING: Final = 0.1
 #: How much surer than by ranks it must be, for the density is known roughly.
 SURER: Final = 0.3
-#: How much less sure it may be by other comparisons than by the best.
-LENIENT: Final = 2.0
 
 
 def how_sure(window: Window, moved: float, usual: float) -> float:

@@ -38,6 +38,8 @@ Int64 = NDArray[np.int64]
 CALLS: Final = (4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 QUARTERS: Final = (1, 2, 4, 8, 16, 24)
 MIN_BEFORE_CALLS: Final = 20
+#: How much less sure a shift may be by a window's other comparisons than by its own.
+LENIENT: Final = 2.0
 #: Calls right before a window, at least; else twice as many as in it.
 RIGHT_BEFORE_CALLS: Final = 24
 #: Calls at the same time of the day before that tell what is usual then; how much earlier and later they may be; windows that
